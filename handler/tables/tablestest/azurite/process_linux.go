@@ -1,0 +1,10 @@
+package azurite
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+func setAttributes(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
