@@ -286,6 +286,7 @@ const (
 // testApp describes a function app to write to a temporary folder.
 type testApp struct {
 	customHandler string // members of customHandler besides description
+	description   string // members of description, with a comma before them
 	host          string // members of host.json, with a comma before them
 	settings      string // local.settings.json; "" for none
 	functions     map[string]string
@@ -306,8 +307,8 @@ func httpFunction(route string, methods ...string) string {
 
 func (a testApp) write(dir string) error {
 	files := map[string]string{
-		"host.json": fmt.Sprintf(`{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": "bin/handler"}, %s}%s}`,
-			a.customHandler, a.host),
+		"host.json": fmt.Sprintf(`{"version": "2.0", "customHandler": {"description": {"defaultExecutablePath": "bin/handler"%s}, %s}%s}`,
+			a.description, a.customHandler, a.host),
 	}
 	if a.settings != "" {
 		files["local.settings.json"] = a.settings
@@ -335,8 +336,8 @@ func (a testApp) write(dir string) error {
 type fixture struct {
 	*Host
 	recorder
-	lines   chan string // the host's log
-	outputs chan string // the handler's lines, each after "stdout: " or "stderr: "
+	lines          chan string // the host's log
+	stdout, stderr chan string // the handler's lines
 }
 
 // start runs the app with the recorder as its handler.
@@ -351,7 +352,7 @@ func tryStart(t testing.TB, a testApp, s script, change ...func(*Config)) (*fixt
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, a.write(dir))
-	f := &fixture{recorder: recorder{t.TempDir()}, lines: make(chan string, 10000), outputs: make(chan string, 10000)}
+	f := &fixture{recorder: recorder{t.TempDir()}, lines: make(chan string, 10000), stdout: make(chan string, 10000), stderr: make(chan string, 10000)}
 	require.NoError(t, f.recorder.write(s))
 	cfg := Config{
 		Dir:        dir,
@@ -362,10 +363,12 @@ func tryStart(t testing.TB, a testApp, s script, change ...func(*Config)) (*fixt
 			f.lines <- line
 		},
 		Output: func(stream, line string) {
-			if stream == "stderr" {
-				t.Logf("%s: %s", stream, line)
+			if stream == "stdout" {
+				f.stdout <- line
+				return
 			}
-			f.outputs <- stream + ": " + line
+			t.Logf("handler: %s", line)
+			f.stderr <- line
 		},
 		anyHost: true,
 	}

@@ -36,7 +36,7 @@ type Item struct {
 	// Name has 1 to [MaxNameLength] code points and no control characters.
 	Name string `json:"name"`
 	// Properties is a JSON object without blanks between tokens, or nil.
-	Properties json.RawMessage `json:"properties,omitempty"`
+	Properties json.RawMessage `json:"properties,omitzero"`
 	// CreatedAt is the time in the ID: UTC, whole milliseconds.
 	CreatedAt time.Time `json:"createdAt"`
 	// UpdatedAt is the time of the last change: UTC, whole milliseconds.

@@ -51,14 +51,14 @@ func makeApplications(spaOrigins []string) []*application {
 // findApplication finds an application by its ID.
 func (s *Server) findApplication(id string) (*application, *failure) {
 	if id == "" {
-		return nil, noClientID()
+		return nil, fail("AADB2C90008")
 	}
 	for _, a := range s.applications {
 		if strings.EqualFold(id, a.id) {
 			return a, nil
 		}
 	}
-	return nil, unknownClient(id)
+	return nil, fail("AADB2C90018", id, TenantDomain).withHint("The clients of this tenant are B2CTest, %s, and B2COther, %s.", ClientID, OtherClientID)
 }
 
 // findClient finds a client by ID or name, for callers who are people.
@@ -78,19 +78,19 @@ func (s *Server) findClient(idOrName string) (*application, error) {
 // (RFC 8252, 7.1).
 func (a *application) redirectPlatform(uri string) (platform, *failure) {
 	if len(a.redirects) == 0 && !a.native {
-		return "", noRedirectURIs(a.id)
+		return "", fail("AADB2C90007", a.id).withHint("This is the API's ID. client_id is the ID of the client, B2CTest: %s.", ClientID)
 	}
 	if uri == "" {
-		return "", missingParameter("redirect_uri")
+		return "", fail("AADB2C90083", "redirect_uri")
 	}
 	for _, c := range []byte(uri) {
 		if c <= ' ' || c >= 0x7f || c == '"' || c == '<' || c == '>' || c == '\\' {
-			return "", invalidRedirect(uri)
+			return "", fail("AADB2C90287", fmt.Sprintf("%+q", uri))
 		}
 	}
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme == "" || strings.Contains(uri, "#") || u.User != nil {
-		return "", invalidRedirect(uri)
+		return "", fail("AADB2C90287", fmt.Sprintf("%+q", uri))
 	}
 	if p, ok := a.redirects[withSlash(uri, u)]; ok {
 		return p, nil
@@ -99,7 +99,7 @@ func (a *application) redirectPlatform(uri string) (platform, *failure) {
 	if a.native && !ofSPA && isNativeRedirect(uri, u, a.id) {
 		return native, nil
 	}
-	return "", redirectMismatch(uri, a)
+	return "", fail("AADB2C90006", uri, a.id)
 }
 
 func withSlash(uri string, u *url.URL) string {
@@ -156,11 +156,11 @@ func parseScopes(a *application, text string) (scopeRequest, *failure) {
 	q := scopeRequest{text: text}
 	asked := strings.Fields(text)
 	if len(asked) == 0 {
-		return q, noScope()
+		return q, fail("AADB2C90010")
 	}
 	for _, c := range text {
 		if c == '"' || c == '\\' || c < ' ' || c > '~' {
-			return q, illegalScopeCharacter(c)
+			return q, fail("AADB2C99005", c)
 		}
 	}
 	resources := map[string]bool{}
@@ -183,7 +183,7 @@ func parseScopes(a *application, text string) (scopeRequest, *failure) {
 			resources[AppIDURI] = true
 		default:
 			if unsupported == nil {
-				unsupported = unsupportedScope(scope)
+				unsupported = fail("AADB2C90117", scope)
 			}
 			if i := strings.LastIndex(scope, "/"); i > 0 {
 				resources[scope[:i]] = true
@@ -191,7 +191,7 @@ func parseScopes(a *application, text string) (scopeRequest, *failure) {
 		}
 	}
 	if len(resources) > 1 {
-		return q, severalResources(text)
+		return q, fail("AADB2C90146", text)
 	}
 	return q, unsupported
 }
@@ -205,7 +205,7 @@ func (q scopeRequest) grant(a *application, declined []string) (scopes []string,
 		}
 	}
 	if len(q.api) > 0 && len(scopes) == 0 {
-		return nil, noPermission()
+		return nil, fail("AADB2C90205")
 	}
 	return scopes, nil
 }

@@ -69,7 +69,7 @@ func (s *Server) serveAuthorize(w *response, r *http.Request, e endpoint) {
 	current, signedIn := s.session(r)
 	switch prompt := a.params.Get("prompt"); {
 	case prompt == "none" && !signedIn:
-		s.redirectFailure(w, a, noSession())
+		s.redirectFailure(w, a, fail("AADB2C90077"))
 	case signedIn && (prompt == "none" || prompt == "" && strings.HasPrefix(a.redirectURI, "http")):
 		s.complete(w, a, current, nil)
 	default:
@@ -104,27 +104,27 @@ func (a *authorization) check() (f *failure) {
 	switch {
 	case mode == "":
 	case mode == "query" && (a.wants("token") || a.wants("id_token")), mode != "query" && mode != "fragment" && mode != "form_post":
-		return unsupportedResponseMode(mode)
+		return fail("AADB2C90014", mode)
 	default:
 		a.mode = mode
 	}
 
 	switch sorted := slices.Sorted(slices.Values(a.types)); {
 	case responseType == "":
-		return missingParameter("response_type")
+		return fail("AADB2C90083", "response_type")
 	case len(slices.Compact(sorted)) != len(a.types), a.endpoint.policy.name == PolicyROPC:
-		return unsupportedResponseType(responseType)
+		return fail("AADB2C90013", responseType)
 	}
 	for _, t := range a.types {
 		if t != "code" && t != "id_token" && t != "token" {
-			return unsupportedResponseType(responseType)
+			return fail("AADB2C90013", responseType)
 		}
 	}
 
 	switch get("prompt") {
 	case "", "none", "login", "consent", "select_account":
 	default:
-		return invalidPrompt()
+		return fail("AADB2C90043")
 	}
 
 	if a.scopes, f = parseScopes(a.client, get("scope")); f != nil {
@@ -132,21 +132,21 @@ func (a *authorization) check() (f *failure) {
 	}
 	switch {
 	case a.wants("token") && !a.scopes.resource():
-		return noResource(a.scopes.text)
+		return fail("AADB2C90055", a.scopes.text)
 	case a.wants("id_token") && !a.scopes.openid:
-		return openidMissing()
+		return fail("AADB2C90110")
 	case a.wants("code") && !a.scopes.openid && !a.scopes.resource():
-		return nothingForCode()
+		return fail("AADB2C90115")
 	case (a.wants("token") || a.wants("id_token")) && !a.client.implicit:
-		return noImplicit()
+		return fail("AADB2C90057")
 	}
 
 	if a.wants("code") {
 		switch method := get("code_challenge_method"); {
 		case get("code_challenge") == "" && a.platform != web:
-			return noChallenge()
+			return fail("AADB2C99059")
 		case method != "" && method != "S256" && method != "plain":
-			return challengeMethod()
+			return fail("AADB2C90184")
 		}
 	}
 
@@ -158,13 +158,13 @@ func (a *authorization) check() (f *failure) {
 func (s *Server) decide(w *response, r *http.Request, a *authorization, action string, ticked []string) {
 	switch action {
 	case "cancel":
-		s.redirectFailure(w, a, cancelled())
+		s.redirectFailure(w, a, fail("AADB2C90091"))
 		return
 	case "forgot":
-		s.redirectFailure(w, a, forgotPassword())
+		s.redirectFailure(w, a, fail("AADB2C90118"))
 		return
 	case "unknown":
-		s.redirectFailure(w, a, userUnknown())
+		s.redirectFailure(w, a, fail("AADB2C99002"))
 		return
 	case "signup":
 		s.signInPage(w, a, session{}, "There is no signing up here: alice and bob have their accounts already. Sign in as one of them.")
@@ -172,7 +172,7 @@ func (s *Server) decide(w *response, r *http.Request, a *authorization, action s
 	}
 	user, ok := s.findAccount(action)
 	if !ok {
-		s.redirectFailure(w, a, userUnknown())
+		s.redirectFailure(w, a, fail("AADB2C99002"))
 		return
 	}
 	var declined []string
@@ -336,7 +336,7 @@ func (s *Server) session(r *http.Request) (session, bool) {
 // a page on 127.0.0.1 cannot, as no page can where browsers block third-party
 // cookies.
 func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u User) session {
-	s.endSession(w, r)
+	s.forgetSession(r)
 	started := session{user: u, signedInAt: s.now()}
 	id := randomText(24)
 	s.mu.Lock()
@@ -349,13 +349,16 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u User) se
 	return started
 }
 
-func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
+func (s *Server) forgetSession(r *http.Request) {
 	if c, err := r.Cookie(s.cookieName()); err == nil {
 		s.mu.Lock()
 		s.grants.sessions.remove(c.Value)
 		s.mu.Unlock()
 	}
-	w.Header().Del("Set-Cookie")
+}
+
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
+	s.forgetSession(r)
 	http.SetCookie(w, &http.Cookie{Name: s.cookieName(), Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 
@@ -383,7 +386,9 @@ func (s *Server) serveLogout(w *response, r *http.Request) {
 			return
 		}
 	}
-	s.errorPage(w, correlationID(r), redirectMismatch(uri, s.applications[0]).withHint("You are signed out. post_logout_redirect_uri must be a redirect URI of a client: %s.", strings.Join(s.applications[0].registered(), "; ")))
+	client := s.applications[0]
+	s.errorPage(w, correlationID(r), fail("AADB2C90006", uri, client.id).
+		withHint("You are signed out. post_logout_redirect_uri must be a redirect URI of a client. %s has these: %s.", client.name, strings.Join(client.registered(), "; ")))
 }
 
 // challengeOf derives the PKCE challenge of RFC 7636, 4.2.

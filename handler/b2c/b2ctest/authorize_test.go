@@ -448,11 +448,8 @@ func TestSession(t *testing.T) {
 	b := newBrowser(t)
 	signIn := b.get(authorize(s))
 	done := b.click(signIn, "bob", "read")
-	var cookie *http.Cookie
-	for _, c := range done.Cookies() {
-		cookie = c
-	}
-	require.NotNil(t, cookie)
+	require.Len(t, done.Cookies(), 1)
+	cookie := done.Cookies()[0]
 	require.True(t, strings.HasPrefix(cookie.Name, "b2ctest-session-localhost-"), cookie.Name)
 	require.True(t, cookie.HttpOnly)
 	require.Equal(t, http.SameSiteLaxMode, cookie.SameSite)

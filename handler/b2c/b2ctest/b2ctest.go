@@ -272,8 +272,9 @@ func findUser(name string) (User, error) {
 
 // short keeps a foreign string from filling a message.
 func short(s string) string {
-	if len(s) > 100 {
-		return s[:100] + "…"
+	const limit = 300
+	if len(s) > limit {
+		return strings.ToValidUTF8(s[:limit], "") + "…"
 	}
 	return s
 }

@@ -19,8 +19,16 @@ type failure struct {
 
 func (f *failure) Error() string { return f.code + ": " + f.text }
 
-func fail(code, kind, format string, args ...any) *failure {
-	return &failure{code: code, kind: kind, text: fmt.Sprintf(format, args...)}
+// fail makes the error of the table with that code. Its arguments are foreign
+// text, so they are kept short.
+func fail(code string, args ...any) *failure {
+	e := errorTable[code]
+	for i, arg := range args {
+		if s, ok := arg.(string); ok {
+			args[i] = short(s)
+		}
+	}
+	return &failure{code: code, kind: e.kind, text: fmt.Sprintf(e.text, args...)}
 }
 
 func (f *failure) withHint(format string, args ...any) *failure {
@@ -52,173 +60,51 @@ func newGUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// The errors, in the words of B2C's own reference. The OAuth error beside the
-// code is the one seen from B2C where that is known.
+// errorTable has the OAuth error and the text of each code. The texts are B2C's,
+// since people search for them; the OAuth error is the one seen from B2C where
+// that is known.
+var errorTable = map[string]struct{ kind, text string }{
+	"AADB2C90006": {"redirect_uri_mismatch", "The redirect URI '%s' provided in the request is not registered for the client id '%s'."},
+	"AADB2C90007": {"invalid_request", "The application associated with client id '%s' has no registered redirect URIs."},
+	"AADB2C90008": {"invalid_request", "The request does not contain a client id parameter."},
+	"AADB2C90010": {"invalid_request", "The request does not contain a scope parameter."},
+	"AADB2C90013": {"unsupported_response_type", "The requested response type '%s' provided in the request is not supported."},
+	"AADB2C90014": {"invalid_request", "The requested response mode '%s' provided in the request is not supported."},
+	"AADB2C90018": {"unauthorized_client", "The client id '%s' specified in the request is not registered in tenant '%s'."},
+	"AADB2C90043": {"invalid_request", "The prompt included in the request contains invalid values. Expected 'none', 'login', 'consent' or 'select_account'."},
+	"AADB2C90055": {"invalid_request", "The scope '%s' provided in request must specify a resource, such as 'https://example.com/calendar.read'."},
+	"AADB2C90057": {"unauthorized_client", "The provided application is not configured to allow the 'OAuth' Implicit flow."},
+	"AADB2C90077": {"interaction_required", "User does not have an existing session and request prompt parameter has a value of 'None'."},
+	"AADB2C90079": {"invalid_request", "Clients must send a client_secret when redeeming a confidential grant."},
+	"AADB2C90080": {"invalid_grant", "The provided grant has expired. Please re-authenticate and try again. Current time: %d, Grant issued time: %d, Grant expiration time: %d"},
+	"AADB2C90081": {"invalid_client", "The specified client_secret does not match the expected value for this client. Please correct the client_secret and try again."},
+	"AADB2C90083": {"invalid_request", "The request is missing required parameter: %s."},
+	"AADB2C90084": {"invalid_request", "Public clients should not send a client_secret when redeeming a publicly acquired grant."},
+	"AADB2C90085": {"invalid_grant", "The service has encountered an internal error. Please reauthenticate and try again."},
+	"AADB2C90086": {"unsupported_grant_type", "The supplied grant_type [%s] is not supported."},
+	"AADB2C90088": {"invalid_grant", "The provided grant has not been issued for this endpoint. Actual Value : %s and Expected Value : %s"},
+	"AADB2C90091": {"access_denied", "The user has cancelled entering self-asserted information."},
+	"AADB2C90107": {"invalid_request", "The application with ID '%s' cannot get an ID token either because the openid scope was not provided in the request or the application is not authorized for it."},
+	"AADB2C90110": {"invalid_request", "The scope parameter must include 'openid' when requesting a response_type that includes 'id_token'."},
+	"AADB2C90115": {"invalid_request", "When requesting the 'code' response_type, the scope parameter must include a resource or client ID for access tokens, and 'openid' for ID tokens. Additionally include 'offline_access' for refresh tokens."},
+	"AADB2C90117": {"invalid_request", "The scope '%s' provided in the request is not supported."},
+	"AADB2C90118": {"access_denied", "The user has forgotten their password."},
+	"AADB2C90128": {"invalid_grant", "The account associated with this grant no longer exists. Please reauthenticate and try again."},
+	"AADB2C90129": {"invalid_grant", "The provided grant has been revoked. Please reauthenticate and try again."},
+	"AADB2C90146": {"invalid_request", "The scope '%s' provided in request specifies more than one resource for an access token, which is not supported."},
+	"AADB2C90182": {"invalid_grant", "The supplied code_verifier does not match associated code_challenge"},
+	"AADB2C90183": {"invalid_grant", "The supplied code_verifier is invalid"},
+	"AADB2C90184": {"invalid_request", "The supplied code_challenge_method is not supported. Supported values are plain or S256"},
+	"AADB2C90205": {"invalid_request", "This application does not have sufficient permissions against this web resource to perform the operation."},
+	"AADB2C90224": {"unauthorized_client", "Resource owner flow has not been enabled for the application."},
+	"AADB2C90225": {"access_denied", "The username or password provided in the request are invalid."},
+	"AADB2C90279": {"invalid_grant", "The provided client id '%s' does not match the client id that issued the grant."},
+	"AADB2C90287": {"invalid_request", "The request contains invalid redirect URI '%s'."},
+	"AADB2C99002": {"access_denied", "User does not exist. Please sign up before you can sign in."},
+	"AADB2C99005": {"invalid_request", "The request contains an invalid scope parameter which includes an illegal character '%c'."},
+	"AADB2C99059": {"invalid_request", "The supplied request must present a code_challenge"},
 
-func noClientID() *failure {
-	return fail("AADB2C90008", "invalid_request", "The request does not contain a client id parameter.")
-}
-
-func unknownClient(id string) *failure {
-	return fail("AADB2C90018", "unauthorized_client", "The client id '%s' specified in the request is not registered in tenant '%s'.", short(id), TenantDomain).
-		withHint("The clients of this tenant are B2CTest, %s, and B2COther, %s.", ClientID, OtherClientID)
-}
-
-func noRedirectURIs(id string) *failure {
-	return fail("AADB2C90007", "invalid_request", "The application associated with client id '%s' has no registered redirect URIs.", id).
-		withHint("This is the API's ID. client_id is the ID of the client, B2CTest: %s.", ClientID)
-}
-
-func redirectMismatch(uri string, a *application) *failure {
-	return fail("AADB2C90006", "redirect_uri_mismatch", "The redirect URI '%s' provided in the request is not registered for the client id '%s'.", short(uri), a.id)
-}
-
-func invalidRedirect(uri string) *failure {
-	return fail("AADB2C90287", "invalid_request", "The request contains invalid redirect URI '%s'.", short(fmt.Sprintf("%+q", uri)))
-}
-
-func missingParameter(name string) *failure {
-	return fail("AADB2C90083", "invalid_request", "The request is missing required parameter: %s.", name)
-}
-
-func unsupportedResponseType(v string) *failure {
-	return fail("AADB2C90013", "unsupported_response_type", "The requested response type '%s' provided in the request is not supported.", short(v))
-}
-
-func unsupportedResponseMode(v string) *failure {
-	return fail("AADB2C90014", "invalid_request", "The requested response mode '%s' provided in the request is not supported.", short(v))
-}
-
-func invalidPrompt() *failure {
-	return fail("AADB2C90043", "invalid_request", "The prompt included in the request contains invalid values. Expected 'none', 'login', 'consent' or 'select_account'.")
-}
-
-func noScope() *failure {
-	return fail("AADB2C90010", "invalid_request", "The request does not contain a scope parameter.")
-}
-
-func illegalScopeCharacter(c rune) *failure {
-	return fail("AADB2C99005", "invalid_request", "The request contains an invalid scope parameter which includes an illegal character '%c'.", c)
-}
-
-func unsupportedScope(scope string) *failure {
-	return fail("AADB2C90117", "invalid_request", "The scope '%s' provided in the request is not supported.", short(scope))
-}
-
-func severalResources(scope string) *failure {
-	return fail("AADB2C90146", "invalid_request", "The scope '%s' provided in request specifies more than one resource for an access token, which is not supported.", short(scope))
-}
-
-func noResource(scope string) *failure {
-	return fail("AADB2C90055", "invalid_request", "The scope '%s' provided in request must specify a resource, such as 'https://example.com/calendar.read'.", short(scope))
-}
-
-func openidMissing() *failure {
-	return fail("AADB2C90110", "invalid_request", "The scope parameter must include 'openid' when requesting a response_type that includes 'id_token'.")
-}
-
-func nothingForCode() *failure {
-	return fail("AADB2C90115", "invalid_request", "When requesting the 'code' response_type, the scope parameter must include a resource or client ID for access tokens, and 'openid' for ID tokens. Additionally include 'offline_access' for refresh tokens.")
-}
-
-func noImplicit() *failure {
-	return fail("AADB2C90057", "unauthorized_client", "The provided application is not configured to allow the 'OAuth' Implicit flow.")
-}
-
-func noChallenge() *failure {
-	return fail("AADB2C99059", "invalid_request", "The supplied request must present a code_challenge")
-}
-
-func challengeMethod() *failure {
-	return fail("AADB2C90184", "invalid_request", "The supplied code_challenge_method is not supported. Supported values are plain or S256")
-}
-
-func noPermission() *failure {
-	return fail("AADB2C90205", "invalid_request", "This application does not have sufficient permissions against this web resource to perform the operation.")
-}
-
-func noSession() *failure {
-	return fail("AADB2C90077", "interaction_required", "User does not have an existing session and request prompt parameter has a value of 'None'.")
-}
-
-func cancelled() *failure {
-	return fail("AADB2C90091", "access_denied", "The user has cancelled entering self-asserted information.")
-}
-
-func forgotPassword() *failure {
-	return fail("AADB2C90118", "access_denied", "The user has forgotten their password.")
-}
-
-func userUnknown() *failure {
-	return fail("AADB2C99002", "access_denied", "User does not exist. Please sign up before you can sign in.")
-}
-
-func unsupportedGrantType(v string) *failure {
-	return fail("AADB2C90086", "unsupported_grant_type", "The supplied grant_type [%s] is not supported.", short(v))
-}
-
-func badGrant() *failure {
-	return fail("AADB2C90085", "invalid_grant", "The service has encountered an internal error. Please reauthenticate and try again.")
-}
-
-func grantExpired(now, issued, expires time.Time) *failure {
-	return fail("AADB2C90080", "invalid_grant", "The provided grant has expired. Please re-authenticate and try again. Current time: %d, Grant issued time: %d, Grant expiration time: %d", now.Unix(), issued.Unix(), expires.Unix())
-}
-
-func grantRevoked() *failure {
-	return fail("AADB2C90129", "invalid_grant", "The provided grant has been revoked. Please reauthenticate and try again.")
-}
-
-func accountGone() *failure {
-	return fail("AADB2C90128", "invalid_grant", "The account associated with this grant no longer exists. Please reauthenticate and try again.")
-}
-
-func otherPolicy(asked, issuedBy *policy) *failure {
-	return fail("AADB2C90088", "invalid_grant", "The provided grant has not been issued for this endpoint. Actual Value : %s and Expected Value : %s", asked.name, issuedBy.name)
-}
-
-func otherClient(asked *application) *failure {
-	return fail("AADB2C90279", "invalid_grant", "The provided client id '%s' does not match the client id that issued the grant.", asked.id)
-}
-
-func verifierMismatch() *failure {
-	return fail("AADB2C90182", "invalid_grant", "The supplied code_verifier does not match associated code_challenge")
-}
-
-func invalidVerifier() *failure {
-	return fail("AADB2C90183", "invalid_grant", "The supplied code_verifier is invalid")
-}
-
-func secretRequired() *failure {
-	return fail("AADB2C90079", "invalid_request", "Clients must send a client_secret when redeeming a confidential grant.")
-}
-
-func wrongSecret() *failure {
-	return fail("AADB2C90081", "invalid_client", "The specified client_secret does not match the expected value for this client. Please correct the client_secret and try again.")
-}
-
-func secretForbidden() *failure {
-	return fail("AADB2C90084", "invalid_request", "Public clients should not send a client_secret when redeeming a publicly acquired grant.")
-}
-
-func noROPC() *failure {
-	return fail("AADB2C90224", "unauthorized_client", "Resource owner flow has not been enabled for the application.")
-}
-
-func badPassword() *failure {
-	return fail("AADB2C90225", "access_denied", "The username or password provided in the request are invalid.")
-}
-
-func noIDToken(a *application) *failure {
-	return fail("AADB2C90107", "invalid_request", "The application with ID '%s' cannot get an ID token either because the openid scope was not provided in the request or the application is not authorized for it.", a.id)
-}
-
-// The next two are in Entra ID's words: what B2C says here is not published.
-
-func originRequired() *failure {
-	return fail("AADSTS9002327", "invalid_request", "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.")
-}
-
-func originForbidden() *failure {
-	return fail("AADSTS9002326", "invalid_request", "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type.")
+	// In Entra ID's words: what B2C says here is not published.
+	"AADSTS9002326": {"invalid_request", "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type."},
+	"AADSTS9002327": {"invalid_request", "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests."},
 }

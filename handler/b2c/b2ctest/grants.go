@@ -88,7 +88,7 @@ func (s *Server) take(grants *store[*grant], name string, check func(*grant) *fa
 	defer s.mu.Unlock()
 	g, ok := grants.get(name)
 	if !ok {
-		return nil, badGrant()
+		return nil, fail("AADB2C90085")
 	}
 	if f := check(g); f != nil {
 		return nil, f
@@ -96,11 +96,11 @@ func (s *Server) take(grants *store[*grant], name string, check func(*grant) *fa
 	now := s.now()
 	switch {
 	case g.used:
-		return nil, grantRevoked()
+		return nil, fail("AADB2C90129")
 	case !now.Before(g.ends):
-		return nil, grantExpired(now, g.issued, g.ends)
+		return nil, fail("AADB2C90080", now.Unix(), g.issued.Unix(), g.ends.Unix())
 	case s.grants.gone[g.user.ObjectID]:
-		return nil, accountGone()
+		return nil, fail("AADB2C90128")
 	}
 	g.used = true
 	return g, nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
-	"strings"
 )
 
 //go:embed pages
@@ -91,7 +90,7 @@ type postPage struct {
 // postPage answers by response_mode=form_post.
 func (s *Server) postPage(w http.ResponseWriter, a *authorization, p parameters) {
 	// The redirect URI is a registered one, so that it may have any scheme.
-	page := postPage{Action: template.URL(a.redirectURI), Nonce: strings.ReplaceAll(randomText(16), "_", "-")}
+	page := postPage{Action: template.URL(a.redirectURI), Nonce: randomText(16)}
 	for _, pair := range p {
 		page.Fields = append(page.Fields, namedValue{pair[0], pair[1]})
 	}

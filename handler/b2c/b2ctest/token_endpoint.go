@@ -43,20 +43,20 @@ func (s *Server) serveToken(w *response, r *http.Request, e endpoint) {
 // redeem turns a grant into tokens.
 func (s *Server) redeem(r *http.Request, p *policy) (*tokenResponse, *failure) {
 	if err := r.ParseForm(); err != nil {
-		return nil, missingParameter("grant_type") // a form that cannot be read has none
+		return nil, fail("AADB2C90083", "grant_type") // a form that cannot be read has none
 	}
 	grantType := r.PostForm.Get("grant_type")
 	if grantType == "" {
-		return nil, missingParameter("grant_type")
+		return nil, fail("AADB2C90083", "grant_type")
 	}
 	switch grantType {
 	case "authorization_code", "refresh_token":
 	case "password":
 		if p.name != PolicyROPC {
-			return nil, unsupportedGrantType(grantType)
+			return nil, fail("AADB2C90086", grantType)
 		}
 	default:
-		return nil, unsupportedGrantType(grantType)
+		return nil, fail("AADB2C90086", grantType)
 	}
 	client, f := s.findApplication(r.PostForm.Get("client_id"))
 	if f != nil {
@@ -75,7 +75,7 @@ func (s *Server) redeemCode(r *http.Request, p *policy, client *application) (*t
 	post := r.PostForm
 	for _, required := range []string{"code", "redirect_uri"} {
 		if post.Get(required) == "" {
-			return nil, missingParameter(required)
+			return nil, fail("AADB2C90083", required)
 		}
 	}
 	g, f := s.take(&s.grants.codes, post.Get("code"), func(g *grant) *failure {
@@ -83,7 +83,7 @@ func (s *Server) redeemCode(r *http.Request, p *policy, client *application) (*t
 			return f
 		}
 		if post.Get("redirect_uri") != g.redirectURI {
-			return redirectMismatch(post.Get("redirect_uri"), client)
+			return fail("AADB2C90006", post.Get("redirect_uri"), client.id)
 		}
 		return g.checkVerifier(post.Get("code_verifier"))
 	})
@@ -97,7 +97,7 @@ func (s *Server) redeemCode(r *http.Request, p *policy, client *application) (*t
 func (s *Server) redeemRefreshToken(r *http.Request, p *policy, client *application) (*tokenResponse, *failure) {
 	token := r.PostForm.Get("refresh_token")
 	if token == "" {
-		return nil, missingParameter("refresh_token")
+		return nil, fail("AADB2C90083", "refresh_token")
 	}
 	var scopes scopeRequest
 	g, f := s.take(&s.grants.refresh, token, func(g *grant) (f *failure) {
@@ -125,14 +125,14 @@ func (s *Server) redeemRefreshToken(r *http.Request, p *policy, client *applicat
 func (s *Server) redeemPassword(r *http.Request, p *policy, client *application) (*tokenResponse, *failure) {
 	post := r.PostForm
 	if !client.password {
-		return nil, noROPC()
+		return nil, fail("AADB2C90224")
 	}
 	if post.Get("client_secret") != "" {
-		return nil, secretForbidden()
+		return nil, fail("AADB2C90084")
 	}
 	for _, required := range []string{"username", "password"} {
 		if post.Get(required) == "" {
-			return nil, missingParameter(required)
+			return nil, fail("AADB2C90083", required)
 		}
 	}
 	scopes, f := parseScopes(client, post.Get("scope"))
@@ -140,17 +140,17 @@ func (s *Server) redeemPassword(r *http.Request, p *policy, client *application)
 		return nil, f
 	}
 	if slices.Contains(strings.Fields(post.Get("response_type")), "id_token") && !scopes.openid {
-		return nil, noIDToken(client)
+		return nil, fail("AADB2C90107", client.id)
 	}
 	if !scopes.openid && !scopes.resource() {
-		return nil, noResource(scopes.text)
+		return nil, fail("AADB2C90055", scopes.text)
 	}
 	if _, f := scopes.grant(client, nil); f != nil {
 		return nil, f
 	}
 	user, ok := s.findAccount(post.Get("username"))
 	if !ok || post.Get("password") != user.Name {
-		return nil, badPassword()
+		return nil, fail("AADB2C90225")
 	}
 	return s.tokens(r, grant{client: client, policy: p, user: user, platform: native, scopes: scopes, signedInAt: s.now()}, scopes)
 }
@@ -161,19 +161,19 @@ func (g *grant) check(r *http.Request, p *policy, client *application) *failure 
 	crossOrigin := r.Header.Get("Origin") != ""
 	switch {
 	case g.policy != p:
-		return otherPolicy(p, g.policy)
+		return fail("AADB2C90088", p.name, g.policy.name)
 	case g.client != client:
-		return otherClient(client)
+		return fail("AADB2C90279", client.id)
 	case g.platform == web && secret == "":
-		return secretRequired()
+		return fail("AADB2C90079")
 	case g.platform == web:
-		return wrongSecret()
+		return fail("AADB2C90081")
 	case secret != "":
-		return secretForbidden()
+		return fail("AADB2C90084")
 	case g.platform == spa && !crossOrigin:
-		return originRequired()
-	case g.platform == native && crossOrigin && g.redirectURI != "":
-		return originForbidden()
+		return fail("AADSTS9002327")
+	case g.platform == native && crossOrigin && g.redirectURI != "": // a password has no redirect URI
+		return fail("AADSTS9002326")
 	}
 	return nil
 }
@@ -186,9 +186,9 @@ func (g *grant) checkVerifier(verifier string) *failure {
 	case g.challenge == "":
 		return nil
 	case !verifierForm.MatchString(verifier):
-		return invalidVerifier()
+		return fail("AADB2C90183")
 	case subtle.ConstantTimeCompare([]byte(challengeOf(g.method, verifier)), []byte(g.challenge)) != 1:
-		return verifierMismatch()
+		return fail("AADB2C90182")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,10 +69,13 @@ type entity struct {
 	timestamp            int64 // ticks since 1970
 	properties           []property
 
-	etag     string
-	etagJSON string // `"odata.etag":"…",`
-	size     int    // bytes in memory, roughly
+	etag       string
+	etagJSON   string    // `"odata.etag":"…",`
+	systemJSON [3]string // `"PartitionKey":"…",` and so on, as systemNames
+	size       int       // bytes in memory, roughly
 }
+
+var systemNames = [3]string{"PartitionKey", "RowKey", "Timestamp"}
 
 func ticks(t time.Time) int64 {
 	return t.Unix()*ticksPerSecond + int64(t.Nanosecond())/nanosPerTick
@@ -91,7 +95,10 @@ func newEntity(partitionKey, rowKey string, properties []property, timestamp int
 	e := &entity{partitionKey: partitionKey, rowKey: rowKey, timestamp: timestamp, properties: properties}
 	e.etag = `W/"datetime'` + url.QueryEscape(formatTicks(timestamp)) + `'"`
 	e.etagJSON = `"odata.etag":` + quote(e.etag) + `,`
-	e.size = 500 + len(partitionKey) + len(rowKey)
+	for i, text := range []string{partitionKey, rowKey, formatTicks(timestamp)} {
+		e.systemJSON[i] = quote(systemNames[i]) + ":" + quote(text) + ","
+	}
+	e.size = 600 + 2*len(partitionKey) + 2*len(rowKey)
 	for _, p := range properties {
 		e.size += 150 + len(p.name) + len(p.value.text) + len(p.typeJSON) + len(p.json)
 	}
@@ -567,9 +574,9 @@ func (e *entity) appendJSON(to []byte, level metadata, selected []string, base, 
 		to = append(to, e.etagJSON...)
 	}
 	if selected == nil {
-		to = e.appendSystem(to, "PartitionKey", level)
-		to = e.appendSystem(to, "RowKey", level)
-		to = e.appendSystem(to, "Timestamp", level)
+		for i := range systemNames {
+			to = e.appendSystem(to, i, level)
+		}
 		for i := range e.properties {
 			to = e.properties[i].appendJSON(to, level)
 		}
@@ -581,9 +588,8 @@ func (e *entity) appendJSON(to []byte, level metadata, selected []string, base, 
 }
 
 func (e *entity) appendSelected(to []byte, name string, level metadata) []byte {
-	switch name {
-	case "PartitionKey", "RowKey", "Timestamp":
-		return e.appendSystem(to, name, level)
+	if i := slices.Index(systemNames[:], name); i >= 0 {
+		return e.appendSystem(to, i, level)
 	}
 	for i := range e.properties {
 		if e.properties[i].name == name {
@@ -593,22 +599,11 @@ func (e *entity) appendSelected(to []byte, name string, level metadata) []byte {
 	return fmt.Appendf(to, `%s:null,`, quote(name))
 }
 
-func (e *entity) appendSystem(to []byte, name string, level metadata) []byte {
-	text := e.partitionKey
-	switch name {
-	case "RowKey":
-		text = e.rowKey
-	case "Timestamp":
-		text = formatTicks(e.timestamp)
-		if level == fullMetadata {
-			to = append(to, `"Timestamp@odata.type":"Edm.DateTime",`...)
-		}
+func (e *entity) appendSystem(to []byte, i int, level metadata) []byte {
+	if systemNames[i] == "Timestamp" && level == fullMetadata {
+		to = append(to, `"Timestamp@odata.type":"Edm.DateTime",`...)
 	}
-	to = append(to, '"')
-	to = append(to, name...)
-	to = append(to, `":`...)
-	to = append(to, quote(text)...)
-	return append(to, ',')
+	return append(to, e.systemJSON[i]...)
 }
 
 func (p *property) appendJSON(to []byte, level metadata) []byte {

@@ -298,7 +298,7 @@ func (s *Server) createTable(c *call) (*answer, *serviceError) {
 	a := c.echo()
 	a.header.Set("Location", c.base+"/Tables('"+name+"')")
 	if a.status == http.StatusCreated {
-		a.body = c.object("Tables/@Element", fmt.Appendf(nil, `"TableName":%s`, quote(name)))
+		a.body = fmt.Appendf(c.begin("Tables/@Element"), `"TableName":%s}`, quote(name))
 	}
 	return a, nil
 }
@@ -320,14 +320,18 @@ func (c *call) echo() *answer {
 
 func (c *call) level() metadata { return metadataFor(c.header, c.query) }
 
-// object is a JSON object of the members, after the metadata that point to fragment.
-func (c *call) object(fragment string, members []byte) []byte {
-	body := []byte{'{'}
-	if c.level() != noMetadata {
-		body = fmt.Appendf(body, `"odata.metadata":%s,`, quote(c.base+"/$metadata#"+fragment))
+// begin begins a JSON object with the metadata that point to fragment.
+func (c *call) begin(fragment string) []byte {
+	if c.level() == noMetadata {
+		return []byte{'{'}
 	}
-	body = append(body, members...)
-	return append(body, '}')
+	return fmt.Appendf(nil, `{"odata.metadata":%s,`, quote(c.base+"/$metadata#"+fragment))
+}
+
+// entityBody is a JSON object of one entity.
+func (c *call) entityBody(e *entity, selected []string) []byte {
+	body := c.begin(c.target.table + "/@Element" + c.selectFragment())
+	return append(e.appendJSON(body, c.level(), selected, c.base, c.target.table), '}')
 }
 
 func (s *Server) queryTables(c *call) (*answer, *serviceError) {
@@ -345,7 +349,7 @@ func (s *Server) queryTables(c *call) (*answer, *serviceError) {
 	}
 	a := &answer{status: http.StatusOK, header: http.Header{}}
 	a.header.Set("Content-Type", c.level().contentType())
-	var list []byte
+	a.body = append(c.begin("Tables"), `"value":[`...)
 	n := 0
 	for _, name := range s.store.names() {
 		named := &entity{properties: []property{{name: "TableName", value: value{edm: edmString, text: name}}}}
@@ -357,11 +361,11 @@ func (s *Server) queryTables(c *call) (*answer, *serviceError) {
 			break
 		}
 		if n++; n > 1 {
-			list = append(list, ',')
+			a.body = append(a.body, ',')
 		}
-		list = fmt.Appendf(list, `{"TableName":%s}`, quote(name))
+		a.body = fmt.Appendf(a.body, `{"TableName":%s}`, quote(name))
 	}
-	a.body = c.object("Tables", fmt.Appendf(nil, `"value":[%s]`, list))
+	a.body = append(a.body, "]}"...)
 	return a, nil
 }
 
@@ -422,7 +426,7 @@ func (s *Server) getEntity(c *call) (*answer, *serviceError) {
 	a := &answer{status: http.StatusOK, header: http.Header{}}
 	a.header.Set("Content-Type", c.level().contentType())
 	a.header.Set("ETag", e.etag)
-	a.body = c.object(c.target.table+"/@Element"+c.selectFragment(), e.appendJSON(nil, c.level(), names, c.base, c.target.table))
+	a.body = c.entityBody(e, names)
 	return a, nil
 }
 
@@ -468,17 +472,15 @@ func (s *Server) queryEntities(c *call) (*answer, *serviceError) {
 			a.header.Set("x-ms-continuation-NextRowKey", encodeContinuation(next.rowKey, 0))
 		}
 	}
-	list := make([]byte, 0, 64+len(entities)*512)
-	list = append(list, `"value":[`...)
+	level := c.level()
+	body := append(c.begin(c.target.table+c.selectFragment()), `"value":[`...)
 	for i, e := range entities {
 		if i > 0 {
-			list = append(list, ',')
+			body = append(body, ',')
 		}
-		list = append(list, '{')
-		list = e.appendJSON(list, c.level(), names, c.base, c.target.table)
-		list = append(list, '}')
+		body = append(e.appendJSON(append(body, '{'), level, names, c.base, c.target.table), '}')
 	}
-	a.body = c.object(c.target.table+c.selectFragment(), append(list, ']'))
+	a.body = append(body, "]}"...)
 	return a, nil
 }
 
@@ -575,7 +577,7 @@ func (c *call) changed(e *entity) *answer {
 	if a.status == http.StatusNoContent {
 		a.header.Set("DataServiceId", location)
 	} else {
-		a.body = c.object(c.target.table+"/@Element", e.appendJSON(nil, c.level(), nil, c.base, c.target.table))
+		a.body = c.entityBody(e, nil)
 	}
 	return a
 }

@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -112,6 +115,32 @@ func fuzzServer(f *testing.F) *Server {
 	require.NoError(f, err)
 	f.Cleanup(s.Close)
 	return s
+}
+
+// Each error is in the table, each in the table can happen, and a test makes it
+// happen.
+func TestErrorTable(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	used, tested := map[string]bool{}, ""
+	for _, name := range files {
+		source, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if strings.HasSuffix(name, "_test.go") {
+			tested += string(source)
+			continue
+		}
+		for _, m := range regexp.MustCompile(`fail\("(\w+)"`).FindAllSubmatch(source, -1) {
+			used[string(m[1])] = true
+		}
+	}
+	for code := range used {
+		require.Contains(t, errorTable, code)
+	}
+	for code := range errorTable {
+		require.True(t, used[code], "%s never happens", code)
+		require.Contains(t, tested, code)
+	}
 }
 
 func TestStoreForgetsTheOldest(t *testing.T) {

@@ -1,0 +1,107 @@
+// Command handler is the API as the Azure Functions host runs it: a custom
+// handler that serves HTTP on the port the host gives it, on loopback only.
+//
+// It takes no arguments; its settings are environment variables, listed in
+// package config. It ends with status 0 when SIGINT or SIGTERM asks it to, after
+// it has answered what is in flight, and with status 1 when its settings are
+// wrong or it can no longer serve. It never ends with 0 by itself: the host
+// would not start it again.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/config"
+	"itemsapi/handler/server"
+	"itemsapi/handler/tables"
+)
+
+// shutdownTimeout is longer than any request may take.
+const shutdownTimeout = 15 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+		// On stdout: the host takes every line on stderr for an error of its own.
+		fmt.Fprintf(os.Stdout, "handler: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends, and then returns nil.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+	if len(args) > 0 {
+		return fmt.Errorf("takes no arguments; its settings are environment variables")
+	}
+	c, err := config.Load(getenv)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: c.LogLevel}))
+
+	store, err := tables.Open(tables.Config{
+		Endpoint: c.TablesEndpoint, ConnectionString: c.TablesConnectionString,
+		IdentityClientID: c.IdentityClientID, Table: c.Table, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port)))
+	if err != nil {
+		return fmt.Errorf("listen on the port in FUNCTIONS_CUSTOMHANDLER_PORT: %w", err)
+	}
+
+	background, cancel := context.WithCancel(ctx)
+	defer cancel()
+	policies := make([]b2c.Policy, len(c.Policies))
+	for i, p := range c.Policies {
+		policies[i] = b2c.Policy(p)
+	}
+	verifier := b2c.New(background, b2c.Config{
+		Policies: policies, Audience: c.APIClientID, AppIDURI: c.AppIDURI,
+		AllowedClients: c.AllowedClients, ExtraIssuers: c.ExtraIssuers, Log: log,
+	})
+	go store.Prepare(background)
+	return serve(ctx, listener, server.New(server.Config{
+		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Explain: c.Explain, Log: log,
+	}), log)
+}
+
+// serve answers until ctx ends, and then what is in flight.
+func serve(ctx context.Context, listener net.Listener, h http.Handler, log *slog.Logger) error {
+	s := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       5 * time.Minute, // the host keeps idle connections for over a minute
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	log.Info("listening", "address", listener.Addr().String())
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	log.Info("stopping")
+	drain, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	if err := s.Shutdown(drain); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("stop serving: %w", err)
+	}
+	return nil
+}

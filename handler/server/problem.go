@@ -1,0 +1,121 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/items"
+)
+
+// kinds are the problems that are not refusals (those have their own table, in
+// package b2c): code, status, title. Adding a code is adding a row.
+var kinds = map[string]struct {
+	status int
+	title  string
+}{
+	"route.not_found":          {http.StatusNotFound, "There is nothing here"},
+	"method.not_allowed":       {http.StatusMethodNotAllowed, "This path does not know the method"},
+	"accept.unsupported":       {http.StatusNotAcceptable, "The client accepts no JSON"},
+	"parameter.unknown":        {http.StatusBadRequest, "Unknown parameter"},
+	"parameter.invalid":        {http.StatusBadRequest, "Invalid parameter"},
+	"cursor.invalid":           {http.StatusBadRequest, "The cursor is not from here"},
+	"cursor.expired":           {http.StatusGone, "The cursor is too old"},
+	"content_type.unsupported": {http.StatusUnsupportedMediaType, "The body is not declared as JSON"},
+	"body.too_large":           {http.StatusRequestEntityTooLarge, "The body is too large"},
+	"request.malformed":        {http.StatusBadRequest, "The body cannot be read"},
+	"item.invalid":             {http.StatusUnprocessableEntity, "The item is not valid"},
+	"item.not_found":           {http.StatusNotFound, "There is no such item"},
+	"overloaded":               {http.StatusServiceUnavailable, "Too much to do"},
+	"storage.unavailable":      {http.StatusServiceUnavailable, "The storage is unavailable"},
+	"storage.timeout":          {http.StatusGatewayTimeout, "The storage did not answer in time"},
+	"internal":                 {http.StatusInternalServerError, "Internal error"},
+}
+
+// storageRetry is when to try again after trouble with storage.
+const storageRetry = 2 * time.Second
+
+// problem is a problem document (RFC 9457) on its way out. As an error it is
+// what a route's function returns for a fault of the request.
+type problem struct {
+	Type       string          `json:"type"`
+	Title      string          `json:"title"`
+	Status     int             `json:"status"`
+	Code       string          `json:"code"`
+	Detail     string          `json:"detail,omitempty"`
+	Errors     []items.Problem `json:"errors,omitempty"`
+	Expected   map[string]any  `json:"expected,omitempty"`
+	Actual     map[string]any  `json:"actual,omitempty"`
+	Fix        string          `json:"fix,omitempty"`
+	Verified   *bool           `json:"verified,omitempty"`
+	Also       []string        `json:"also,omitempty"`
+	RetryAfter int             `json:"retryAfter,omitempty"` // seconds, as the header, which a browser cannot read across origins
+	Instance   string          `json:"instance,omitempty"`   // the invocation ID
+
+	header     http.Header
+	retryAfter time.Duration
+}
+
+func (p *problem) Error() string { return p.Code + ": " + p.Detail }
+
+// problemOf is the one place where an error becomes a status.
+func (s *server) problemOf(c *call, err error) *problem {
+	var p *problem
+	var refusal *b2c.Refusal
+	var invalid *items.InvalidError
+	switch {
+	case errors.As(err, &refusal):
+		p = s.problemOfRefusal(refusal)
+	case errors.As(err, &p):
+	case errors.As(err, &invalid):
+		p = &problem{Code: "item.invalid", Detail: "See errors for what is wrong with which member.", Errors: invalid.Problems}
+	case errors.Is(err, items.ErrNotFound):
+		p = &problem{Code: "item.not_found", Detail: "The caller has no item with this ID."}
+	case errors.Is(err, items.ErrTimeout):
+		p = &problem{Code: "storage.timeout", Detail: "The storage did not answer within the time that a request may take.", retryAfter: storageRetry}
+	case errors.Is(err, items.ErrUnavailable):
+		p = &problem{Code: "storage.unavailable", Detail: "The storage cannot be reached or does not work. The log has the cause.", retryAfter: storageRetry}
+	default:
+		p = &problem{Code: "internal"}
+	}
+	if kind, ok := kinds[p.Code]; ok {
+		p.Status, p.Title = kind.status, kind.title
+	}
+	p.Type = "urn:itemsapi:problem:" + p.Code
+	p.Instance = c.invocation
+	return p
+}
+
+func (s *server) problemOfRefusal(r *b2c.Refusal) *problem {
+	p := &problem{Code: r.Code, Status: r.Status, Title: r.Title, retryAfter: r.RetryAfter, header: http.Header{}}
+	if challenge := r.Challenge(); challenge != "" {
+		p.header.Set("WWW-Authenticate", challenge)
+	}
+	if s.Explain {
+		x := r.Explain()
+		p.Detail, p.Expected, p.Actual, p.Fix, p.Also = x.Detail, x.Expected, x.Actual, x.Fix, x.Also
+		p.Verified = &r.Verified
+	}
+	return p
+}
+
+func (p *problem) answer() *answer {
+	a := &answer{status: p.Status, header: http.Header{"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}}}
+	for name, values := range p.header {
+		a.header[name] = values
+	}
+	if p.retryAfter > 0 {
+		p.RetryAfter = int((p.retryAfter + time.Second - 1) / time.Second)
+		a.header.Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
+	body, err := json.Marshal(p)
+	if err != nil { // no value in a problem can cause it
+		body = []byte(`{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal"}`)
+		a.status = http.StatusInternalServerError
+	}
+	a.body = append(body, '\n')
+	return a
+}

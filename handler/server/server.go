@@ -1,0 +1,303 @@
+// Package server is the HTTP surface: one table of routes, each with the scope
+// that it needs (below); decode, call, encode (items.go); and the one place
+// where an error becomes a status and a problem document (problem.go).
+//
+// It decides nothing about tokens (package b2c) and keeps nothing (an
+// items.Store does). It sets no CORS headers: those are the Functions host's.
+// Every request ends in an answer, as the host sends a request again, up to 40
+// times, when the handler closes the connection without one.
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/items"
+)
+
+const (
+	// requestTimeout is how long a request may take, from its head to its answer.
+	requestTimeout = 10 * time.Second
+	// writeTimeout is how long an answer may take to be read, by a host that
+	// passes on the pace of a slow client.
+	writeTimeout = 2 * time.Minute
+	// concurrent is how many requests are worked on at a time; more wait for
+	// queueTimeout and are turned away then.
+	concurrent   = 256
+	queueTimeout = 100 * time.Millisecond
+)
+
+// Config says what the API is made of. All fields are required but for Log.
+type Config struct {
+	// Verify says who calls, outside of tests the method of a b2c.Verifier.
+	Verify func(context.Context, b2c.Credentials, string) (b2c.Caller, *b2c.Refusal)
+	Store  items.Store
+	// ReadScope and WriteScope are the short names of the scopes.
+	ReadScope, WriteScope string
+	// Explain has refusals say what was expected, found, and how to mend it.
+	Explain bool
+	// Log gets one line a request. Nil discards it.
+	Log *slog.Logger
+}
+
+// route is one line of the table of routes.
+type route struct {
+	method  string // GET serves HEAD too
+	pattern string // {id} stands for one segment
+	scope   string // empty: anybody may call
+	handle  func(*call) (*answer, error)
+}
+
+// server is the API as an http.Handler.
+type server struct {
+	Config
+	routes []route
+	slots  chan struct{}
+}
+
+// New returns the API. It panics if a field that is required is missing.
+func New(c Config) http.Handler {
+	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" {
+		panic("server: Verify, Store, ReadScope and WriteScope are required")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &server{Config: c, slots: make(chan struct{}, concurrent)}
+	read, write := c.ReadScope, c.WriteScope
+	s.routes = []route{
+		{http.MethodGet, "/", "", s.ping},
+		{http.MethodGet, "/api/items", read, s.list},
+		{http.MethodPost, "/api/items", write, s.create},
+		{http.MethodGet, "/api/items/{id}", read, s.get},
+		// To come, each a line here and a method in items.go:
+		//	POST   /api/items/batch     write  create several at once
+		//	GET    /api/items/delta     read   what changed since a token
+		//	PUT    /api/items/{id}      write  replace
+		//	PATCH  /api/items/{id}      write  change in part
+		//	DELETE /api/items/{id}      write  delete
+		//	GET    /api/openapi.json    –      the description of all this
+	}
+	return s
+}
+
+// call is one request on its way to an answer.
+type call struct {
+	*http.Request
+	invocation string
+	route      string // the pattern, for the log
+	id         string // the segment for {id}
+	query      url.Values
+	caller     b2c.Caller
+}
+
+// owner is whose items the call is about: always the caller's own. Neither the
+// client nor the issuer's host is part of it, so that a tenant that moves to a
+// custom domain finds its items again.
+func (c *call) owner() items.Owner {
+	return items.Owner{Tenant: c.caller.Tenant, Subject: c.caller.Subject}
+}
+
+// answer is a whole answer, built before the first byte is sent, so that a panic
+// or an error can still be answered.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// ServeHTTP answers a request and logs one line of it: no token, no query, no
+// claim that names a person.
+func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	conn := http.NewResponseController(w)
+	// Both fail where a test's ResponseWriter has no connection, and do no harm.
+	_ = conn.SetReadDeadline(start.Add(requestTimeout))
+	_ = conn.SetWriteDeadline(start.Add(writeTimeout))
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	ctx, storageCalls := items.CountCalls(ctx)
+	c := &call{Request: r.WithContext(ctx), invocation: invocationID(r.Header)}
+
+	a, err := s.answer(c)
+	var p *problem
+	if err != nil {
+		p = s.problemOf(c, err)
+		a = p.answer()
+	}
+
+	header := w.Header()
+	for name, values := range a.header {
+		header[name] = values
+	}
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(a.body) // the client is gone if this fails
+	}
+
+	if c.route == "/" {
+		return // the host's pings would drown the rest
+	}
+	attributes := []slog.Attr{
+		slog.String("invocation", c.invocation),
+		slog.String("method", r.Method),
+		slog.String("route", c.route),
+		slog.Int("status", a.status),
+		slog.Float64("ms", float64(time.Since(start).Microseconds())/1000),
+		slog.Int64("storage_calls", storageCalls.Load()),
+	}
+	level := slog.LevelInfo
+	if p != nil {
+		attributes = append(attributes, slog.String("code", p.Code))
+		if a.status >= 500 {
+			level = slog.LevelError
+			attributes = append(attributes, slog.String("error", err.Error()))
+		}
+	}
+	s.Log.LogAttrs(ctx, level, "request", attributes...)
+}
+
+// answer finds the route, admits the caller, and has the route's function work.
+func (s *server) answer(c *call) (a *answer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			a, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	rt, err := s.find(c)
+	if err != nil {
+		return nil, err
+	}
+	if rt.scope == "" {
+		return rt.handle(c)
+	}
+	if err := s.enter(c.Context()); err != nil {
+		return nil, err
+	}
+	defer func() { <-s.slots }()
+	credentials := b2c.Credentials{Authorization: c.Header.Values("Authorization"), InQuery: strings.Contains(c.URL.RawQuery, "access_token") && c.URL.Query().Has("access_token")}
+	caller, refusal := s.Verify(c.Context(), credentials, rt.scope)
+	if refusal != nil {
+		return nil, refusal
+	}
+	c.caller = caller
+	if err := acceptsJSON(c.Header.Values("Accept")); err != nil {
+		return nil, err
+	}
+	return rt.handle(c)
+}
+
+// enter waits for a place among the requests that are worked on.
+func (s *server) enter(ctx context.Context) error {
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	queue := time.NewTimer(queueTimeout)
+	defer queue.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-queue.C:
+	case <-ctx.Done():
+	}
+	return &problem{Code: "overloaded", Detail: fmt.Sprintf("%d requests are being worked on, and none was finished in time.", concurrent), retryAfter: time.Second}
+}
+
+// find looks the request up in the table of routes.
+func (s *server) find(c *call) (*route, error) {
+	var allowed []string
+	for i := range s.routes {
+		rt := &s.routes[i]
+		id, ok := match(rt.pattern, c.URL.Path)
+		if !ok {
+			continue
+		}
+		if rt.method == c.Method || rt.method == http.MethodGet && c.Method == http.MethodHead {
+			c.route, c.id = rt.pattern, id
+			return rt, nil
+		}
+		c.route = rt.pattern
+		allowed = append(allowed, rt.method)
+		if rt.method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
+	}
+	if allowed == nil {
+		return nil, &problem{Code: "route.not_found", Detail: "There is nothing at this path. The items are at /api/items."}
+	}
+	allow := strings.Join(allowed, ", ")
+	return nil, &problem{Code: "method.not_allowed", Detail: "This path knows " + allow + ".", header: http.Header{"Allow": {allow}}}
+}
+
+// match compares a path with a pattern, and returns the segment that stands
+// where the pattern has {id}.
+func match(pattern, path string) (id string, ok bool) {
+	prefix, _, hasID := strings.Cut(pattern, "{id}")
+	if !hasID {
+		return "", path == pattern
+	}
+	id, ok = strings.CutPrefix(path, prefix)
+	return id, ok && id != "" && !strings.Contains(id, "/")
+}
+
+// invocationID is the host's name for the request. Where it forwards instead of
+// proxying, a client's own value comes first in the line and the host's last.
+func invocationID(h http.Header) string {
+	values := strings.Join(h.Values("X-Azure-Functions-InvocationId"), ",")
+	id := strings.TrimSpace(values[strings.LastIndexByte(values, ',')+1:])
+	if len(id) > 64 || strings.ContainsFunc(id, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-'
+	}) {
+		return ""
+	}
+	return id
+}
+
+// ping answers the host, which asks GET / to learn whether the handler is there.
+func (s *server) ping(*call) (*answer, error) {
+	return &answer{status: http.StatusOK, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Cache-Control": {"no-store"}}, body: []byte("ok\n")}, nil
+}
+
+// acceptsJSON reads the values of Accept (RFC 9110, section 12.5.1).
+func acceptsJSON(values []string) error {
+	if len(values) == 0 {
+		return nil
+	}
+	best := -1.0 // the quality of the most specific range that covers application/json
+	specific := -1
+	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		media, params, _ := strings.Cut(part, ";")
+		rank := map[string]int{"*/*": 0, "application/*": 1, "application/json": 2}
+		r, ok := rank[strings.ToLower(strings.TrimSpace(media))]
+		if !ok || r < specific {
+			continue
+		}
+		quality := 1.0
+		for param := range strings.SplitSeq(params, ";") {
+			if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(param)), "q="); ok {
+				parsed, err := strconv.ParseFloat(q, 64)
+				if err != nil {
+					parsed = 0
+				}
+				quality = parsed
+			}
+		}
+		best, specific = quality, r
+	}
+	if best > 0 {
+		return nil
+	}
+	return &problem{Code: "accept.unsupported", Detail: "Answers are application/json, which the Accept header leaves out."}
+}
