@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -365,7 +366,7 @@ func parseJSON(text []byte) (map[string]any, error) {
 		return nil, errors.New("want an object, not null")
 	}
 	if err == nil && len(bytes.TrimSpace(text[decoder.InputOffset():])) > 0 {
-		err = fmt.Errorf("text after the end of the object")
+		err = errors.New("text after the end of the object")
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return nil, fmt.Errorf("want an object, not a %s", wrong.Value)
@@ -374,6 +375,8 @@ func parseJSON(text []byte) (map[string]any, error) {
 		offset := decoder.InputOffset()
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			offset = max(0, syntax.Offset-1)
+		} else if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			offset = int64(len(text))
 		}
 		before := text[:min(int(offset), len(text))]
 		line := 1 + bytes.Count(before, []byte("\n"))

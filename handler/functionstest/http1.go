@@ -237,10 +237,11 @@ func (b *sizedBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
-	if err == io.EOF && b.left > 0 {
+	if b.left == 0 {
+		return n, io.EOF
+	}
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
-	} else if b.left == 0 {
-		err = nil // the next Read says io.EOF
 	}
 	return n, err
 }

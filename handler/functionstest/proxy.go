@@ -125,8 +125,14 @@ func (h *Host) proxyRequest(r *request, id string) *outgoing {
 
 // proxyAnswer passes an answer on. begun says whether the client has got any of it.
 func (h *Host) proxyAnswer(r *request, a *answer) (begun bool, err error) {
-	whole := false
-	defer func() { a.end(whole) }()
+	ended := false
+	end := func(whole bool) {
+		if !ended {
+			ended = true
+			a.end(whole)
+		}
+	}
+	defer end(false)
 	switch {
 	case !a.header.ascii():
 		return false, errors.New("a header of the handler's answer is not ASCII")
@@ -164,14 +170,18 @@ func (h *Host) proxyAnswer(r *request, a *answer) (begun bool, err error) {
 		} else {
 			piece = append(piece, buffer[:n]...)
 		}
-		if err == io.EOF && chunked {
-			piece = append(piece, lastChunk...)
+		if err == io.EOF {
+			if chunked {
+				piece = append(piece, lastChunk...)
+			}
+			// Before the client has all, so that its next request finds the
+			// connection free.
+			end(true)
 		}
 		if _, writeErr := r.c.Write(piece); writeErr != nil {
 			return true, errGone
 		}
 		if err == io.EOF {
-			whole = true
 			return true, nil
 		}
 		if err != nil {

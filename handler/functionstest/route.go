@@ -154,7 +154,7 @@ const (
 	alphanumeric = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	pathSafe     = alphanumeric + "-._~!$&'()*+,;=:@/"
 	urlSafe      = alphanumeric + "-._~!$()*,;@" // of a query value that .NET's UrlEncoder writes
-	queryIllegal = "\"<>`{}|^\\ #"
+	queryIllegal = "\"<>`{}|^\\#"
 )
 
 func escape(text, safe string) string {
@@ -182,7 +182,7 @@ func proxyTarget(path, query string) string {
 			_, hex := unhex(query[i+1], query[i+2])
 			bare = !hex
 		}
-		if bare || c >= 0x7f || strings.IndexByte(queryIllegal, c) >= 0 {
+		if bare || c <= ' ' || c >= 0x7f || strings.IndexByte(queryIllegal, c) >= 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
 			b.WriteByte(c)

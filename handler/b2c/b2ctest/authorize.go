@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -401,8 +400,7 @@ func challengeOf(method, verifier string) string {
 }
 
 // actionURL is the same authorization request again, for our form to post to.
-func (a *authorization) actionURL() template.URL {
-	path := a.endpoint.path(authorizeEndpoint)
-	path, _, _ = strings.Cut(path, "?")
-	return template.URL(path + "?" + a.params.Encode())
+func (a *authorization) actionURL() string {
+	path, _, _ := strings.Cut(a.endpoint.path(authorizeEndpoint), "?")
+	return path + "?" + a.params.Encode()
 }

@@ -16,6 +16,7 @@ package b2ctest
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
@@ -127,19 +128,14 @@ func Start(o Options) (*Server, error) {
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       5 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
-		ErrorLog:          log.New(discard{}, "", 0),
+		// net/http's own messages are about browsers that try https first.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	for _, l := range listeners {
 		s.serving.Go(func() { _ = s.http.Serve(l) })
 	}
 	return s, nil
 }
-
-// discard drops net/http's own messages, such as those about TLS handshakes
-// from browsers that upgrade to https by themselves.
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // Close stops listening, cuts every connection and releases what a Fault holds
 // back. It may be called more than once.

@@ -3,7 +3,6 @@ package b2ctest
 import (
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"net/http"
 	"net/url"
@@ -77,10 +76,8 @@ type rootPage struct {
 }
 
 type rootPolicy struct {
-	Name           string
-	Metadata, Keys template.URL
-	RunNow         template.URL
-	Kids           []string
+	Name, Metadata, Keys, RunNow string
+	Kids                         []string
 }
 
 type rootApplication struct {
@@ -98,9 +95,9 @@ func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Unlock()
 	for _, p := range s.policies {
 		e := endpoint{policy: p, tenant: TenantDomain, v2: true}
-		row := rootPolicy{Name: p.name, Metadata: template.URL(e.path(metadataEndpoint)), Keys: template.URL(e.path(keysEndpoint))}
+		row := rootPolicy{Name: p.name, Metadata: e.path(metadataEndpoint), Keys: e.path(keysEndpoint)}
 		if p.name != PolicyROPC {
-			row.RunNow = template.URL(runNow(p))
+			row.RunNow = runNow(p)
 		}
 		for _, k := range s.jwks(p).Keys {
 			row.Kids = append(row.Kids, k.Kid)

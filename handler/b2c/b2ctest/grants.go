@@ -41,7 +41,7 @@ type store[T any] struct {
 	order  []string
 }
 
-const storeSize = 10_000
+const storeSize = 2_000
 
 func (s *store[T]) put(name string, v T) {
 	if s.values == nil {

@@ -143,6 +143,20 @@ func TestErrorTable(t *testing.T) {
 	}
 }
 
+func TestPublishedKeysAreFew(t *testing.T) {
+	s, err := Start(Options{})
+	require.NoError(t, err)
+	defer s.Close()
+	p := s.mustPolicy(PolicyROPC)
+	oldest := p.keys[0]
+	for len(p.keys) < maxKeys {
+		p.keys = append(p.keys, signingKey{oldest.private, newGUID(), oldest.nbf})
+	}
+	s.Rollover(PolicyROPC, true)
+	require.Len(t, p.keys, maxKeys)
+	require.NotEqual(t, oldest.kid, p.keys[0].kid)
+}
+
 func TestStoreForgetsTheOldest(t *testing.T) {
 	var s store[int]
 	for i := range storeSize + 2 {

@@ -22,6 +22,9 @@ type policy struct {
 // active is the key that signs: the last one published.
 func (p *policy) active() signingKey { return p.keys[len(p.keys)-1] }
 
+// maxKeys is how many keys a policy publishes at most; the oldest goes.
+const maxKeys = 10
+
 type signingKey struct {
 	private *rsa.PrivateKey
 	kid     string // RFC 7638 thumbprint, as B2C names its keys
@@ -105,8 +108,8 @@ func (s *Server) activeKey(p *policy) signingKey {
 }
 
 // Rollover gives the policy a new key, which signs from now on. With keepOld
-// the old ones stay published after it, else they are withdrawn, as B2C does in
-// an emergency. It panics if there is no such policy.
+// the old ones stay published beside it, 10 in all, else they are withdrawn, as
+// B2C does in an emergency. It panics if there is no such policy.
 func (s *Server) Rollover(policy string, keepOld bool) {
 	s.rollover(s.mustPolicy(policy), keepOld)
 }
@@ -124,7 +127,7 @@ func (s *Server) rollover(p *policy, keepOld bool) {
 	if !keepOld {
 		p.keys = nil
 	}
-	p.keys = append(p.keys[:len(p.keys):len(p.keys)], key)
+	p.keys = append(p.keys[max(0, len(p.keys)-maxKeys+1):len(p.keys):len(p.keys)], key)
 }
 
 // jwk has the members that B2C publishes for a user flow's key, and so no alg.

@@ -46,8 +46,7 @@ type namedValue struct{ Name, Value string }
 
 type signInPage struct {
 	Tenant, Client, SignedIn, Notice, ROPC string
-	Action                                 template.URL
-	ActionField, ScopeField                string
+	Action, ActionField, ScopeField        string
 	Scopes                                 []string
 	Users                                  []User
 	Details                                []namedValue
