@@ -735,3 +735,26 @@ func runHost(dir string) {
 	fmt.Println(h.HandlerPort())
 	select {}
 }
+
+func BenchmarkCall(b *testing.B) {
+	for _, m := range []mode{proxyMode, forwardMode} {
+		f := start(b, plainApp(m), script{Echo: true})
+		require.NoError(b, f.Ready(b.Context()))
+		direct := "http://127.0.0.1:" + strconv.Itoa(f.HandlerPort())
+		for name, url := range map[string]string{string(m): f.URL(), "direct": direct} {
+			b.Run(name, func(b *testing.B) {
+				client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						resp, err := client.Get(url + "/api/items")
+						if err != nil {
+							b.Error(err)
+							return
+						}
+						resp.Body.Close()
+					}
+				})
+			})
+		}
+	}
+}

@@ -1,11 +1,12 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"itemsapi/handler/b2c"
 	"itemsapi/handler/items"
@@ -45,15 +46,15 @@ type problem struct {
 	Title      string          `json:"title"`
 	Status     int             `json:"status"`
 	Code       string          `json:"code"`
-	Detail     string          `json:"detail,omitempty"`
-	Errors     []items.Problem `json:"errors,omitempty"`
-	Expected   map[string]any  `json:"expected,omitempty"`
-	Actual     map[string]any  `json:"actual,omitempty"`
-	Fix        string          `json:"fix,omitempty"`
-	Verified   *bool           `json:"verified,omitempty"`
-	Also       []string        `json:"also,omitempty"`
-	RetryAfter int             `json:"retryAfter,omitempty"` // seconds, as the header, which a browser cannot read across origins
-	Instance   string          `json:"instance,omitempty"`   // the invocation ID
+	Detail     string          `json:"detail,omitzero"`
+	Errors     []items.Problem `json:"errors,omitzero"`
+	Expected   map[string]any  `json:"expected,omitzero"`
+	Actual     map[string]any  `json:"actual,omitzero"`
+	Fix        string          `json:"fix,omitzero"`
+	Verified   *bool           `json:"verified,omitzero"`
+	Also       []string        `json:"also,omitzero"`
+	RetryAfter int             `json:"retryAfter,omitzero"` // seconds, as the header, which a browser cannot read across origins
+	Instance   string          `json:"instance,omitzero"`   // the invocation ID
 
 	header     http.Header
 	retryAfter time.Duration
@@ -111,7 +112,7 @@ func (p *problem) answer() *answer {
 		p.RetryAfter = int((p.retryAfter + time.Second - 1) / time.Second)
 		a.header.Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
-	body, err := json.Marshal(p)
+	body, err := jsonv2.Marshal(p, jsonv2.Deterministic(true))
 	if err != nil { // no value in a problem can cause it
 		body = []byte(`{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal"}`)
 		a.status = http.StatusInternalServerError

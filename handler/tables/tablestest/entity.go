@@ -72,6 +72,7 @@ type entity struct {
 	etag       string
 	etagJSON   string    // `"odata.etag":"…",`
 	systemJSON [3]string // `"PartitionKey":"…",` and so on, as systemNames
+	jsonSize   int       // bytes in an answer, roughly
 	size       int       // bytes in memory, roughly
 }
 
@@ -97,11 +98,15 @@ func newEntity(partitionKey, rowKey string, properties []property, timestamp int
 	e.etagJSON = `"odata.etag":` + quote(e.etag) + `,`
 	for i, text := range []string{partitionKey, rowKey, formatTicks(timestamp)} {
 		e.systemJSON[i] = quote(systemNames[i]) + ":" + quote(text) + ","
+		e.jsonSize += len(e.systemJSON[i])
 	}
-	e.size = 600 + 2*len(partitionKey) + 2*len(rowKey)
+	e.size = 600 + len(partitionKey) + len(rowKey)
 	for _, p := range properties {
-		e.size += 150 + len(p.name) + len(p.value.text) + len(p.typeJSON) + len(p.json)
+		e.jsonSize += len(p.typeJSON) + len(p.json)
+		e.size += 150 + len(p.name) + len(p.value.text)
 	}
+	e.jsonSize += len(e.etagJSON)
+	e.size += e.jsonSize
 	return e
 }
 

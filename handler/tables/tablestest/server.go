@@ -56,6 +56,8 @@ type Server struct {
 	http    *http.Server
 	port    int
 	serving sync.WaitGroup
+	running sync.RWMutex // held for reading by each request
+	closed  bool         // guarded by running
 
 	mu       sync.Mutex
 	faults   []*activeFault
@@ -136,10 +138,13 @@ func (s *Server) ConnectionString() string {
 	return fmt.Sprintf("DefaultEndpointsProtocol=http;AccountName=%s;AccountKey=%s;TableEndpoint=%s;", AccountName, AccountKey, s.URL())
 }
 
-// Close stops listening and closes every connection, also those that a fault keeps open.
+// Close stops listening and closes every connection, also those that a fault keeps open. Nothing is executed after it.
 func (s *Server) Close() {
 	_ = s.http.Close()
 	s.serving.Wait()
+	s.running.Lock()
+	defer s.running.Unlock()
+	s.closed = true
 }
 
 // Requests lists what was asked so far, in order of arrival; only the last 10,000 are remembered. A request that a
@@ -175,6 +180,11 @@ func (s *Server) Entities(table string) []map[string]any {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.running.RLock()
+	defer s.running.RUnlock()
+	if s.closed {
+		panic(http.ErrAbortHandler)
+	}
 	if !isLoopback(r.Host) {
 		http.Error(w, fmt.Sprintf("The Host header is %q; this server answers to localhost and loopback addresses only.", r.Host), http.StatusForbidden)
 		return

@@ -233,11 +233,33 @@ func TestContinuationAtAPartitionsStartHasNoRowKey(t *testing.T) {
 	require.NotContains(t, got.header, "X-Ms-Continuation-Nextpartitionkey")
 }
 
+func TestNoContinuationPastTheKeyRange(t *testing.T) {
+	_, c := startWith(t, 3)
+	got := c.do(t, query("items", "$top=1&$filter=PartitionKey%20eq%20'p'%20and%20RowKey%20le%20'0'"))
+	require.Equal(t, []string{"p0"}, keysIn(t, got.body))
+	require.NotContains(t, got.header, "X-Ms-Continuation-Nextpartitionkey")
+}
+
 func TestAPageMayEndBeforeWhatDoesNotMatch(t *testing.T) {
 	_, c := startWith(t, 3)
 	got := c.do(t, query("items", "$top=1&$filter=RowKey%20ne%20'1'%20and%20RowKey%20ne%20'2'"))
 	require.Equal(t, []string{"p0"}, keysIn(t, got.body))
 	require.NotEmpty(t, got.header.Get("x-ms-continuation-NextPartitionKey"), "more was left to look at")
+}
+
+func TestAPageEndsAtFourMiB(t *testing.T) {
+	_, c := startWith(t, 0)
+	var properties []string
+	for i := range 15 {
+		properties = append(properties, fmt.Sprintf(`"p%d":"%s"`, i, strings.Repeat("ä", 32768))) // 2 bytes each
+	}
+	for i := range 6 {
+		got := c.do(t, insert("items", fmt.Sprintf(`{"PartitionKey":"p","RowKey":"%d",%s}`, i, strings.Join(properties, ","))))
+		require.Equal(t, 201, got.status)
+	}
+	got := c.do(t, query("items", ""))
+	require.Equal(t, []string{"p0", "p1", "p2", "p3", "p4"}, keysIn(t, got.body))
+	require.NotEmpty(t, got.header.Get("x-ms-continuation-NextRowKey"))
 }
 
 func TestConcurrentUse(t *testing.T) {

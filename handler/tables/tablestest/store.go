@@ -11,6 +11,8 @@ import (
 const (
 	maxStored  = 1 << 30 // bytes in memory, roughly
 	tableBytes = 1000    // what an empty table counts for
+
+	maxPageBytes = 4 << 20
 )
 
 // store keeps tables in memory, each partition sorted by row key.
@@ -232,7 +234,7 @@ type position struct {
 	hasRowKey            bool
 }
 
-// scan reads at most limit entities that match, from start on. next is where to go on: the first entity that was not
+// scan reads at most limit entities that match, from start on, and no more once they come to 4 MiB. next is where to go on: the first entity that was not
 // looked at yet, whether it matches or not, or nil when none is left.
 func (st *store) scan(name string, f *filter, start position, limit int) (entities []*entity, next *position, refusal *serviceError) {
 	st.mu.RLock()
@@ -241,6 +243,7 @@ func (st *store) scan(name string, f *filter, start position, limit int) (entiti
 	if t == nil {
 		return nil, nil, errTableNotFound
 	}
+	size := 0
 	i, _ := t.partition(f.partitionKeys.from(start.partitionKey))
 	for ; i < len(t.partitions); i++ {
 		p := t.partitions[i]
@@ -257,11 +260,12 @@ func (st *store) scan(name string, f *filter, start position, limit int) (entiti
 			if f.rowKeys.isPast(e.rowKey) {
 				break
 			}
-			if len(entities) == limit {
+			if len(entities) == limit || size >= maxPageBytes {
 				return entities, &position{e.partitionKey, e.rowKey, j > 0}, nil
 			}
 			if f.matches(e) {
 				entities = append(entities, e)
+				size += e.jsonSize
 			}
 		}
 	}

@@ -1,0 +1,480 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/functionstest"
+	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/tables/tablestest/azurite"
+)
+
+// binary builds the handler once.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "handler-test-")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return filepath.Join(dir, "handler"), nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		os.RemoveAll(filepath.Dir(path))
+	}
+	os.Exit(code)
+}
+
+func builtHandler(t testing.TB) string {
+	path, err := binary()
+	require.NoError(t, err)
+	return path
+}
+
+func settings(tenant *b2ctest.Server, connectionString string) map[string]string {
+	return map[string]string{
+		"B2C_TENANT":               b2ctest.TenantName,
+		"B2C_POLICIES":             strings.Join([]string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC}, ","),
+		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
+		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
+		"TABLES_CONNECTION_STRING": connectionString,
+	}
+}
+
+func environment(settings map[string]string) []string {
+	var env []string
+	for name, value := range settings {
+		env = append(env, name+"="+value)
+	}
+	return env
+}
+
+func startTenant(t testing.TB) *b2ctest.Server {
+	s, err := b2ctest.Start(b2ctest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func startStorage(t testing.TB) *tablestest.Server {
+	s, err := tablestest.Start(tablestest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func startAzurite(t testing.TB) *azurite.Server {
+	s, err := azurite.Start(t.Context(), azurite.Options{})
+	if errors.Is(err, azurite.ErrNotInstalled) && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func freePort(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	return port
+}
+
+// program is a handler without a host.
+type program struct {
+	url    string
+	cmd    *exec.Cmd
+	output *output
+	ended  chan struct{}
+}
+
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func startProgram(t testing.TB, settings map[string]string) *program {
+	port := freePort(t)
+	p := &program{url: "http://127.0.0.1:" + port, output: &output{}, ended: make(chan struct{})}
+	p.cmd = exec.Command(builtHandler(t))
+	p.cmd.Env = append(environment(settings), "FUNCTIONS_CUSTOMHANDLER_PORT="+port)
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	require.NoError(t, p.cmd.Start())
+	go func() {
+		_ = p.cmd.Wait()
+		close(p.ended)
+	}()
+	t.Cleanup(func() {
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	})
+	require.Eventually(t, func() bool {
+		resp, err := http.Get(p.url + "/")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == 200
+	}, 20*time.Second, 5*time.Millisecond, "GET / is answered")
+	return p
+}
+
+func send(t testing.TB, method, url, token, body string, headers ...string) (int, http.Header, string) {
+	req, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, resp.Header, string(b)
+}
+
+func TestWrongSettingsStopTheStart(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change map[string]string
+		says   string
+	}{
+		"nothing set":                     {nil, "5 problems"},
+		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set"},
+		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
+		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine"},
+		"local sign-in, Azure's endpoint": {map[string]string{"TABLES_CONNECTION_STRING": "", "TABLES_ENDPOINT": "https://contoso.table.core.windows.net"}, "B2C_METADATA_URL points to this machine"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var env map[string]string
+			if tt.change != nil {
+				env = settings(startTenant(t), "UseDevelopmentStorage=true")
+				for n, v := range tt.change {
+					env[n] = v
+				}
+			}
+			port := freePort(t)
+			cmd := exec.Command(builtHandler(t))
+			cmd.Env = append(environment(env), "FUNCTIONS_CUSTOMHANDLER_PORT="+port)
+			var stdout, stderr bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			var exit *exec.ExitError
+			require.ErrorAs(t, cmd.Run(), &exit)
+			require.Equal(t, 1, exit.ExitCode())
+			require.Empty(t, stderr.String(), "the host takes stderr for its own errors")
+			require.Contains(t, stdout.String(), "The settings have ")
+			require.Contains(t, stdout.String(), tt.says)
+			_, err := net.Dial("tcp", "127.0.0.1:"+port)
+			require.Error(t, err, "the port was never opened")
+		})
+	}
+}
+
+func TestPortThatIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	env := settings(startTenant(t), startStorage(t).ConnectionString())
+	_, env["FUNCTIONS_CUSTOMHANDLER_PORT"], err = net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	require.ErrorContains(t, run(t.Context(), nil, func(name string) string { return env[name] }, io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
+	require.ErrorContains(t, run(t.Context(), []string{"serve"}, func(name string) string { return env[name] }, io.Discard), "takes no arguments")
+}
+
+// SIGTERM and SIGINT end the handler with status 0, after what is in flight.
+func TestStopFinishesWhatIsInFlight(t *testing.T) {
+	tenant, storage := startTenant(t), startStorage(t)
+	p := startProgram(t, settings(tenant, storage.ConnectionString()))
+	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		status, _, _ := send(t, "GET", p.url+"/api/items", token, "")
+		return status == 200
+	}, 20*time.Second, 10*time.Millisecond, "the table is there")
+
+	arrived := make(chan struct{})
+	var once sync.Once
+	storage.Inject(tablestest.Fault{Times: 1, Delay: 700 * time.Millisecond, Match: func(r *http.Request) bool {
+		if tablestest.Operation(r) != tablestest.OpInsertEntity {
+			return false
+		}
+		once.Do(func() { close(arrived) })
+		return true
+	}})
+	status := make(chan int, 1)
+	go func() {
+		s, _, _ := send(t, "POST", p.url+"/api/items", token, `{"name":"last"}`)
+		status <- s
+	}()
+	<-arrived
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	require.Equal(t, 201, <-status)
+	<-p.ended
+	require.Equal(t, 0, p.cmd.ProcessState.ExitCode())
+	require.Contains(t, p.output.String(), `"msg":"stopping"`)
+}
+
+// What a SIGKILL at any moment leaves behind is an item or none, never a part.
+func TestKillLeavesWholeItems(t *testing.T) {
+	tenant, storage := startTenant(t), startStorage(t)
+	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	require.NoError(t, err)
+	answered := 0
+	for round := range 3 {
+		p := startProgram(t, settings(tenant, storage.ConnectionString()))
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		for range 4 {
+			wg.Go(func() {
+				for {
+					req, _ := http.NewRequestWithContext(context.Background(), "POST", p.url+"/api/items", strings.NewReader(`{"name":"x","properties":{"a":1}}`))
+					req.Header.Set("Authorization", "Bearer "+token)
+					req.Header.Set("Content-Type", "application/json")
+					resp, err := http.DefaultClient.Do(req)
+					if err != nil {
+						return
+					}
+					_, err = io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if err == nil && resp.StatusCode == 201 {
+						mu.Lock()
+						answered++
+						mu.Unlock()
+					}
+				}
+			})
+		}
+		want := (round + 1) * 20
+		require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return answered >= want }, 30*time.Second, time.Millisecond)
+		require.NoError(t, p.cmd.Process.Kill())
+		wg.Wait()
+	}
+	p := startProgram(t, settings(tenant, storage.ConnectionString()))
+	rows := storage.Entities("items")
+	require.GreaterOrEqual(t, len(rows), answered)
+	status, _, body := send(t, "GET", p.url+"/api/items?limit=200", token, "")
+	require.Equal(t, 200, status)
+	require.Equal(t, min(200, len(rows)), strings.Count(body, `"properties":{"a":1}`))
+}
+
+// TestEndToEnd is what a client sees through the host, in both of its modes and
+// on both storages.
+func TestEndToEnd(t *testing.T) {
+	for _, storage := range []struct {
+		name  string
+		start func(t testing.TB) (connectionString string)
+	}{
+		{"strict storage", func(t testing.TB) string { return startStorage(t).ConnectionString() }},
+		{"Azurite", func(t testing.TB) string { return startAzurite(t).ConnectionString() }},
+	} {
+		for _, mode := range []struct {
+			name    string
+			forward bool
+		}{{"proxy", false}, {"forward", true}} {
+			t.Run(storage.name+", "+mode.name, func(t *testing.T) {
+				tenant := startTenant(t)
+				var log output
+				host, err := functionstest.Start(t.Context(), functionstest.Config{
+					Dir: "..", Executable: builtHandler(t), Forward: mode.forward,
+					Env:    environment(settings(tenant, storage.start(t))),
+					CORS:   []string{"http://localhost:9912"},
+					Output: func(_, line string) { fmt.Fprintln(&log, line) },
+				})
+				require.NoError(t, err)
+				t.Cleanup(func() { host.Close() })
+				testEndToEnd(t, tenant, host.URL())
+				require.Equal(t, 1, host.Starts())
+				require.NotContains(t, log.String(), "eyJ")
+			})
+		}
+	}
+}
+
+// TestEndToEndFunc runs the same under Azure Functions Core Tools. It is asked
+// for by FUNC_E2E=1, as it needs func on PATH and a free port 7071.
+func TestEndToEndFunc(t *testing.T) {
+	path, err := exec.LookPath("func")
+	if os.Getenv("FUNC_E2E") == "" || err != nil {
+		t.Skip("skipped: real Functions host (set FUNC_E2E=1, with func on PATH)")
+	}
+	tenant := startTenant(t)
+	out, err := exec.Command("go", "build", "-o", filepath.Join("..", "bin")+string(filepath.Separator), ".").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	cmd := exec.Command(path, "start", "--port", "7071", "--cors", "http://localhost:9912")
+	cmd.Dir = ".."
+	cmd.Env = append(append(os.Environ(), environment(settings(tenant, startStorage(t).ConnectionString()))...), "FUNCTIONS_WORKER_RUNTIME=custom")
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		_ = cmd.Wait()
+	})
+	require.Eventually(t, func() bool {
+		resp, err := http.Get("http://localhost:7071/api/items")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == 401
+	}, time.Minute, 100*time.Millisecond)
+	testEndToEnd(t, tenant, "http://localhost:7071")
+}
+
+func testEndToEnd(t *testing.T, tenant *b2ctest.Server, url string) {
+	token := func(r b2ctest.TokenRequest) string {
+		s, err := tenant.AccessToken(r)
+		require.NoError(t, err)
+		return s
+	}
+	alice, bob := token(b2ctest.TokenRequest{}), token(b2ctest.TokenRequest{User: "bob", Policy: b2ctest.PolicyProfileEdit})
+	require.Eventually(t, func() bool {
+		status, _, _ := send(t, "GET", url+"/api/items", alice, "")
+		return status == 200
+	}, 30*time.Second, 20*time.Millisecond, "the table is made")
+
+	t.Run("create, read, list", func(t *testing.T) {
+		var ids []string
+		for i := range 5 {
+			status, header, body := send(t, "POST", url+"/api/items", alice, fmt.Sprintf(`{"name":"thing %d","properties":{"n":%d}}`, i, i))
+			require.Equal(t, 201, status, body)
+			location := header.Get("Location")
+			require.True(t, strings.HasPrefix(location, "/api/items/"), location)
+			status, header, again := send(t, "GET", url+location, alice, "")
+			require.Equal(t, 200, status)
+			require.Equal(t, body, again)
+			require.NotEmpty(t, header.Get("ETag"))
+			status, _, empty := send(t, "HEAD", url+location, alice, "")
+			require.Equal(t, 200, status)
+			require.Empty(t, empty)
+			ids = append(ids, strings.TrimPrefix(location, "/api/items/"))
+			status, _, _ = send(t, "GET", url+location, bob, "")
+			require.Equal(t, 404, status)
+		}
+		status, _, body := send(t, "GET", url+"/api/items?limit=3", alice, "")
+		require.Equal(t, 200, status)
+		require.Less(t, strings.Index(body, ids[4]), strings.Index(body, ids[3]), "newest first")
+		_, next, ok := strings.Cut(body, `"nextLink":"`)
+		require.True(t, ok, body)
+		next = strings.TrimSuffix(next, "\"}\n")
+		status, _, body = send(t, "GET", url+next, alice, "")
+		require.Equal(t, 200, status, body)
+		require.Contains(t, body, ids[0])
+		require.NotContains(t, body, "nextLink")
+		status, _, body = send(t, "GET", url+next, bob, "")
+		require.Equal(t, 400, status)
+		require.Contains(t, body, "cursor.invalid")
+		status, _, body = send(t, "GET", url+"/api/items", bob, "")
+		require.Equal(t, 200, status)
+		require.Equal(t, "{\"value\":[]}\n", body)
+	})
+
+	t.Run("refusals", func(t *testing.T) {
+		status, header, body := send(t, "GET", url+"/api/items", "", "")
+		require.Equal(t, 401, status)
+		require.Equal(t, `Bearer realm="itemsapi"`, header.Get("WWW-Authenticate"))
+		require.Equal(t, "application/problem+json", header.Get("Content-Type"))
+		require.Contains(t, body, `"code":"auth.missing"`)
+		require.Regexp(t, `"instance":"[0-9a-f-]{36}"`, body)
+
+		status, header, body = send(t, "POST", url+"/api/items", token(b2ctest.TokenRequest{Scopes: []string{"read"}}), `{"name":"x"}`)
+		require.Equal(t, 403, status)
+		require.Contains(t, header.Get("WWW-Authenticate"), `scope="https://contoso.onmicrosoft.com/b2capi/write"`)
+		require.Contains(t, body, `"code":"scope.missing"`)
+
+		for _, code := range b2ctest.BrokenCodes() {
+			broken, err := tenant.Broken(code)
+			require.NoError(t, err)
+			if broken.Token == "" || broken.NeedsFault {
+				continue
+			}
+			_, _, body := send(t, "GET", url+"/api/items", broken.Token, "")
+			require.Contains(t, body, `"code":"`+code+`"`)
+		}
+	})
+
+	t.Run("forged invocation ID", func(t *testing.T) {
+		_, _, body := send(t, "GET", url+"/api/items", "", "", "X-Azure-Functions-InvocationId", "forged")
+		require.NotContains(t, body, "forged")
+		require.Regexp(t, `"instance":"[0-9a-f-]{36}"`, body)
+	})
+
+	t.Run("two Authorization headers", func(t *testing.T) {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", url+"/api/items", nil)
+		require.NoError(t, err)
+		req.Header["Authorization"] = []string{"Bearer " + alice, "Bearer " + bob}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		require.Equal(t, 400, resp.StatusCode)
+	})
+
+	t.Run("bad input", func(t *testing.T) {
+		for _, tt := range []struct{ method, path, body, code string }{
+			{"POST", "/api/items", `{"name":`, "request.malformed"},
+			{"POST", "/api/items", `{"name":"x","name":"y"}`, "request.malformed"},
+			{"POST", "/api/items", `{"name":""}`, "item.invalid"},
+			{"POST", "/api/items", `{"name":"x","x":1}`, "item.invalid"},
+			{"POST", "/api/items", `{"name":"` + strings.Repeat("x", 300<<10) + `"}`, "body.too_large"},
+			{"GET", "/api/items?limit=201", "", "parameter.invalid"},
+			{"GET", "/api/items?x=1", "", "parameter.unknown"},
+			{"GET", "/api/items/x", "", "item.not_found"},
+			{"DELETE", "/api/items", "", "method.not_allowed"},
+			{"GET", "/api/items/a/b", "", "route.not_found"},
+		} {
+			status, header, body := send(t, tt.method, url+tt.path, alice, tt.body)
+			require.GreaterOrEqual(t, status, 400)
+			require.Contains(t, body, `"code":"`+tt.code+`"`, "%s %s", tt.method, tt.path)
+			require.Equal(t, "no-store", header.Get("Cache-Control"))
+		}
+	})
+
+	t.Run("CORS is the host's", func(t *testing.T) {
+		status, header, _ := send(t, "OPTIONS", url+"/api/items", "", "", "Origin", "http://localhost:9912", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
+		require.Equal(t, 204, status)
+		require.Equal(t, "http://localhost:9912", header.Get("Access-Control-Allow-Origin"))
+		_, header, _ = send(t, "GET", url+"/api/items", "", "", "Origin", "http://localhost:9912")
+		require.Equal(t, "http://localhost:9912", header.Get("Access-Control-Allow-Origin"), "on a refusal too")
+		_, header, _ = send(t, "GET", url+"/api/items", alice, "", "Origin", "https://evil.example")
+		require.Empty(t, header.Get("Access-Control-Allow-Origin"))
+	})
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"itemsapi/handler/b2c/b2ctest"
+)
+
+const worldUsage = usage + `Flags without a command:
+`
+
+// runWorld starts everything, shows how to use it, and waits.
+func runWorld(ctx context.Context, args []string) error {
+	f := newFlags("dev", worldUsage)
+	var o options
+	f.BoolVar(&o.azurite, "azurite", false, "keep the items in Azurite (needs npm), where they survive a restart")
+	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the double of its host")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	o.messages = os.Stderr
+	out := &transcript{}
+	o.log = out.line
+	fmt.Println("Starting the sign-in, the storage and the API …")
+	w, err := start(ctx, o)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // Ctrl-C came first
+		}
+		out.tail()
+		return err
+	}
+	defer w.close()
+
+	tokens, err := newTokens(w.tenant)
+	if err != nil {
+		return err
+	}
+	defer tokens.remove()
+	fmt.Print(screen(w, tokens))
+	out.show()
+
+	renew := time.NewTicker(30 * time.Minute) // they live for an hour
+	defer renew.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			fmt.Println("\nStopping.")
+			return nil
+		case err := <-w.failed:
+			if err == nil {
+				err = errors.New("the host stopped")
+			}
+			return err
+		case <-renew.C:
+			if err := tokens.write(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// tokens are files with a header for curl's -H @FILE, so that a line with a
+// token of 900 characters fits on a screen.
+type tokens struct {
+	tenant *b2ctest.Server
+	dir    string
+}
+
+// Each file and the token in it.
+var tokenFiles = []struct {
+	name    string
+	request b2ctest.TokenRequest
+}{
+	{"alice", b2ctest.TokenRequest{User: "alice"}},
+	{"alice-reads", b2ctest.TokenRequest{User: "alice", Scopes: []string{"read"}}},
+}
+
+const brokenShown = "aud.is_client"
+
+func newTokens(tenant *b2ctest.Server) (*tokens, error) {
+	dir, err := os.MkdirTemp("", "itemsapi-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for tokens: %w", err)
+	}
+	t := &tokens{tenant: tenant, dir: dir}
+	if err := t.write(); err != nil {
+		t.remove()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tokens) path(name string) string { return filepath.Join(t.dir, name) }
+
+func (t *tokens) write() error {
+	save := func(name, token string) error {
+		if err := os.WriteFile(t.path(name), []byte("Authorization: Bearer "+token+"\n"), 0o600); err != nil {
+			return fmt.Errorf("write a token: %w", err)
+		}
+		return nil
+	}
+	for _, f := range tokenFiles {
+		token, err := t.tenant.AccessToken(f.request)
+		if err != nil {
+			return err
+		}
+		if err := save(f.name, token); err != nil {
+			return err
+		}
+	}
+	broken, err := t.tenant.Broken(brokenShown)
+	if err != nil {
+		return err
+	}
+	return save(brokenShown, broken.Token)
+}
+
+func (t *tokens) remove() { os.RemoveAll(t.dir) }
+
+// screen is what a person sees when all is up.
+func screen(w *world, t *tokens) string {
+	api := w.apiURL + "/api/items"
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	try := func(status, what, command string) {
+		line("  # %s  %s", status, what)
+		line("  %s", command)
+		line("")
+	}
+	line("")
+	line("Everything is up, on this machine only. None of it is Azure, and nothing here is secret.")
+	line("")
+	line("  API       %s", api)
+	line("  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)", w.tenant.URL(), b2ctest.TenantName)
+	line("  Metadata  %s", strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))
+	line("  Storage   %s", w.storage)
+	line("")
+	line("Try it in another terminal. The tokens are renewed while this runs.")
+	line("")
+	try("200", "list alice's items", "curl -i -H @"+t.path("alice")+" "+api)
+	try("201", "create one", "curl -i -H @"+t.path("alice")+` -H "Content-Type: application/json" -d '{"name":"Milk"}' `+api)
+	try("401", "no token", "curl -i "+api)
+	try("401", "the article's mistake: a token for the client, not for the API", "curl -i -H @"+t.path(brokenShown)+" "+api)
+	try("403", "a token that may read, not write", "curl -i -H @"+t.path("alice-reads")+` -H "Content-Type: application/json" -d '{"name":"Milk"}' `+api)
+	line("A token by itself:         go run ./scripts/dev token -user bob -scope read")
+	line("One for any refusal code:  go run ./scripts/dev token -broken time.expired")
+	line("Sign in by hand, see the decoded token, roll keys over: %s", w.tenant.URL())
+	line("")
+	line("Ctrl-C stops everything.")
+	line("")
+	return b.String()
+}
+
+// transcript keeps what the parts say until the screen is shown, and prints
+// what comes after it.
+type transcript struct {
+	mu    sync.Mutex
+	lines []string
+	shown bool
+}
+
+func (t *transcript) line(name, line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	line = fmt.Sprintf("%-8s| %s", name, line)
+	if t.shown {
+		fmt.Println(line)
+		return
+	}
+	const kept = 200
+	t.lines = append(t.lines, line)
+	if len(t.lines) > kept {
+		t.lines = slices.Delete(t.lines, 0, 1)
+	}
+}
+
+func (t *transcript) show() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown, t.lines = true, nil
+}
+
+// tail prints the last lines after a failure, which most often say why.
+func (t *transcript) tail() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, line := range t.lines[max(0, len(t.lines)-20):] {
+		fmt.Fprintln(os.Stderr, line)
+	}
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+const tokenUsage = `Usage: go run ./scripts/dev token [-user NAME] [-scope LIST] [-policy NAME] [-client ID]
+       go run ./scripts/dev token -broken CODE [-curl]
+
+Prints an access token of the sign-in stand-in, which must be running:
+
+  curl -H "Authorization: Bearer $(go run ./scripts/dev token)" http://localhost:7071/api/items
+
+With -broken, one that the API refuses with that code. With -curl as well, the
+arguments that make curl cause it, quoted for a POSIX shell:
+
+  eval "curl $(go run ./scripts/dev token -broken auth.scheme -curl) http://localhost:7071/api/items"
+
+The stand-in is the one at the origin of B2C_AUTHORITY, else http://localhost:9911.
+
+Flags:
+`
+
+// runToken asks the running stand-in for a token.
+func runToken(ctx context.Context, args []string) error {
+	f := newFlags("token", tokenUsage)
+	user := f.String("user", "alice", "alice or bob")
+	scope := f.String("scope", "read,write", "comma list of scopes")
+	policy := f.String("policy", "B2C_1_signupsignin", "policy that issues it")
+	client := f.String("client", "", "application ID of the client (default B2CTest)")
+	broken := f.String("broken", "", "refusal `code` that the token is to cause")
+	curl := f.Bool("curl", false, "with -broken: print curl's arguments instead")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	if *curl && *broken == "" {
+		return errors.New("-curl goes with -broken CODE")
+	}
+	if *broken == "" {
+		q := url.Values{"user": {*user}, "scope": {*scope}, "policy": {*policy}}
+		if *client != "" {
+			q.Set("client", *client)
+		}
+		token, err := askStandIn(ctx, "/dev/token", q)
+		if err != nil {
+			return err
+		}
+		fmt.Println(token)
+		return nil
+	}
+
+	answer, err := askStandIn(ctx, "/dev/broken", url.Values{"code": {*broken}})
+	if err != nil {
+		return err
+	}
+	var b struct {
+		Token, Query string
+		Curl         []string
+	}
+	if err := json.Unmarshal([]byte(answer), &b); err != nil {
+		return fmt.Errorf("read the stand-in's answer: %w", err)
+	}
+	switch {
+	case *curl:
+		arguments := b.Curl
+		if b.Query != "" {
+			arguments = append(arguments, "-G", "-d", b.Query)
+		}
+		for i, a := range arguments {
+			arguments[i] = quote(a)
+		}
+		fmt.Println(strings.Join(arguments, " "))
+	case b.Token == "":
+		return fmt.Errorf("no token alone causes %s; -curl prints what does: go run ./scripts/dev token -broken %s -curl", *broken, *broken)
+	default:
+		fmt.Println(b.Token)
+	}
+	return nil
+}
+
+// quote quotes an argument for a POSIX shell, where it needs it.
+func quote(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("-_./:=@", r)
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// askStandIn asks for what only a stand-in gives.
+func askStandIn(ctx context.Context, path string, q url.Values) (string, error) {
+	origin := "http://localhost:9911"
+	if authority := os.Getenv("B2C_AUTHORITY"); authority != "" {
+		u, err := url.Parse(authority)
+		if err != nil || u.Host == "" {
+			return "", fmt.Errorf("B2C_AUTHORITY is no URL: %q", authority)
+		}
+		origin = u.Scheme + "://" + u.Host
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, origin+path+"?"+q.Encode(), nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("no sign-in stand-in answers at %s: start one with go run ./scripts/dev, or run this inside go run ./scripts/dev exec", origin)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return "", fmt.Errorf("read the stand-in's answer: %w", err)
+	}
+	answer := strings.TrimSpace(string(body))
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return answer, nil
+	case http.StatusBadRequest:
+		return "", errors.New(answer)
+	default:
+		return "", fmt.Errorf("what answers at %s is no sign-in stand-in: %s", origin, resp.Status)
+	}
+}

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/config"
+	"itemsapi/handler/functionstest"
+	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/tables/tablestest/azurite"
+)
+
+// Where things are. The SPA's address is known to the sign-in stand-in and the
+// API even while nobody serves it.
+const (
+	signInAddr = "localhost:9911"
+	tablesAddr = "localhost:10002"
+	apiAddr    = "localhost:7071"
+	spaOrigins = "http://localhost:9912,http://127.0.0.1:9912"
+)
+
+// options say what kind of world.
+type options struct {
+	azurite   bool // items in Azurite, kept on disk
+	coreTools bool // the real host
+	anyPorts  bool // other ports where the fixed ones are taken
+	messages  io.Writer
+	log       func(name, line string) // what the parts say; nil discards
+}
+
+// world is what runs. close ends it, in the opposite order of its start.
+type world struct {
+	root    string // of the module
+	tenant  *b2ctest.Server
+	storage string   // what is said of it
+	apiURL  string   // http://localhost:7071
+	env     []string // the handler's settings
+	failed  <-chan error
+	closers []func()
+}
+
+func (w *world) close() {
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		w.closers[i]()
+	}
+	w.closers = nil
+}
+
+// start starts a world. On failure nothing is left running.
+func start(ctx context.Context, o options) (_ *world, err error) {
+	w := &world{}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.root, err = moduleRoot(ctx); err != nil {
+		return nil, err
+	}
+	if o.log == nil {
+		o.log = func(string, string) {}
+	}
+	if !o.anyPorts {
+		if err := checkFree(map[string]string{"the sign-in": signInAddr, "the Table service": tablesAddr, "the API": apiAddr}); err != nil {
+			return nil, err
+		}
+	}
+	address := func(fixed string) string {
+		if o.anyPorts && checkFree(map[string]string{"": fixed}) != nil {
+			return ""
+		}
+		return fixed
+	}
+
+	built := make(chan error, 1)
+	go func() { built <- build(ctx, w.root) }() // the slowest part, so the first
+	buildDone := false
+	defer func() {
+		if !buildDone {
+			<-built
+		}
+	}()
+
+	if w.tenant, err = b2ctest.Start(b2ctest.Options{Addr: address(signInAddr), Log: func(line string) { o.log("sign-in", line) }}); err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, w.tenant.Close)
+	connection, err := w.startStorage(ctx, o, address(tablesAddr))
+	if err != nil {
+		return nil, err
+	}
+	w.env = settings(w.tenant, connection)
+
+	err = <-built
+	buildDone = true
+	if err != nil {
+		return nil, err
+	}
+	if o.coreTools {
+		err = w.startCoreTools(ctx, o)
+	} else {
+		err = w.startHost(ctx, o, address(apiAddr))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return w, w.ready(ctx)
+}
+
+func (w *world) startStorage(ctx context.Context, o options, address string) (connection string, err error) {
+	if !o.azurite {
+		s, err := tablestest.Start(tablestest.Options{Addr: address})
+		if err != nil {
+			return "", err
+		}
+		w.closers = append(w.closers, s.Close)
+		w.storage = s.URL() + "  (strict stand-in, in memory)"
+		return s.ConnectionString(), nil
+	}
+	dir := filepath.Join(w.root, ".dev", "azurite")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make a folder for Azurite's data: %w", err)
+	}
+	ao := azurite.Options{
+		Addr: address, Dir: dir,
+		NodeModules: filepath.Join(w.root, "handler", "tables", "tablestest", "azurite", "node_modules"),
+		Output:      func(line string) { o.log("azurite", line) },
+	}
+	s, err := azurite.Start(ctx, ao)
+	if errors.Is(err, azurite.ErrNotInstalled) {
+		if err := installAzurite(ctx, w.root, o.messages); err != nil {
+			return "", err
+		}
+		s, err = azurite.Start(ctx, ao)
+	}
+	if err != nil {
+		return "", err
+	}
+	w.closers = append(w.closers, func() {
+		if err := s.Close(); err != nil {
+			fmt.Fprintf(o.messages, "dev: %v\n", err)
+		}
+	})
+	w.storage = fmt.Sprintf("http://%s/devstoreaccount1  (Azurite, kept in %s)", s.Addr(), filepath.Join(".dev", "azurite"))
+	return s.ConnectionString(), nil
+}
+
+func installAzurite(ctx context.Context, root string, messages io.Writer) error {
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		return fmt.Errorf("%w; npm comes with Node.js, which is not on PATH. Without -azurite neither is needed", azurite.ErrNotInstalled)
+	}
+	fmt.Fprintln(messages, "Installing Azurite with npm, once; this takes about a minute.")
+	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", filepath.Join("handler", "tables", "tablestest", "azurite"))
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("install Azurite: npm ci: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (w *world) startHost(ctx context.Context, o options, address string) error {
+	// The host ends by close, not with ctx: calls in flight are to finish.
+	host, err := functionstest.Start(context.WithoutCancel(ctx), functionstest.Config{
+		Dir: w.root, Addr: address, Env: w.handlerEnv(), CORS: strings.Split(spaOrigins, ","),
+		Log:    func(line string) { o.log("host", line) },
+		Output: func(_, line string) { o.log("handler", line) },
+	})
+	if err != nil {
+		return err
+	}
+	w.closers = append(w.closers, func() { host.Close() })
+	w.apiURL = host.URL()
+	failed := make(chan error, 1)
+	go func() {
+		<-host.Done()
+		failed <- host.Err()
+	}()
+	w.failed = failed
+	return nil
+}
+
+// startCoreTools runs `func start`, which must be installed.
+func (w *world) startCoreTools(ctx context.Context, o options) error {
+	path, err := exec.LookPath("func")
+	if err != nil {
+		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a double of the host does")
+	}
+	cmd := exec.CommandContext(ctx, path, "start", "--port", "7071", "--cors", spaOrigins)
+	cmd.Dir = w.root
+	cmd.Env = append(w.handlerEnv(), "FUNCTIONS_WORKER_RUNTIME=custom", "FUNCTIONS_CORE_TOOLS_TELEMETRY_OPTOUT=1")
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.SysProcAttr = childAttributes()
+	lines := &lineWriter{line: func(line string) { o.log("func", line) }}
+	cmd.Stdout, cmd.Stderr = lines, lines
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start func: %w", err)
+	}
+	failed, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		err := cmd.Wait()
+		close(ended)
+		failed <- fmt.Errorf("func ended: %v", err)
+	}()
+	w.failed = failed
+	w.apiURL = "http://localhost:7071"
+	w.closers = append(w.closers, func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+	})
+	return nil
+}
+
+// ready waits until the API answers.
+func (w *world) ready(ctx context.Context) error {
+	deadline, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() { answered <- w.check(deadline) }()
+	select {
+	case err := <-answered:
+		return err
+	case err := <-w.failed:
+		if err == nil {
+			err = errors.New("the host stopped")
+		}
+		return err
+	}
+}
+
+// check lists alice's items until that works, so that the first thing a person
+// tries does.
+func (w *world) check(ctx context.Context) error {
+	token, err := w.tenant.AccessToken(b2ctest.TokenRequest{})
+	if err != nil {
+		return err
+	}
+	last := errors.New("no answer yet")
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.apiURL+"/api/items?limit=1", nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := http.DefaultClient.Do(req)
+		if err == nil {
+			body, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			last = fmt.Errorf("%s %s", resp.Status, body)
+		} else if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the API: %w", last)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// settings are the handler's in this world.
+func settings(tenant *b2ctest.Server, connection string) []string {
+	values := map[string]string{
+		"B2C_TENANT":               b2ctest.TenantName,
+		"B2C_POLICIES":             strings.Join([]string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC}, ","),
+		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
+		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
+		"TABLES_CONNECTION_STRING": connection,
+	}
+	// A setting that is not named is set and empty, which counts as not set and
+	// keeps what this shell or local.settings.json may have out of this world.
+	var env []string
+	for _, s := range config.Settings {
+		if s.Name != "FUNCTIONS_CUSTOMHANDLER_PORT" {
+			env = append(env, s.Name+"="+values[s.Name])
+		}
+	}
+	return env
+}
+
+// handlerEnv is this process's environment with the world's settings, of which
+// the last entry counts.
+func (w *world) handlerEnv() []string { return append(os.Environ(), w.env...) }
+
+// moduleRoot is where go.mod is, so that the command works in any folder of it.
+func moduleRoot(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "itemsapi").Output()
+	if err != nil {
+		return "", errors.New("run it in the project's folder: here is no module itemsapi")
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func build(ctx context.Context, root string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", "bin"+string(filepath.Separator), "./handler")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the handler: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// checkFree names every address that somebody else listens on.
+func checkFree(wanted map[string]string) error {
+	var taken []string
+	for what, address := range wanted {
+		_, port, _ := net.SplitHostPort(address)
+		for _, host := range []string{"127.0.0.1", "::1"} {
+			l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+			if err == nil {
+				l.Close()
+				continue
+			}
+			if host == "::1" && !strings.Contains(err.Error(), "in use") {
+				continue // no IPv6 here
+			}
+			taken = append(taken, fmt.Sprintf("port %s, wanted by %s, is in use (%v)", port, what, err))
+			break
+		}
+	}
+	if taken == nil {
+		return nil
+	}
+	return fmt.Errorf("%s. Stop the other program; another world may be running", strings.Join(taken, "; "))
+}
+
+// lineWriter calls line for each line written to it.
+type lineWriter struct {
+	line func(string)
+	rest []byte
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.rest = append(w.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
+		if !ok {
+			return len(p), nil
+		}
+		w.line(strings.TrimRight(string(line), "\r"))
+		w.rest = rest
+	}
+}
