@@ -180,7 +180,7 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 		change map[string]string
 		says   string
 	}{
-		"nothing set":                     {nil, "5 problems"},
+		"nothing set":                     {nil, "4 problems"},
 		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set"},
 		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
 		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine"},

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestJudge(t *testing.T) {
+	present := need{"Azurite", "", true}
+	optional := need{"Core Tools", "no func", false}
+	required := need{"Azurite", "no npm", true}
+	for _, tt := range []struct {
+		name             string
+		need             need
+		ci               bool
+		skipped, missing []string
+	}{
+		{"present", present, false, nil, nil},
+		{"present in CI", present, true, nil, nil},
+		{"optional", optional, false, []string{"Core Tools (no func)"}, nil},
+		{"optional in CI", optional, true, []string{"Core Tools (no func)"}, nil},
+		{"required", required, false, []string{"Azurite (no npm)"}, nil},
+		{"required in CI", required, true, nil, []string{"Azurite (no npm)"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			skipped, missing := judge([]need{tt.need}, tt.ci)
+			require.Equal(t, tt.skipped, skipped)
+			require.Equal(t, tt.missing, missing)
+		})
+	}
+}
+
+func TestNeeds(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("PATH", "")
+	t.Setenv("B2C_FIXTURES", "")
+	lacks := func(short bool) []string {
+		skipped, _ := judge(needs(short, "no cgo"), false)
+		return skipped
+	}
+	always := []string{"Azure Functions Core Tools (no func)", "the documents that B2C publishes (B2C_FIXTURES is not set)"}
+	require.Equal(t, append(always, "Azurite (no npm)", "the race detector, which takes a C compiler (no cgo)"), lacks(false))
+	require.Equal(t, append(always, "npm ci and the race detector (-short)"), lacks(true))
+
+	require.NoError(t, os.MkdirAll("clients/spa", 0o700))
+	require.Contains(t, lacks(false), "the browser (no chromium)")
+
+	t.Setenv("B2C_FIXTURES", t.TempDir())
+	require.NotContains(t, lacks(false), always[1])
+}
+
+func TestTestArgs(t *testing.T) {
+	require.Equal(t, []string{"-race", "./..."}, testArgs(true, ""))
+	require.Equal(t, []string{"-run", "TestX", "./..."}, testArgs(false, "TestX"))
+}
+
+func TestStale(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, age time.Duration) {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		require.NoError(t, os.WriteFile(path, nil, 0o600))
+		require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(-age)))
+	}
+	write("package-lock.json", time.Hour)
+	require.True(t, stale(dir), "nothing is installed")
+	write("node_modules/azurite/package.json", 0)
+	require.True(t, stale(dir), "npm was interrupted")
+	write("node_modules/.package-lock.json", 0)
+	require.False(t, stale(dir))
+	write("node_modules/.package-lock.json", 2*time.Hour)
+	require.True(t, stale(dir), "the lock file is newer")
+}

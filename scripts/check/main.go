@@ -1,0 +1,207 @@
+// Command check is the one check of this repository, for people and for CI:
+//
+//	go run ./scripts/check
+//
+// Its steps run one after the other, all of them even if one fails, and it ends
+// with status 1 if one did. The tests come last, so that the output ends with
+// their summary. What the machine lacks is skipped by name; with CI=true a lack
+// that CI can do something about is a failure.
+//
+// It changes nothing but the node_modules folders that the tests use.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// sizeLimit is how many bytes the deployed binary may have: the platform copies
+// it at each cold start.
+const sizeLimit = 12e6
+
+func main() {
+	short := flag.Bool("short", false, "leave out npm ci and the race detector")
+	run := flag.String("run", "", "run only the tests whose name matches `REGEXP`")
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: go run ./scripts/check [flags]\n\nIt checks the whole repository, the way CI does.\n\n")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	failed, err := check(*short, *run)
+	if err != nil {
+		fmt.Println("check:", err)
+	}
+	if failed || err != nil {
+		os.Exit(1)
+	}
+}
+
+// check runs all steps. The error says why it could not.
+func check(short bool, run string) (failed bool, err error) {
+	mod, err := output(nil, "go", "env", "GOMOD")
+	if err != nil {
+		return false, fmt.Errorf("find go.mod: %w\n%s", err, mod)
+	}
+	if err := os.Chdir(filepath.Dir(mod)); err != nil {
+		return false, err
+	}
+	goFiles, err := files("*.go")
+	if err != nil {
+		return false, err
+	}
+	locks, err := files("*package-lock.json")
+	if err != nil {
+		return false, err
+	}
+	raceError := ""
+	if message, err := output(nil, "go", "list", "-race", "./handler"); err != nil {
+		raceError = strings.TrimPrefix(message, "go: ")
+	}
+
+	var s steps
+	skipped, missing := judge(needs(short, raceError), os.Getenv("CI") == "true")
+	for _, what := range skipped {
+		fmt.Println("skipped:", what)
+	}
+	for _, what := range missing {
+		s.step(what, func() (string, error) { return "", errors.New("CI must have it") })
+	}
+	if _, err := exec.LookPath("npm"); err == nil && !short {
+		for _, lock := range locks {
+			if dir := filepath.Dir(lock); stale(dir) {
+				s.command(nil, "npm", "ci", "--prefix", dir)
+			}
+		}
+	}
+
+	s.step("gofumpt", func() (string, error) {
+		unformatted, err := output(nil, "go", tool("gofumpt", append([]string{"-l"}, goFiles...)...)...)
+		if err == nil && unformatted != "" {
+			err = errors.New("to mend: go tool -modfile=scripts/check/tools/go.mod gofumpt -w FILE")
+		}
+		return unformatted, err
+	})
+	for _, goos := range slices.Compact(slices.Sorted(slices.Values([]string{runtime.GOOS, "linux", "darwin", "windows"}))) {
+		s.command([]string{"GOOS=" + goos}, "go", "vet", "./...")
+	}
+	s.step("staticcheck", func() (string, error) { return output(nil, "go", tool("staticcheck", "./...")...) })
+	s.command(nil, "go", "mod", "tidy", "-diff")
+	s.step("build for Azure, under 12 MB", build)
+
+	if len(s.failed) > 0 {
+		fmt.Printf("\nFAILED before the tests: %s\n", strings.Join(s.failed, "; "))
+	}
+	args := testArgs(!short && raceError == "", run)
+	fmt.Printf("\ngo test %s\n", strings.Join(args, " "))
+	tests := exec.Command("go", tool("gotestsum", append([]string{"--format", "pkgname", "--"}, args...)...)...)
+	tests.Stdout, tests.Stderr = os.Stdout, os.Stderr
+	return tests.Run() != nil || len(s.failed) > 0, nil
+}
+
+// steps counts what failed.
+type steps struct{ failed []string }
+
+// step does one thing and prints its name and its time; what it printed follows
+// if it failed.
+func (s *steps) step(name string, do func() (string, error)) {
+	fmt.Printf("%-60s", name)
+	start := time.Now()
+	printed, err := do()
+	fmt.Printf(" %6.1f s", time.Since(start).Seconds())
+	if err == nil {
+		fmt.Println()
+		return
+	}
+	s.failed = append(s.failed, name)
+	fmt.Printf(" FAILED\n%s\n", strings.TrimSpace(printed+"\n"+err.Error()))
+}
+
+// command is a step that runs one command, with env added to the environment.
+func (s *steps) command(env []string, name string, args ...string) {
+	s.step(strings.Join(slices.Concat(env, []string{name}, args), " "), func() (string, error) { return output(env, name, args...) })
+}
+
+// output runs a command and returns what it printed, without the blanks around.
+func output(env []string, name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	printed, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(printed)), err
+}
+
+// tool are the arguments of go that run a tool of tools/go.mod, which pins them
+// apart from what the product needs.
+func tool(name string, args ...string) []string {
+	return append([]string{"tool", "-modfile=scripts/check/tools/go.mod", name}, args...)
+}
+
+// testArgs are the arguments of go test.
+func testArgs(race bool, run string) []string {
+	var args []string
+	if race {
+		args = append(args, "-race")
+	}
+	if run != "" {
+		args = append(args, "-run", run)
+	}
+	return append(args, "./...")
+}
+
+// files are the files of the repository that match a pattern of git's, those
+// that are not committed yet too.
+func files(pattern string) ([]string, error) {
+	list, err := output(nil, "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", pattern)
+	if err != nil {
+		return nil, fmt.Errorf("list the files with git: %w\n%s", err, list)
+	}
+	deleted := func(name string) bool {
+		_, err := os.Stat(name)
+		return err != nil
+	}
+	return slices.DeleteFunc(strings.Fields(list), deleted), nil
+}
+
+// stale reports whether dir must be installed anew: npm writes its own copy of
+// the lock file when it has finished.
+func stale(dir string) bool {
+	installed, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json"))
+	if err != nil {
+		return true
+	}
+	wanted, err := os.Stat(filepath.Join(dir, "package-lock.json"))
+	return err != nil || wanted.ModTime().After(installed.ModTime())
+}
+
+// build builds the handler the way it is deployed.
+func build() (string, error) {
+	dir, err := os.MkdirTemp("", "check")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	name := filepath.Join(dir, "handler")
+	printed, err := output([]string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", name, "./handler")
+	if err != nil {
+		return printed, err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", err
+	}
+	if info.Size() >= sizeLimit {
+		return "", fmt.Errorf("the binary has %.1f MB", float64(info.Size())/1e6)
+	}
+	return "", nil
+}
