@@ -27,7 +27,7 @@ func (e *evidence) read(_ context.Context, c Credentials) {
 		header = strings.Trim(c.Authorization[0], " \t")
 	}
 	switch {
-	case len(c.Authorization) > 1, header != "" && c.InQuery, joined.MatchString(header):
+	case len(c.Authorization) > 1, header != "" && c.InQuery, strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
 		e.shape = "auth.malformed"
 		return
 	case header == "" && c.InQuery:

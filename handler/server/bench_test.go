@@ -1,0 +1,118 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/items"
+	"itemsapi/handler/server"
+	"itemsapi/handler/tables"
+	"itemsapi/handler/tables/tablestest"
+)
+
+// canned answers every query with the same page, as fast as bytes can be read.
+type canned struct{ page []byte }
+
+func (c canned) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, Status: "200 OK", Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        http.Header{"Content-Type": {"application/json"}},
+		ContentLength: int64(len(c.page)), Body: io.NopCloser(bytes.NewReader(c.page)), Request: r,
+	}, nil
+}
+
+// cannedPage is what storage answers to GET /api/items?limit=100.
+func cannedPage(b *testing.B) []byte {
+	s, err := tablestest.Start(tablestest.Options{})
+	require.NoError(b, err)
+	defer s.Close()
+	var page []byte
+	store, err := tables.Open(tables.Config{ConnectionString: s.ConnectionString(), Table: "items", Transport: transport(func(r *http.Request) (*http.Response, error) {
+		resp, err := http.DefaultTransport.RoundTrip(r)
+		if err == nil {
+			page, err = io.ReadAll(resp.Body)
+			resp.Body = io.NopCloser(bytes.NewReader(page))
+		}
+		return resp, err
+	})})
+	require.NoError(b, err)
+	store.Prepare(b.Context())
+	owner := items.Owner{Tenant: "t", Subject: "s"}
+	for i := range 100 {
+		_, err := store.Create(b.Context(), owner, items.Draft{
+			Name:       fmt.Sprintf("Item number %d of a list that somebody keeps", i),
+			Properties: json.RawMessage(fmt.Sprintf(`{"quantity":%d,"unit":"litre","tags":["dairy","weekly"],"price":{"amount":1.29,"currency":"EUR"},"note":"the one with the blue label"}`, i)),
+		})
+		require.NoError(b, err)
+	}
+	_, err = store.List(b.Context(), owner, items.Query{Limit: 100})
+	require.NoError(b, err)
+	require.Equal(b, 100, bytes.Count(page, []byte(`"RowKey"`)))
+	return page
+}
+
+// BenchmarkList compares a page of 100 items through the whole handler, storage's
+// answer canned, with its floor: decoding and encoding the same bytes.
+func BenchmarkList(b *testing.B) {
+	page := cannedPage(b)
+	b.Run("floor", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var v struct {
+				Value []struct{ PartitionKey, RowKey, Name, Properties, Updated, Change string }
+			}
+			if err := json.Unmarshal(page, &v); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := json.Marshal(v); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("handler", func(b *testing.B) {
+		tenant, err := b2ctest.Start(b2ctest.Options{})
+		require.NoError(b, err)
+		defer tenant.Close()
+		store, err := tables.Open(tables.Config{
+			ConnectionString: "AccountName=devstoreaccount1;AccountKey=" + tablestest.AccountKey + ";TableEndpoint=http://127.0.0.1:1/devstoreaccount1",
+			Table:            "items", Transport: canned{page},
+		})
+		require.NoError(b, err)
+		ctx, cancel := context.WithCancel(b.Context())
+		defer cancel()
+		h := server.New(server.Config{
+			Verify: b2c.New(ctx, b2c.Config{
+				Policies: []b2c.Policy{{Name: b2ctest.PolicySignUpSignIn, MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(tenant.MetadataTemplate())}},
+				Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI,
+			}).Verify,
+			Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
+		})
+		token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+		require.NoError(b, err)
+		call := func() *httptest.ResponseRecorder {
+			r := httptest.NewRequest("GET", "/api/items?limit=100", nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w
+		}
+		require.Equal(b, 100, strings.Count(call().Body.String(), `"etag"`))
+		b.ReportAllocs()
+		for b.Loop() {
+			if w := call(); w.Code != 200 {
+				b.Fatal(w.Code, w.Body)
+			}
+		}
+	})
+}
