@@ -107,6 +107,11 @@ func readApp(cfg Config) (*app, error) {
 		return nil, err
 	}
 
+	for _, origin := range a.origins {
+		if strings.HasSuffix(origin, "/") {
+			a.notes = append(a.notes, fmt.Sprintf("CORS: %s ends in a slash, which no browser sends, so it allows nothing", origin))
+		}
+	}
 	a.insights = a.getenv("APPLICATIONINSIGHTS_CONNECTION_STRING") != "" || a.getenv("APPINSIGHTS_INSTRUMENTATIONKEY") != ""
 	a.functionTimeout = cmp.Or(cfg.FunctionTimeout, a.functionTimeout, defaultFunctionTime)
 	a.bodyLimit = cmp.Or(cfg.BodyLimit, defaultBodyLimit)

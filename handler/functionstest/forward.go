@@ -130,7 +130,7 @@ func (h *Host) forwardAnswer(r *request, a *answer, body []byte, id string) {
 	if !a.header.ascii() {
 		// The exception comes when status and reason are set already, and only the
 		// status is set again.
-		h.logf("%s %s: 500, invocation %s: a header of the handler's answer is not ASCII", r.method, r.path, id)
+		h.logf("%s: 500, invocation %s: a header of the handler's answer is not ASCII", r, id)
 		fail := answerOf(500, "")
 		fail.reason = a.reason()
 		h.reply(r, fail)

@@ -43,7 +43,6 @@ var ErrCrashed = errors.New("the handler crashed three times within 30 minutes")
 const (
 	maxCrashes          = 3
 	crashMemory         = 30 * time.Minute // a crash further from the one before starts a new count
-	stopAfterLastCrash  = 250 * time.Millisecond
 	defaultInitTime     = 30 * time.Second
 	defaultFunctionTime = 30 * time.Minute
 	defaultBodyLimit    = 104857600 // bytes

@@ -255,19 +255,6 @@ func TestCallsWaitForARestart(t *testing.T) {
 	})
 }
 
-// busy is the number of calls in progress.
-func (f *fixture) busy() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	n := 0
-	for _, busy := range f.conns {
-		if busy {
-			n++
-		}
-	}
-	return n
-}
-
 func cancelled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

@@ -45,29 +45,35 @@ func TestAKilledHostLeavesNoHandler(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond, "the handler lives on")
 }
 
-// A handler's children die with it, at a crash as well as at the end.
 func TestTheHandlersChildrenDieToo(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	a := plainApp(proxyMode)
-	a.customHandler += `, "initializationTimeout": "00:01:00"`
-	require.NoError(t, a.write(dir))
-	child := filepath.Join(dir, "child")
-	script := "#!/bin/sh\nsleep 600 &\necho $! > " + child + "\nwait\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "handler.sh"), []byte(script), 0o700))
-	h, err := Start(t.Context(), Config{Dir: dir, Executable: "handler.sh"})
-	require.NoError(t, err)
-	var pid string
-	require.Eventually(t, func() bool {
-		text, _ := os.ReadFile(child)
-		pid = strings.TrimSpace(string(text))
-		return strings.HasSuffix(string(text), "\n")
-	}, 10*time.Second, 5*time.Millisecond)
-	require.NoError(t, h.Close())
-	require.Eventually(t, func() bool {
-		// Gone, or dead and waiting for somebody to ask how it died.
-		status, err := os.ReadFile("/proc/" + pid + "/stat")
-		_, state, _ := strings.Cut(string(status), ") ")
-		return err != nil || strings.HasPrefix(state, "Z")
-	}, 10*time.Second, 5*time.Millisecond, "process %s lives on", pid)
+	for name, end := range map[string]string{"at Close": "wait", "after a crash": "exit 1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			require.NoError(t, plainApp(proxyMode).write(dir))
+			children := filepath.Join(dir, "children")
+			script := "#!/bin/sh\nsleep 600 &\necho $! >> " + children + "\n" + end + "\n"
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "handler.sh"), []byte(script), 0o700))
+			h, err := Start(t.Context(), Config{Dir: dir, Executable: "handler.sh"})
+			require.NoError(t, err)
+			require.Eventually(t, func() bool {
+				text, _ := os.ReadFile(children)
+				return strings.HasSuffix(string(text), "\n")
+			}, 10*time.Second, 5*time.Millisecond)
+			if end == "exit 1" {
+				<-h.Done()
+			}
+			require.NoError(t, h.Close())
+			text, err := os.ReadFile(children)
+			require.NoError(t, err)
+			for _, pid := range strings.Fields(string(text)) {
+				require.Eventually(t, func() bool {
+					// Gone, or dead and waiting for somebody to ask how it died.
+					status, err := os.ReadFile("/proc/" + pid + "/stat")
+					_, state, _ := strings.Cut(string(status), ") ")
+					return err != nil || strings.HasPrefix(state, "Z")
+				}, 10*time.Second, 5*time.Millisecond, "process %s lives on", pid)
+			}
+		})
+	}
 }

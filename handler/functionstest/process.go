@@ -174,9 +174,7 @@ func (h *Host) supervise(w *worker, quit <-chan struct{}) {
 			n := h.countCrash(time.Now())
 			if n >= maxCrashes {
 				h.logf("%s (crash %d of %d); the host stops, as in Azure", why, n, maxCrashes)
-				// A call that died with the handler is answered before the host
-				// starts to stop.
-				time.Sleep(stopAfterLastCrash)
+				h.awaitAnswers()
 				h.stop(fmt.Errorf("%w; the last time: %s", ErrCrashed, why))
 				<-quit
 				return
@@ -197,6 +195,14 @@ func (h *Host) supervise(w *worker, quit <-chan struct{}) {
 			return
 		}
 		w = next
+	}
+}
+
+// awaitAnswers gives calls that died with the handler the time to be answered before
+// the host starts to stop. The real host was seen to take its time too.
+func (h *Host) awaitAnswers() {
+	for deadline := time.Now().Add(time.Second); h.busy() > 0 && time.Now().Before(deadline); {
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 

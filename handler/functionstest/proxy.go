@@ -60,7 +60,7 @@ func (h *Host) proxy(r *request, w *worker) {
 	case context.Cause(ctx) == errGone:
 		r.last = true
 	case begun:
-		h.logf("%s %s: cut off, invocation %s: %v", r.method, r.path, id, err)
+		h.logf("%s: cut off, invocation %s: %v", r, id, err)
 		r.last, r.unread = true, false
 		r.c.reset()
 	default:

@@ -83,6 +83,19 @@ func (h *Host) setBusy(c *conn, busy bool) bool {
 	return !isClosed(h.stopping)
 }
 
+// busy is the number of calls in progress.
+func (h *Host) busy() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, busy := range h.conns {
+		if busy {
+			n++
+		}
+	}
+	return n
+}
+
 func (h *Host) serve(c *conn) {
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(keepAlive))
@@ -292,6 +305,9 @@ func (h *Host) invoke(r *request) {
 	}
 }
 
+// String names the request for the log, without its query, which may hold secrets.
+func (r *request) String() string { return r.method + " " + escape(r.path, pathSafe) }
+
 // reply is an answer to a client whose body is at hand.
 type reply struct {
 	status    int
@@ -313,7 +329,7 @@ func answerOf(status int, text string) *reply {
 // fail answers as the host does to whatever goes wrong in it or behind it, and tells
 // the log what that was.
 func (h *Host) fail(r *request, why string) {
-	h.logf("%s %s: 500, %s", r.method, r.path, why)
+	h.logf("%s: 500, %s", r, why)
 	h.reply(r, answerOf(http.StatusInternalServerError, ""))
 }
 

@@ -153,7 +153,7 @@ func screen(w *world, t *tokens) string {
 	try("403", "a token that may read, not write", "curl -i -H @"+t.path("alice-reads")+` -H "Content-Type: application/json" -d '{"name":"Milk"}' `+api)
 	line("A token by itself:         go run ./scripts/dev token -user bob -scope read")
 	line("One for any refusal code:  go run ./scripts/dev token -broken time.expired")
-	line("Sign in by hand, see the decoded token, roll keys over: %s", w.tenant.URL())
+	line("Run now as in the portal, roll keys over, break the key endpoint: %s", w.tenant.URL())
 	line("")
 	line("Ctrl-C stops everything.")
 	line("")
