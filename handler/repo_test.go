@@ -1,0 +1,358 @@
+package main
+
+// The repository tests itself: what it promises about its packages, its files
+// and its documentation.
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/config"
+)
+
+// module is the root of the repository, seen from this folder.
+const module = ".."
+
+// repoFiles are the files that are or could be committed, with slashes.
+func repoFiles(t *testing.T) []string {
+	cmd := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	cmd.Dir = module
+	list, err := cmd.Output()
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip("skipped: this is no clone, or there is no git")
+	}
+	require.NoError(t, err)
+	var files []string
+	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
+		if _, err := os.Stat(filepath.Join(module, name)); err == nil { // not if it was just deleted
+			files = append(files, name)
+			// go test repeats an old result while the files and folders that were opened are the same.
+			_, err := os.ReadDir(filepath.Join(module, path.Dir(name)))
+			require.NoError(t, err)
+		}
+	}
+	require.Greater(t, len(files), 50)
+	return files
+}
+
+func read(t *testing.T, name string) string {
+	content, err := os.ReadFile(filepath.Join(module, name))
+	require.NoError(t, err)
+	return string(content)
+}
+
+// sourcePackage is a package of this module without its tests, for all platforms.
+type sourcePackage struct {
+	dir   string // handler/b2c
+	files map[string]*ast.File
+}
+
+func (p sourcePackage) imports() []string {
+	var imports []string
+	for _, f := range p.files {
+		for _, i := range f.Imports {
+			imported, _ := strconv.Unquote(i.Path.Value)
+			imports = append(imports, imported)
+		}
+	}
+	slices.Sort(imports)
+	return slices.Compact(imports)
+}
+
+func sourcePackages(t *testing.T) []sourcePackage {
+	byDir := map[string]sourcePackage{}
+	for _, name := range repoFiles(t) {
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.Contains(name, "/testdata/") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, read(t, name), parser.ParseComments)
+		require.NoError(t, err)
+		p := byDir[path.Dir(name)]
+		if p.files == nil {
+			p = sourcePackage{path.Dir(name), map[string]*ast.File{}}
+			byDir[p.dir] = p
+		}
+		p.files[name] = f
+	}
+	packages := make([]sourcePackage, 0, len(byDir))
+	for _, p := range byDir {
+		packages = append(packages, p)
+	}
+	require.GreaterOrEqual(t, len(packages), 8)
+	return packages
+}
+
+func TestPackageComments(t *testing.T) {
+	for _, p := range sourcePackages(t) {
+		var comments []string
+		want := "Package " + path.Base(p.dir) + " "
+		for _, f := range p.files {
+			if f.Name.Name == "main" {
+				want = "Command " + path.Base(p.dir) + " "
+			}
+			if f.Doc != nil {
+				comments = append(comments, f.Doc.Text())
+			}
+		}
+		require.Len(t, comments, 1, "package comments of %s", p.dir)
+		require.True(t, strings.HasPrefix(comments[0], want), "the package comment of %s starts with %q", p.dir, want)
+	}
+}
+
+func TestImports(t *testing.T) {
+	// What each package of the product may import of this module.
+	edges := map[string][]string{
+		"handler":        {"handler/b2c", "handler/config", "handler/server", "handler/tables"},
+		"handler/b2c":    {},
+		"handler/config": {},
+		"handler/items":  {},
+		"handler/server": {"handler/b2c", "handler/items"},
+		"handler/tables": {"handler/items"},
+	}
+	for _, p := range sourcePackages(t) {
+		inHandler := p.dir == "handler" || strings.HasPrefix(p.dir, "handler/")
+		allowed, product := edges[p.dir]
+		require.True(t, product || !inHandler || forTests(p.dir), "%s is no part of the design: add it to the edges", p.dir)
+		for _, imported := range p.imports() {
+			ours, isOurs := strings.CutPrefix(imported, "itemsapi/")
+			switch {
+			case isOurs && product:
+				require.Contains(t, allowed, ours, "%s imports %s", p.dir, imported)
+			case isOurs && inHandler:
+				require.NotRegexp(t, "^scripts/", ours, "%s imports %s", p.dir, imported)
+			}
+			if p.dir == "handler/items" {
+				require.NotContains(t, strings.Split(imported, "/")[0], ".", "items imports the standard library alone, not %s", imported)
+			}
+			if p.dir != "handler/tables" {
+				require.NotRegexp(t, "^github.com/Azure/", imported, "%s imports %s: Azure stops at handler/tables", p.dir, imported)
+			}
+		}
+	}
+}
+
+// forTests says whether a package is one of those that serve tests and local runs.
+func forTests(dir string) bool {
+	return slices.ContainsFunc(strings.Split(dir, "/"), func(part string) bool { return strings.HasSuffix(part, "test") })
+}
+
+func TestDeployedBinaryHasNothingForTests(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", ".")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	list, err := cmd.Output()
+	require.NoError(t, err)
+	packages := strings.Fields(string(list))
+	require.Contains(t, packages, "itemsapi/handler/server")
+	for _, p := range packages {
+		ours := strings.HasPrefix(p, "itemsapi/") && forTests(p)
+		require.False(t, ours || p == "testing" || strings.HasPrefix(p, "testing/") || p == "net/http/httptest", "the deployed binary links %s", p)
+	}
+}
+
+// Only config reads the environment, through what main passes to it.
+func TestEnvironment(t *testing.T) {
+	for _, p := range sourcePackages(t) {
+		if !strings.HasPrefix(p.dir+"/", "handler/") || p.dir == "handler/config" || forTests(p.dir) {
+			continue
+		}
+		for name, f := range p.files {
+			called := map[ast.Expr]bool{}
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.CallExpr:
+					called[n.Fun] = true
+				case *ast.SelectorExpr:
+					from, ok := n.X.(*ast.Ident)
+					if !ok || (from.Name != "os" && from.Name != "syscall") {
+						return true
+					}
+					passed := name == "handler/main.go" && n.Sel.Name == "Getenv" && !called[n]
+					if slices.Contains([]string{"Getenv", "LookupEnv", "Environ", "ExpandEnv"}, n.Sel.Name) && !passed {
+						require.Fail(t, name+" reads the environment with "+from.Name+"."+n.Sel.Name)
+					}
+				}
+				return true
+			})
+		}
+	}
+}
+
+// served is a line of the server's table of routes.
+type served struct{ method, path string }
+
+// servedRoutes reads the server's table of routes from its source.
+func servedRoutes(t *testing.T) []served {
+	f, err := parser.ParseFile(token.NewFileSet(), "server.go", read(t, "handler/server/server.go"), 0)
+	require.NoError(t, err)
+	var routes []served
+	ast.Inspect(f, func(n ast.Node) bool {
+		line, ok := n.(*ast.CompositeLit)
+		if !ok || len(line.Elts) < 2 {
+			return true
+		}
+		method, isMethod := line.Elts[0].(*ast.SelectorExpr)
+		pattern, isPattern := line.Elts[1].(*ast.BasicLit)
+		if isMethod && isPattern && strings.HasPrefix(method.Sel.Name, "Method") {
+			unquoted, err := strconv.Unquote(pattern.Value)
+			require.NoError(t, err)
+			name := strings.ToUpper(strings.TrimPrefix(method.Sel.Name, "Method"))
+			routes = append(routes, served{name, unquoted})
+			if name == http.MethodGet {
+				routes = append(routes, served{http.MethodHead, unquoted})
+			}
+		}
+		return true
+	})
+	require.Contains(t, routes, served{http.MethodGet, "/"}, "the table of routes was not understood")
+	require.Contains(t, routes, served{http.MethodPost, "/api/items"}, "the table of routes was not understood")
+	return routes
+}
+
+func TestFunctions(t *testing.T) {
+	type binding struct {
+		Type, Direction, Route, AuthLevel string
+		Methods                           []string
+	}
+	covers := map[string]func(served) bool{}
+	for _, name := range repoFiles(t) {
+		if path.Base(name) != "function.json" {
+			continue
+		}
+		var function struct{ Bindings []binding }
+		require.NoError(t, json.Unmarshal([]byte(read(t, name)), &function), name)
+		require.Len(t, function.Bindings, 2, name)
+		in, out := function.Bindings[0], function.Bindings[1]
+		require.Equal(t, "httpTrigger in, http out", in.Type+" "+in.Direction+", "+out.Type+" "+out.Direction, name)
+		require.Equal(t, "anonymous", in.AuthLevel, "%s: the handler checks tokens, the host must not ask for a key", name)
+		require.NotEmpty(t, in.Methods, name)
+		covers[name] = func(r served) bool {
+			at, anyBelow := strings.CutSuffix("/api/"+in.Route, "/{*path}")
+			return slices.Contains(in.Methods, strings.ToLower(r.method)) &&
+				(r.path == at || anyBelow && strings.HasPrefix(r.path, at+"/"))
+		}
+	}
+	for _, r := range servedRoutes(t) {
+		var by []string
+		for name, covers := range covers {
+			if covers(r) {
+				by = append(by, name)
+			}
+		}
+		if r.path == "/" { // the host asks it itself
+			require.Empty(t, by)
+			continue
+		}
+		require.Len(t, by, 1, "the functions for %s %s", r.method, r.path)
+	}
+}
+
+func TestHost(t *testing.T) {
+	var host struct {
+		Extensions    struct{ HTTP struct{ RoutePrefix string } }
+		CustomHandler struct {
+			Description               struct{ DefaultExecutablePath string }
+			EnableProxyingHTTPRequest bool
+			// the fallback of hosts that do not know the first
+			EnableForwardingHTTPRequest bool
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(read(t, "host.json")), &host))
+	require.Equal(t, "api", host.Extensions.HTTP.RoutePrefix)
+	require.Equal(t, "bin/handler", host.CustomHandler.Description.DefaultExecutablePath)
+	require.True(t, host.CustomHandler.EnableProxyingHTTPRequest)
+	require.True(t, host.CustomHandler.EnableForwardingHTTPRequest)
+}
+
+func TestFiles(t *testing.T) {
+	// published by Microsoft, the same in every emulator
+	const emulatorKey = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+	var (
+		absolute = regexp.MustCompile(`(^|[^\w.])/(work|root)/`)
+		beside   = regexp.MustCompile(`\.\./shared`)
+		checksum = regexp.MustCompile(`sha512-[A-Za-z0-9+/]{86}==`)
+		secrets  = map[string]*regexp.Regexp{
+			"a storage key":            regexp.MustCompile(`[A-Za-z0-9+/]{86}==`),
+			"a private key":            regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}`),
+			"a signed token":           regexp.MustCompile(`eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{40}`),
+			"a shared access":          regexp.MustCompile(`[?&;]sig=[A-Za-z0-9%+/]{40}`),
+			"an application's secret":  regexp.MustCompile(`[\w~.-]{3}8Q~[\w~.-]{31}`),
+			"a token of a code host's": regexp.MustCompile(`\bgh[opsur]_[A-Za-z0-9]{36}`),
+		}
+	)
+	for _, name := range repoFiles(t) {
+		content := read(t, name)
+		if !strings.Contains("/"+name, "/testdata/") {
+			require.LessOrEqual(t, len(content), 1<<20, name)
+		}
+		if path.Base(name) == "package-lock.json" {
+			require.NotContains(t, content, `"resolved"`, "%s names a registry: npm install --omit-lockfile-registry-resolved", name)
+		}
+		require.Empty(t, absolute.FindString(content), "%s names a folder of one machine", name)
+		if name != ".ci/run" {
+			require.Empty(t, beside.FindString(content), "%s names a folder beside the repository", name)
+		}
+		content = strings.ReplaceAll(checksum.ReplaceAllString(content, ""), emulatorKey, "")
+		for what, secret := range secrets {
+			require.Empty(t, secret.FindString(content), "%s seems to contain %s", name, what)
+		}
+	}
+}
+
+func TestSampleSettings(t *testing.T) {
+	var sample struct {
+		IsEncrypted bool
+		Values      map[string]string
+	}
+	require.NoError(t, json.Unmarshal([]byte(read(t, "local.settings.sample.json")), &sample))
+	require.False(t, sample.IsEncrypted)
+
+	want := []string{"FUNCTIONS_WORKER_RUNTIME"}
+	for _, s := range config.Settings {
+		// Azure alone has the first two, and the host sets the port.
+		if !slices.Contains([]string{"TABLES_ENDPOINT", "AZURE_CLIENT_ID", "FUNCTIONS_CUSTOMHANDLER_PORT"}, s.Name) {
+			want = append(want, s.Name)
+		}
+	}
+	var got []string
+	for name := range sample.Values {
+		got = append(got, name)
+	}
+	require.ElementsMatch(t, want, got)
+	require.Equal(t, "custom", sample.Values["FUNCTIONS_WORKER_RUNTIME"])
+
+	sample.Values["FUNCTIONS_CUSTOMHANDLER_PORT"] = "7072"
+	_, err := config.Load(func(name string) string { return sample.Values[name] })
+	require.NoError(t, err)
+}
+
+// The README has every setting and every code between backticks.
+func TestReadme(t *testing.T) {
+	readme := read(t, "README.md")
+	names := b2c.Codes()
+	for _, s := range config.Settings {
+		names = append(names, s.Name)
+	}
+	kinds := regexp.MustCompile(`(?m)^\t"([a-z_.]+)":\s+\{http\.Status`).FindAllStringSubmatch(read(t, "handler/server/problem.go"), -1)
+	require.GreaterOrEqual(t, len(kinds), 16, "the table of kinds was not understood")
+	for _, kind := range kinds {
+		names = append(names, kind[1])
+	}
+	for _, name := range names {
+		require.Contains(t, readme, "`"+name+"`", "the README lacks %s", name)
+	}
+}
