@@ -204,15 +204,14 @@ func (h *Host) Ready(ctx context.Context) error {
 	h.mu.Unlock()
 	select {
 	case <-ready:
-		return nil
 	case <-h.done:
-		if h.err != nil {
-			return h.err
-		}
-		return errors.New("the host was closed before the handler was ready")
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the handler to answer GET /: %w", ctx.Err())
 	}
+	if !isClosed(h.done) {
+		return nil
+	}
+	return cmp.Or(h.err, errors.New("the host was closed"))
 }
 
 // HandlerPort is the port that the handler was told to listen on. It stays the same

@@ -322,7 +322,7 @@ func TestCloseWhileTheHandlerStarts(t *testing.T) {
 	require.Eventually(t, func() bool { return f.busy() == 1 }, 10*time.Second, time.Millisecond)
 	require.NoError(t, f.Close())
 	require.Equal(t, 500, <-answer)
-	require.Error(t, f.Ready(t.Context()))
+	require.ErrorContains(t, f.Ready(t.Context()), "closed")
 }
 
 func TestEndOfTheContextStopsTheHost(t *testing.T) {
@@ -466,6 +466,36 @@ func TestAnAnswerBeforeTheUploadEnds(t *testing.T) {
 	require.Equal(t, "who", string(g.body))
 	_, err := g.rest.ReadByte()
 	require.ErrorIs(t, err, io.EOF, "what follows on the connection is no request")
+}
+
+func TestAHandlerThatDropsAChunkedUpload(t *testing.T) {
+	tests := []struct {
+		name    string
+		step    step
+		request string
+	}{
+		{"when it has all of it", step{Then: "close"}, "POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"},
+		{"in the middle", step{Early: true}, "POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := start(t, plainApp(proxyMode), script{Steps: []step{test.step}})
+			g := send(t, f.dial(t), []byte(test.request))
+			require.Equal(t, "HTTP/1.1 500 Internal Server Error", g.first)
+			require.Len(t, f.saw("head", false), 1, "sent once")
+		})
+	}
+}
+
+func TestAnUploadNobodyAskedForEndsTheConnection(t *testing.T) {
+	t.Parallel()
+	f := start(t, plainApp(proxyMode), script{})
+	c := f.dial(t)
+	fmt.Fprint(c, "POST /nothing HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+	answer, err := io.ReadAll(c)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 404"), "%s", answer)
 }
 
 func TestAChunkedUploadOverTheLimit(t *testing.T) {

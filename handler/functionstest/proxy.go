@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 )
@@ -85,7 +86,7 @@ func (h *Host) uploadBody(r *request, whole func(), broken func(error)) io.Reade
 		case err == io.EOF:
 			r.unread = false
 			whole()
-		case err != nil:
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded): // that is abandon, not the client
 			broken(errGone)
 		}
 		return n, err

@@ -128,6 +128,9 @@ func (h *Host) serve(c *conn) {
 		} else {
 			h.handle(r)
 		}
+		if r.unread && r.expects { // and, not having been told to, may never send it
+			r.last = true
+		}
 		if r.unread && !r.last {
 			_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 			_, err := io.CopyN(io.Discard, r.framing.body(c.r), h.app.bodyLimit)
@@ -284,6 +287,7 @@ func (h *Host) invoke(r *request) {
 			r.last = true
 			return
 		}
+		r.expects = false
 	}
 	if r.framing.length > 0 { // read whole first, in both modes
 		var err error
@@ -375,8 +379,7 @@ func (h *Host) head(r *request, a *reply) []byte {
 }
 
 func reasonPhrase(status int) string {
-	switch status { // where .NET's words differ from Go's
-	case http.StatusRequestURITooLong:
+	if status == http.StatusRequestURITooLong { // where .NET's words are not Go's
 		return "URI Too Long"
 	}
 	return http.StatusText(status)
