@@ -171,6 +171,11 @@ func TestEnvironment(t *testing.T) {
 			continue
 		}
 		for name, f := range p.files {
+			for _, i := range f.Imports {
+				if i.Path.Value == `"os"` || i.Path.Value == `"syscall"` {
+					require.Nil(t, i.Name, "%s renames %s, which would hide what it reads", name, i.Path.Value)
+				}
+			}
 			called := map[ast.Expr]bool{}
 			ast.Inspect(f, func(n ast.Node) bool {
 				switch n := n.(type) {

@@ -87,11 +87,15 @@ func check(short bool, run string) (failed bool, err error) {
 	}
 
 	s.step("gofumpt", func() (string, error) {
-		unformatted, err := output(nil, "go", tool("gofumpt", append([]string{"-l"}, goFiles...)...)...)
-		if err == nil && unformatted != "" {
+		// Its names are on stdout; on stderr go tells what it downloads.
+		names, err := exec.Command("go", tool("gofumpt", append([]string{"-l"}, goFiles...)...)...).Output()
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+			return string(exit.Stderr), err
+		}
+		if err == nil && len(names) > 0 {
 			err = errors.New("to mend: go tool -modfile=scripts/check/tools/go.mod gofumpt -w FILE")
 		}
-		return unformatted, err
+		return string(names), err
 	})
 	for _, goos := range slices.Compact(slices.Sorted(slices.Values([]string{runtime.GOOS, "linux", "darwin", "windows"}))) {
 		s.command([]string{"GOOS=" + goos}, "go", "vet", "./...")
