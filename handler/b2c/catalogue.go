@@ -352,8 +352,8 @@ var catalogue = []group{
 	{"key", func(ctx context.Context, e *evidence, c Credentials) { e.verify(ctx, c) }, []rule{
 		{
 			code: "key.unknown", status: http.StatusUnauthorized, title: "The signing key is not the policy's",
-			description: "The token was signed with a key that the policy does not publish",
-			applies:     func(e *evidence) bool { return e.keyError != nil },
+			description: "The token was signed with a key that the policy does not publish", hides: []string{"sig."},
+			applies: func(e *evidence) bool { return e.keyError != nil },
 			explain: func(e *evidence) (string, string) {
 				return fmt.Sprintf("The policy %s publishes no key with this kid.", e.trust.policy),
 					"Get a new token: B2C has changed its keys, or the local stand-in was started anew. If a new one is refused too, it comes from another tenant or another policy than it says."
