@@ -489,6 +489,62 @@ func TestAlsoNamesWhatElseIsWrong(t *testing.T) {
 	require.True(t, refusal.Verified)
 }
 
+// Near misses are named: what is off by a blank, a letter's case, or a form.
+func TestNearMissesAreNamed(t *testing.T) {
+	s := tenant(t, b2ctest.Options{})
+	v := b2c.New(t.Context(), configFor(s))
+	for _, tt := range []struct {
+		name         string
+		changes      map[string]any
+		code, detail string
+	}{
+		{"policy with a blank", map[string]any{"tfp": "B2C_1_signupsignin "}, "policy.not_allowed", "with a blank"},
+		{"scope of another case", map[string]any{"scp": "Read"}, "scope.missing", "told apart by case"},
+		{"scope as full value", map[string]any{"scp": b2ctest.AppIDURI + "/read"}, "scope.missing", "short name read"},
+		{"issuer without its slash", map[string]any{"iss": strings.TrimSuffix(s.Issuer(), "/")}, "iss.slash_or_case", "only in a slash"},
+		{"issuer with a blank", map[string]any{"iss": s.Issuer() + " "}, "iss.slash_or_case", "a blank"},
+		{"audience as App ID URI", map[string]any{"aud": b2ctest.AppIDURI + "/"}, "aud.is_uri", "App ID URI"},
+		{"audience as another App ID URI", map[string]any{"aud": "api://x/" + b2ctest.APIClientID}, "aud.is_uri", "App ID URI"},
+		{"a clock that is off", map[string]any{"nbf": time.Now().Unix() + 300, "iat": time.Now().Unix() + 300}, "time.not_yet_valid", "4m5"},
+		{"long expired", map[string]any{"exp": time.Now().Unix() - 5*86400}, "time.expired", "5 days ago"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, refusal := v.Verify(t.Context(), bearer(s.Sign(b2ctest.PolicySignUpSignIn, nil, with(s, tt.changes))), "read")
+			require.Equal(t, tt.code, codeOf(refusal))
+			detail := refusal.Explain().Detail
+			if tt.detail == "4m5" && strings.Contains(detail, "5m0s") {
+				return // the second has just turned
+			}
+			require.Contains(t, detail, tt.detail)
+		})
+	}
+}
+
+// No fix tells anybody to put what an unverified token says into a setting.
+func TestFixesDoNotTrustTokens(t *testing.T) {
+	s := tenant(t, b2ctest.Options{})
+	v := b2c.New(t.Context(), configFor(s))
+	const foreign = "evil-value"
+	for _, changes := range []map[string]any{
+		{"iss": "https://" + foreign + ".b2clogin.com/" + b2ctest.TenantID + "/v2.0/"},
+		{"iss": "https://contoso.b2clogin.com/" + b2ctest.TenantID + "/" + foreign},
+		{"tfp": "B2C_1_" + foreign}, {"aud": foreign}, {"azp": foreign, "aud": foreign}, {"scp": foreign},
+	} {
+		for _, kid := range []string{"unknown", ""} {
+			header := map[string]any{}
+			if kid != "" {
+				header["kid"] = kid
+			}
+			_, refusal := v.Verify(t.Context(), bearer(s.Sign(b2ctest.PolicySignUpSignIn, header, with(s, changes))), "read")
+			require.NotNil(t, refusal)
+			if !refusal.Verified {
+				require.NotContains(t, refusal.Explain().Fix, foreign)
+			}
+			require.NotContains(t, refusal.Challenge(), foreign)
+		}
+	}
+}
+
 // What is said to an unverified token must not tell which clients are admitted.
 func TestAllowListIsNotProbedWithUnverifiedTokens(t *testing.T) {
 	s := tenant(t, b2ctest.Options{})

@@ -264,8 +264,12 @@ var catalogue = []group{
 				if !e.agree {
 					return "The token names several policies in tfp, acr and iss.", "Send the token that B2C issued, unaltered. A custom policy that writes acr itself must write its own name."
 				}
+				if name := strings.TrimSpace(e.policy); e.verifier.trustFor(name) != nil {
+					return fmt.Sprintf("The token names the policy %q, with a blank; this API accepts %q.", shown(e.policy), name),
+						"Whoever made this token writes the policy's name without blanks. B2C itself does."
+				}
 				return fmt.Sprintf("The token says it was issued by the policy %s; this API accepts %s.", shown(e.policy), strings.Join(e.policies(), ", ")),
-					"Sign in with one of the accepted policies. Somebody who runs the API can add a policy to B2C_POLICIES."
+					"Sign in with one of the accepted policies. Which ones those are is decided by whoever runs the API, on purpose: a policy for password reset or a test should not open it."
 			},
 			expected: "tfp", actual: "tfp acr",
 		},
@@ -316,7 +320,7 @@ var catalogue = []group{
 			description: "The issuer is not the accepted one", hides: []string{"iss."}, applies: issuerIs("iss.legacy_host"),
 			explain: func(e *evidence) (string, string) {
 				return "The client signs in at login.microsoftonline.com; the API's host is " + splitIssuer(e.keys.issuer).host + ".",
-					"Use https://" + splitIssuer(e.keys.issuer).host + " in the client's authority. While clients move, B2C_EXTRA_ISSUERS accepts the old issuer too."
+					"Use https://" + splitIssuer(e.keys.issuer).host + " in the client's authority. While clients move, whoever runs the API can accept this tenant's old issuer with B2C_EXTRA_ISSUERS=https://login.microsoftonline.com/" + e.keys.tenant + "/v2.0/."
 			},
 			expected: "iss", actual: "iss",
 		},
@@ -325,7 +329,7 @@ var catalogue = []group{
 			description: "The issuer is not the accepted one", hides: []string{"iss."}, applies: issuerIs("iss.other_host"),
 			explain: func(e *evidence) (string, string) {
 				return "The tenant is the right one, but the client signs in at another host than the API's, " + splitIssuer(e.keys.issuer).host + ".",
-					"Use the same host in the client's authority and in B2C_HOST. While clients move to a custom domain, B2C_EXTRA_ISSUERS accepts the other issuer too."
+					"Use https://" + splitIssuer(e.keys.issuer).host + " in the client's authority. Where clients move to a custom domain of yours, take the issuer from that domain's metadata, not from a token, for B2C_HOST and B2C_EXTRA_ISSUERS."
 			},
 			expected: "iss", actual: "iss",
 		},
@@ -542,7 +546,7 @@ func (e *evidence) audienceTrouble() string {
 	switch {
 	case aud != "" && (aud == e.token.azp || e.verified && e.verifier.clients[strings.ToLower(aud)]):
 		return "aud.is_client"
-	case strings.EqualFold(strings.TrimRight(aud, "/"), e.verifier.appIDURI):
+	case strings.EqualFold(strings.TrimRight(aud, "/"), e.verifier.appIDURI), strings.HasSuffix(aud, "/"+e.verifier.audience):
 		return "aud.is_uri"
 	default:
 		return "aud.wrong"

@@ -151,12 +151,26 @@ func (e *evidence) expected(names string) map[string]any {
 		case "tfp":
 			m[name] = strings.Join(e.policies(), ", ")
 		case "iss":
-			if e.keys != nil {
-				m[name] = e.keys.issuer
+			if keys := e.anyKeys(); keys != nil {
+				m[name] = keys.issuer
 			}
 		}
 	}
 	return orNil(m)
+}
+
+// anyKeys are the keys of the token's policy, else of any, as far as they are
+// at hand: all policies are of one tenant, and most have the same issuer.
+func (e *evidence) anyKeys() *keySet {
+	if e.keys != nil {
+		return e.keys
+	}
+	for _, t := range e.verifier.trust {
+		if keys := t.keys.current(e.now); keys != nil {
+			return keys
+		}
+	}
+	return nil
 }
 
 // actual has what the token says in the named places. No other claim is ever

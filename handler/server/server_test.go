@@ -67,12 +67,16 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	store.Prepare(t.Context())
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
+	var policies []b2c.Policy
+	for _, name := range []string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC} {
+		policies = append(policies, b2c.Policy{
+			Name:        name,
+			MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", name).Replace(w.tenant.MetadataTemplate()),
+		})
+	}
 	c := server.Config{
 		Verify: b2c.New(ctx, b2c.Config{
-			Policies: []b2c.Policy{{
-				Name:        b2ctest.PolicySignUpSignIn,
-				MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()),
-			}},
+			Policies: policies,
 			Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI, AllowedClients: []string{b2ctest.ClientID},
 		}).Verify,
 		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,

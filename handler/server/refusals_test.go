@@ -1,0 +1,122 @@
+package server_test
+
+import (
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/b2c/b2ctest"
+)
+
+var update = flag.Bool("update", false, "write testdata/refusals.json anew")
+
+// What depends on the clock: instants, and how far away they are.
+var timeOfDay = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d+h\d+m\d+s|\d+m\d+s`)
+
+// refused is what a client sees of a refusal, but for the words.
+type refused struct {
+	Code       string         `json:"code"`
+	Status     int            `json:"status"`
+	Challenge  string         `json:"challenge,omitempty"`
+	RetryAfter string         `json:"retryAfter,omitempty"`
+	Verified   bool           `json:"verified"`
+	Expected   map[string]any `json:"expected,omitempty"`
+	Actual     map[string]any `json:"actual,omitempty"`
+	Also       []string       `json:"also,omitempty"`
+	Title      string         `json:"title"`
+	Detail     string         `json:"detail"`
+	Fix        string         `json:"fix"`
+}
+
+// TestRefusals causes each code with the stand-in's broken token or request, and
+// holds the answer against testdata/refusals.json, which a person can read from
+// top to bottom: go test ./handler/server -run TestRefusals -update.
+func TestRefusals(t *testing.T) {
+	w := newWorld(t)
+	var got []refused
+	for _, code := range b2c.Codes() {
+		broken, err := w.tenant.Broken(code)
+		require.NoError(t, err)
+		if broken.NeedsFault {
+			// The keys are known before the endpoint fails.
+			known, err := w.tenant.AccessToken(b2ctest.TokenRequest{Policy: b2ctest.PolicyROPC})
+			require.NoError(t, err)
+			require.Equal(t, 200, w.send(t, "GET", "/api/items", known, "").StatusCode)
+			defer w.tenant.Inject(broken.Fault)()
+		}
+		path := "/api/items"
+		if broken.Query != "" {
+			path += "?" + broken.Query
+		}
+		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+path, nil)
+		require.NoError(t, err)
+		for i, arg := range broken.Curl {
+			if arg == "-H" {
+				name, value, _ := strings.Cut(broken.Curl[i+1], ":")
+				if value = strings.TrimSpace(value); value != "" {
+					req.Header.Add(name, value)
+				}
+			}
+		}
+		r := do(t, req)
+		var answer struct {
+			Type, Title, Code, Detail, Fix, Instance string
+			Status, RetryAfter                       int
+			Expected, Actual                         map[string]any
+			Verified                                 *bool
+			Also                                     []string
+		}
+		decoder := json.NewDecoder(strings.NewReader(string(r.body)))
+		decoder.DisallowUnknownFields()
+		require.NoError(t, decoder.Decode(&answer), "%s", r.body)
+		require.Equal(t, code, answer.Code, "%s", r.body)
+		require.Equal(t, "urn:itemsapi:problem:"+code, answer.Type)
+		require.Equal(t, r.StatusCode, answer.Status)
+		require.NotNil(t, answer.Verified)
+		require.NotEmpty(t, answer.Detail, code)
+		require.NotEmpty(t, answer.Fix, code)
+		require.Equal(t, isASCII(r.Header.Get("WWW-Authenticate")), true)
+		for _, name := range []string{"kid", "exp", "nbf", "iat"} { // new each time
+			if _, ok := answer.Actual[name]; ok {
+				answer.Actual[name] = "{" + name + "}"
+			}
+		}
+		got = append(got, refused{
+			Code: code, Status: r.StatusCode, Challenge: r.Header.Get("WWW-Authenticate"), RetryAfter: r.Header.Get("Retry-After"), Verified: *answer.Verified,
+			Expected: answer.Expected, Actual: answer.Actual, Also: answer.Also, Title: answer.Title, Detail: answer.Detail, Fix: answer.Fix,
+		})
+	}
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	require.NoError(t, encoder.Encode(got))
+	text := strings.ReplaceAll(b.String(), strings.TrimPrefix(w.tenant.URL(), "http://"), "localhost:9911")
+	text = timeOfDay.ReplaceAllString(text, "{time}")
+
+	golden := filepath.Join("testdata", "refusals.json")
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(golden, []byte(text), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	require.Equal(t, string(want), text)
+}
+
+func isASCII(s string) bool {
+	for _, r := range s {
+		if r < 0x20 || r > 0x7e {
+			return false
+		}
+	}
+	return true
+}
