@@ -108,6 +108,7 @@ func eventually(t testing.TB, condition func() bool, what string) {
 }
 
 func TestKeyEndpointDownAtStart(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]b2ctest.Fault{
 		"metadata 503":      {Status: 503},
 		"keys 503":          {Match: keysEndpoint, Status: 503},
@@ -149,6 +150,7 @@ func TestRequestWaitsForTheFirstReading(t *testing.T) {
 
 // What a broken endpoint answers later never costs a known key.
 func TestKeyEndpointBreaksLater(t *testing.T) {
+	t.Parallel()
 	published := func(w *world) string {
 		resp, err := http.Get(strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))
 		require.NoError(t, err)
@@ -282,6 +284,7 @@ func TestRotationDuringARegularReading(t *testing.T) {
 }
 
 func TestRotationWhileTheEndpointIsDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	require.Empty(t, w.verify(t.Context(), w.good(t)))
 	remove := w.tenant.Inject(b2ctest.Fault{Match: keysEndpoint, Status: 503})
@@ -295,6 +298,7 @@ func TestRotationWhileTheEndpointIsDown(t *testing.T) {
 }
 
 func TestFloodOfUnknownKeyIDs(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	require.Empty(t, w.verify(t.Context(), w.good(t)))
 	flood := func() (codes map[string]int) {
@@ -330,6 +334,7 @@ func TestFloodOfUnknownKeyIDs(t *testing.T) {
 }
 
 func TestHangingEndpointHurtsNobodyWithAKnownKey(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	good := w.good(t)
 	require.Empty(t, w.verify(t.Context(), good))
@@ -382,6 +387,7 @@ func TestCallerHangsUpDuringAFetch(t *testing.T) {
 }
 
 func TestKeysGrowOld(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	require.Empty(t, w.verify(t.Context(), w.good(t)))
 	w.tenant.Inject(b2ctest.Fault{Status: 503})
@@ -409,6 +415,7 @@ func TestRegularReadingTakesNewKeys(t *testing.T) {
 }
 
 func TestPoliciesOfTwoTenants(t *testing.T) {
+	t.Parallel()
 	one := tenant(t, b2ctest.Options{})
 	var log logged
 	c := configFor(one)
@@ -436,6 +443,7 @@ func TestPoliciesOfTwoTenants(t *testing.T) {
 }
 
 func TestKeysElsewhereAreNotFetched(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer elsewhere.Close()

@@ -386,6 +386,7 @@ func TestTokenInTheQuery(t *testing.T) {
 // Two callers share a table, never a row: by no ID, no cursor, and no cursor
 // that one of them forges.
 func TestCallersAreApart(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	alice, bob := w.token(t, "alice"), w.token(t, "bob")
 	var ids []string
@@ -426,6 +427,7 @@ func TestCallersAreApart(t *testing.T) {
 }
 
 func TestStorageTroubleIsAnswered(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		fault  tablestest.Fault
@@ -471,6 +473,7 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 // A panic in any layer is answered, under load, and the process goes on.
 func TestPanicsAreAnswered(t *testing.T) {
+	t.Parallel()
 	storageTransport := func(t *testing.T) (*tables.Store, *atomic.Bool) {
 		s, err := tablestest.Start(tablestest.Options{})
 		require.NoError(t, err)
@@ -556,6 +559,7 @@ func TestPanicsAreAnswered(t *testing.T) {
 }
 
 func TestFullQueueIsAnswered(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	entered := make(chan struct{}, 1000)
 	w := newWorld(t, func(c *server.Config) {
@@ -568,13 +572,19 @@ func TestFullQueueIsAnswered(t *testing.T) {
 		}}
 	})
 	token := w.token(t, "alice")
+	// The keys are read, so that nobody waits for those.
+	require.Equal(t, 404, w.send(t, "GET", "/api/items/x", token, "").StatusCode)
 	var wg sync.WaitGroup
 	codes := make(chan int, 300)
 	for range 256 {
 		wg.Go(func() { codes <- w.send(t, "GET", "/api/items", token, "").StatusCode })
 	}
-	for range 256 {
-		<-entered
+	for i := range 256 {
+		select {
+		case <-entered:
+		case code := <-codes:
+			require.Fail(t, "turned away too early", "request %d: %d", i, code)
+		}
 	}
 	r := w.send(t, "GET", "/api/items", token, "")
 	require.Equal(t, 503, r.StatusCode)
@@ -590,6 +600,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 
 // A body that never arrives must not hold its place for ever, and is answered.
 func TestClientThatStops(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	pr, pw := io.Pipe()
 	req, err := http.NewRequestWithContext(t.Context(), "POST", w.url+"/api/items", pr)
