@@ -16,7 +16,7 @@ type SignInError struct {
 }
 
 const (
-	retry       = "Wait a minute and try again. Portal: Azure AD B2C > (the tenant's) Service health, and the tenant's limits, say whether it is more than that."
+	retry       = "Wait a minute and try again. Portal: Service Health > Service issues shows outages."
 	newGrant    = "Sign in again, and use the new code or refresh token."
 	flowPortal  = "Portal: Azure AD B2C > User flows > "
 	permissions = portal + "(the client) > API permissions: "
@@ -197,7 +197,7 @@ var signInErrors = []SignInError{
 	{
 		"AADB2C90118", "The user has forgotten the password.",
 		"Somebody pressed that link on the sign-in page, and an old kind of policy leaves the rest to the client.",
-		"Start the policy for password reset, or let the sign-in policy do it. " + flowPortal + "(the policy) > Properties > Self-service password reset.",
+		"Start the policy for password reset, or let the sign-in policy do it. " + flowPortal + "(the policy) > Properties > Password configuration: Self-service password reset.",
 	},
 	{
 		"AADB2C90128", "The account of this grant is gone.",
@@ -247,7 +247,7 @@ var signInErrors = []SignInError{
 	{
 		"AADB2C90244", "There are too many requests.",
 		"The tenant or the address has reached one of B2C's limits.",
-		"Slow down, keep tokens until they expire, and try again. " + retry,
+		"Keep tokens until they expire instead of getting new ones, and wait a minute before the next try. No setting in the portal changes this.",
 	},
 	{
 		"AADB2C90248", "The password grant is for applications made in B2C's portal alone.",

@@ -34,6 +34,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"itemsapi/handler/loopbacktest"
 )
 
 // ErrCrashed is wrapped by Host.Err after the handler's third crash within 30
@@ -151,8 +153,12 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 		conns:    map[*conn]bool{},
 		ready:    make(chan struct{}),
 	}
-	if h.listeners, h.url, err = listen(cfg.Addr); err != nil {
+	if h.listeners, err = loopbacktest.Listen(cfg.Addr); err != nil {
 		return nil, fmt.Errorf("listen for clients: %w", err)
+	}
+	h.url = "http://" + h.listeners[0].Addr().String()
+	if host, _, _ := strings.Cut(cfg.Addr, ":"); strings.EqualFold(host, "localhost") {
+		h.url = "http://localhost:" + strconv.Itoa(loopbacktest.Port(h.listeners[0]))
 	}
 	if h.port == 0 {
 		if h.port, err = takePort(); err != nil {
@@ -379,46 +385,4 @@ func releasePort(port int) {
 	handlerPorts.Lock()
 	defer handlerPorts.Unlock()
 	delete(handlerPorts.taken, port)
-}
-
-// listen opens addr on loopback and returns the URL to reach it by.
-func listen(addr string) ([]net.Listener, string, error) {
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, "", err
-	}
-	if host != "localhost" {
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			return nil, "", fmt.Errorf("%s is not a loopback address; use localhost:%s", addr, port)
-		}
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			return nil, "", err
-		}
-		return []net.Listener{l}, "http://" + l.Addr().String(), nil
-	}
-	for try := 1; ; try++ {
-		l4, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", port))
-		if err != nil {
-			return nil, "", err
-		}
-		number := strconv.Itoa(l4.Addr().(*net.TCPAddr).Port)
-		url := "http://localhost:" + number
-		probe, err := net.Listen("tcp6", "[::1]:0")
-		if err != nil { // a machine without IPv6
-			return []net.Listener{l4}, url, nil
-		}
-		probe.Close()
-		l6, err := net.Listen("tcp6", net.JoinHostPort("::1", number))
-		if err == nil {
-			return []net.Listener{l4, l6}, url, nil
-		}
-		l4.Close()
-		if port != "0" || try == 10 {
-			return nil, "", err
-		}
-	}
 }

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"itemsapi/handler/loopbacktest"
 )
 
 const (
@@ -210,7 +212,7 @@ func (r *request) parse() (status int, err error) {
 
 // handle is the host's pipeline.
 func (h *Host) handle(r *request) {
-	if host := r.header.get("Host"); host != "" && !h.cfg.anyHost && !isLoopback(host) {
+	if host := r.header.get("Host"); host != "" && !h.cfg.anyHost && !loopbacktest.IsLoopback(host) {
 		h.reply(r, answerOf(http.StatusForbidden, "Only localhost and loopback addresses are answered here, and the Host header is neither.\n"))
 		return
 	}
@@ -235,15 +237,6 @@ func (h *Host) handle(r *request) {
 	default:
 		h.reply(r, answerOf(http.StatusNotFound, ""))
 	}
-}
-
-func isLoopback(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // homepage is what a browser gets that opens the host's address.

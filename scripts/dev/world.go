@@ -6,17 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/config"
 	"itemsapi/handler/functionstest"
+	"itemsapi/handler/loopbacktest"
 	"itemsapi/handler/tables/tablestest"
 	"itemsapi/handler/tables/tablestest/azurite"
 )
@@ -325,19 +328,14 @@ func build(ctx context.Context, root string) error {
 // checkFree names every address that somebody else listens on.
 func checkFree(wanted map[string]string) error {
 	var taken []string
-	for what, address := range wanted {
-		_, port, _ := net.SplitHostPort(address)
-		for _, host := range []string{"127.0.0.1", "::1"} {
-			l, err := net.Listen("tcp", net.JoinHostPort(host, port))
-			if err == nil {
-				l.Close()
-				continue
-			}
-			if host == "::1" && !strings.Contains(err.Error(), "in use") {
-				continue // no IPv6 here
-			}
+	for _, what := range slices.Sorted(maps.Keys(wanted)) {
+		listeners, err := loopbacktest.Listen(wanted[what])
+		if err != nil {
+			_, port, _ := net.SplitHostPort(wanted[what])
 			taken = append(taken, fmt.Sprintf("port %s, wanted by %s, is in use (%v)", port, what, err))
-			break
+		}
+		for _, l := range listeners {
+			l.Close()
 		}
 	}
 	if taken == nil {

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"itemsapi/handler/loopbacktest"
 )
 
 // application is a registered client.
@@ -114,7 +116,7 @@ func isNativeRedirect(uri string, u *url.URL, clientID string) bool {
 	scheme, _, _ := strings.Cut(uri, ":")
 	switch {
 	case scheme == "http":
-		return isLoopbackHost(u.Host)
+		return loopbacktest.IsLoopback(u.Host)
 	case scheme == "https":
 		return false
 	case scheme == "msauth":

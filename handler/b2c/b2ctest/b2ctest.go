@@ -14,16 +14,16 @@
 package b2ctest
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
-	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"itemsapi/handler/loopbacktest"
 )
 
 // The tenant and what is registered in it.
@@ -95,7 +95,7 @@ type Server struct {
 
 // Start listens and serves. It fails if the address is taken or not loopback.
 func Start(o Options) (*Server, error) {
-	listeners, err := listen(o.Addr)
+	listeners, err := loopbacktest.Listen(o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start the sign-in stand-in: %w", err)
 	}
@@ -114,8 +114,7 @@ func Start(o Options) (*Server, error) {
 		s.lifetime = 60 * time.Minute
 	}
 	if s.publicHost == "" {
-		_, port, _ := net.SplitHostPort(listeners[0].Addr().String())
-		s.publicHost = "localhost:" + port
+		s.publicHost = "localhost:" + strconv.Itoa(loopbacktest.Port(listeners[0]))
 	}
 	if s.log == nil {
 		s.log = func(string) {}
@@ -159,81 +158,6 @@ func (s *Server) Issuer() string { return "https://" + s.publicHost + "/" + Tena
 // and {policy} left to fill in.
 func (s *Server) MetadataTemplate() string {
 	return s.URL() + "/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration"
-}
-
-// listen opens addr. The name localhost stands for 127.0.0.1 and, where the
-// machine has it, ::1 with the same port, since clients try either.
-func listen(addr string) ([]net.Listener, error) {
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	if !strings.EqualFold(host, "localhost") {
-		if ip, err := netip.ParseAddr(host); err != nil || !ip.IsLoopback() {
-			return nil, fmt.Errorf("%s is not a loopback address", addr)
-		}
-		l, err := listenTCP(addr)
-		if err != nil {
-			return nil, err
-		}
-		return []net.Listener{l}, nil
-	}
-
-	// With port 0 the system's choice for one family may be taken in the other.
-	for range 10 {
-		var four, six net.Listener
-		if four, err = listenTCP("127.0.0.1:" + port); err != nil {
-			return nil, err
-		}
-		if !hasIPv6() {
-			return []net.Listener{four}, nil
-		}
-		_, chosen, _ := net.SplitHostPort(four.Addr().String())
-		if six, err = listenTCP("[::1]:" + chosen); err == nil {
-			return []net.Listener{four, six}, nil
-		}
-		four.Close()
-		if port != "0" {
-			break
-		}
-	}
-	return nil, err
-}
-
-func listenTCP(addr string) (net.Listener, error) {
-	var c net.ListenConfig
-	return c.Listen(context.Background(), "tcp", addr)
-}
-
-// hasIPv6 says whether ::1 can be listened on at all, so that a failure with a
-// port means that the port is taken.
-func hasIPv6() bool {
-	l, err := listenTCP("[::1]:0")
-	if err != nil {
-		return false
-	}
-	l.Close()
-	return true
-}
-
-// isLoopbackHost says whether a Host header or an origin's host, with or
-// without port, means this machine and nothing else. Names that merely resolve
-// to it do not count: that is how a foreign page gets in (DNS rebinding).
-func isLoopbackHost(host string) bool {
-	name := host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		name = h
-	} else {
-		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
-	}
-	if strings.EqualFold(name, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(name)
-	return err == nil && ip.IsLoopback()
 }
 
 // User is somebody who can sign in.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"itemsapi/handler/loopbacktest"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -81,7 +83,7 @@ func requireNoForeign(t *testing.T, location string) {
 	require.False(t, strings.ContainsFunc(location, func(c rune) bool { return c <= ' ' || c > '~' }), "%q", location)
 	switch strings.ToLower(u.Scheme) {
 	case "http":
-		require.True(t, isLoopbackHost(u.Host), location)
+		require.True(t, loopbacktest.IsLoopback(u.Host), location)
 	case "https":
 		require.Equal(t, "jwt.ms", u.Host)
 	default:

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"itemsapi/handler/loopbacktest"
 )
 
 // maxBody is what a form may have: bytes.
@@ -48,7 +50,7 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 		s.log(line)
 	}()
 
-	if !isLoopbackHost(r.Host) && (!s.hostGiven || r.Host != s.publicHost) {
+	if !loopbacktest.IsLoopback(r.Host) && (!s.hostGiven || r.Host != s.publicHost) {
 		http.Error(w, fmt.Sprintf("This is a local sign-in stand-in. It answers to localhost only, not to the host %q.", short(r.Host)), http.StatusForbidden)
 		return
 	}
@@ -137,7 +139,7 @@ func loggedPath(path string) string {
 func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
 	w.Header().Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
-	if u, err := url.Parse(origin); err == nil && (u.Scheme == "http" || u.Scheme == "https") && isLoopbackHost(u.Host) {
+	if u, err := url.Parse(origin); err == nil && (u.Scheme == "http" || u.Scheme == "https") && loopbacktest.IsLoopback(u.Host) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
 }

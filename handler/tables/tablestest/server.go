@@ -12,18 +12,17 @@ package tablestest
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
+
+	"itemsapi/handler/loopbacktest"
 )
 
 // AccountName and AccountKey are the storage emulators' account, whose key is public (Microsoft, "Use the Azurite
@@ -75,11 +74,11 @@ type Request struct {
 
 // Start serves an empty account until [Server.Close]. It fails when o.Addr is not a loopback address or is in use.
 func Start(o Options) (*Server, error) {
-	listeners, err := listen(o.Addr)
+	listeners, err := loopbacktest.Listen(o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start the Table service: %w", err)
 	}
-	s := &Server{now: o.Now, store: newStore(), port: listeners[0].Addr().(*net.TCPAddr).Port}
+	s := &Server{now: o.Now, store: newStore(), port: loopbacktest.Port(listeners[0])}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -94,38 +93,6 @@ func Start(o Options) (*Server, error) {
 		s.serving.Go(func() { _ = s.http.Serve(l) })
 	}
 	return s, nil
-}
-
-func listen(addr string) ([]net.Listener, error) {
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	if host != "localhost" {
-		if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-			return nil, fmt.Errorf("%s is not a loopback address", addr)
-		}
-		l, err := net.Listen("tcp", addr)
-		return []net.Listener{l}, err
-	}
-	v4, err := net.Listen("tcp4", "127.0.0.1:"+port)
-	if err != nil {
-		return nil, err
-	}
-	probe, err := net.Listen("tcp6", "[::1]:0")
-	if err != nil {
-		return []net.Listener{v4}, nil // this machine has no IPv6 loopback
-	}
-	probe.Close()
-	v6, err := net.Listen("tcp6", "[::1]:"+strconv.Itoa(v4.Addr().(*net.TCPAddr).Port))
-	if err != nil {
-		v4.Close()
-		return nil, err
-	}
-	return []net.Listener{v4, v6}, nil
 }
 
 // URL is the account's endpoint, http://127.0.0.1:PORT/devstoreaccount1.
@@ -185,7 +152,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.closed {
 		panic(http.ErrAbortHandler)
 	}
-	if !isLoopback(r.Host) {
+	if !loopbacktest.IsLoopback(r.Host) {
 		http.Error(w, fmt.Sprintf("The Host header is %q; this server answers to localhost and loopback addresses only.", r.Host), http.StatusForbidden)
 		return
 	}
@@ -257,14 +224,4 @@ func newRequestID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b)
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-func isLoopback(hostport string) bool {
-	host, _, err := net.SplitHostPort(hostport)
-	var addrErr *net.AddrError
-	if errors.As(err, &addrErr) {
-		host = strings.Trim(hostport, "[]") // no port
-	}
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
