@@ -139,7 +139,8 @@ func TestImports(t *testing.T) {
 			if p.dir == "handler/items" {
 				require.NotContains(t, strings.Split(imported, "/")[0], ".", "items imports the standard library alone, not %s", imported)
 			}
-			if p.dir != "handler/tables" {
+			// Doctor tries the storage step by step and names Azure's own error codes, which handler/tables hides.
+			if p.dir != "handler/tables" && p.dir != "scripts/doctor" {
 				require.NotRegexp(t, "^github.com/Azure/", imported, "%s imports %s: Azure stops at handler/tables", p.dir, imported)
 			}
 		}

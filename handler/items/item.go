@@ -29,21 +29,22 @@ const (
 	MaxPropertiesLength = 32_768
 )
 
-// Item is one item as clients see it.
+// Item is one item as clients see it. A zero field is one that a client did not
+// select; no stored item has any but Properties.
 type Item struct {
 	// ID is a UUIDv7 (RFC 9562, section 5.7) in lower case, made by the store.
-	ID string `json:"id"`
+	ID string `json:"id,omitzero"`
 	// Name has 1 to [MaxNameLength] code points and no control characters.
-	Name string `json:"name"`
+	Name string `json:"name,omitzero"`
 	// Properties is a JSON object without blanks between tokens, or nil.
 	Properties json.RawMessage `json:"properties,omitzero"`
 	// CreatedAt is the time in the ID: UTC, whole milliseconds.
-	CreatedAt time.Time `json:"createdAt"`
+	CreatedAt time.Time `json:"createdAt,omitzero"`
 	// UpdatedAt is the time of the last change: UTC, whole milliseconds.
-	UpdatedAt time.Time `json:"updatedAt"`
+	UpdatedAt time.Time `json:"updatedAt,omitzero"`
 	// ETag is a strong entity tag (RFC 9110, section 8.8.3), quotes included.
 	// Every change gives the item another.
-	ETag string `json:"etag"`
+	ETag string `json:"etag,omitzero"`
 }
 
 // Draft is what a client says of an item: everything that is not the server's.

@@ -2,7 +2,9 @@ package items
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Owner is whose items are meant. Two owners never see each other's items.
@@ -17,16 +19,30 @@ type Owner struct {
 type Query struct {
 	// Limit is the most items that the page may hold, at least 1.
 	Limit int
-	// After is the ID of the last item that has been seen, or empty to start
-	// with the newest. An item with that ID need not exist any more.
+	// After is the position where the page begins: the Next of the page before,
+	// or empty to begin with the newest.
 	After string
+
+	// Name and NamePrefix select by name, where they are not empty; they are
+	// compared byte by byte.
+	Name, NamePrefix string
+	// CreatedAfter and CreatedBefore select by CreatedAt, where they are not
+	// zero. Neither instant is part of the selection.
+	CreatedAfter, CreatedBefore time.Time
 }
 
-// Page is a part of a list.
+// Matches reports whether the query selects an item with that name. The other
+// conditions are on CreatedAt, which is in the ID.
+func (q Query) Matches(name string) bool {
+	return (q.Name == "" || name == q.Name) && strings.HasPrefix(name, q.NamePrefix)
+}
+
+// Page is a part of a list. It may hold fewer items than were asked for, or
+// none, and still not be the last: a selective query stops on its budget.
 type Page struct {
 	Items []Item
-	// More says that there are items after the last of Items.
-	More bool
+	// Next is the position after this page, or empty if nothing comes after it.
+	Next string
 }
 
 // Store keeps items. It is safe for concurrent use. Every method gives up when

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,23 +28,28 @@ const (
 
 // list answers with a page of the caller's items.
 func (s *server) list(c *call) (*answer, error) {
-	if err := c.parameters("limit", "cursor"); err != nil {
+	if err := c.parameters("limit", "cursor", "select", "name", "name_prefix", "created_after", "created_before"); err != nil {
 		return nil, err
 	}
-	q := items.Query{Limit: defaultLimit}
-	if c.query.Has("limit") {
-		n, err := strconv.Atoi(c.query.Get("limit"))
-		if err != nil || n < 1 || n > maxLimit {
-			return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit)}
+	q, err := listQuery(c.query)
+	if err != nil {
+		return nil, err
+	}
+	members, err := selection(c.query)
+	if err != nil {
+		return nil, err
+	}
+	// What is selected is part of a cursor; how much of it, and which members, not.
+	filters := url.Values{}
+	for _, name := range []string{"name", "name_prefix", "created_after", "created_before"} {
+		if c.query.Has(name) {
+			filters.Set(name, c.query.Get(name))
 		}
-		q.Limit = n
 	}
 	if c.query.Has("cursor") {
-		after, err := openCursor(c.query.Get("cursor"), listCursor, c.owner(), "", time.Now())
-		if err != nil {
+		if q.After, err = openCursor(c.query.Get("cursor"), listCursor, c.owner(), filters.Encode(), time.Now()); err != nil {
 			return nil, err
 		}
-		q.After = after
 	}
 	page, err := s.Store.List(c.Context(), c.owner(), q)
 	if errors.Is(err, items.ErrNotFound) { // a cursor made by hand, with a position that is none
@@ -53,18 +59,101 @@ func (s *server) list(c *call) (*answer, error) {
 		return nil, err
 	}
 	var body struct {
-		Value    []items.Item `json:"value"`
-		NextLink string       `json:"nextLink,omitzero"`
+		Value    any    `json:"value"`
+		NextLink string `json:"nextLink,omitzero"`
 	}
 	body.Value = page.Items
-	if page.More {
-		next := url.Values{"cursor": {sealCursor(listCursor, page.Items[len(page.Items)-1].ID, c.owner(), "", time.Now())}}
-		if c.query.Has("limit") {
-			next.Set("limit", strconv.Itoa(q.Limit))
+	if members != nil {
+		body.Value = pick(page.Items, members)
+	}
+	if page.Next != "" {
+		next := filters
+		next.Set("cursor", sealCursor(listCursor, page.Next, c.owner(), filters.Encode(), time.Now()))
+		for _, name := range []string{"limit", "select"} {
+			if c.query.Has(name) {
+				next.Set(name, c.query.Get(name))
+			}
 		}
 		body.NextLink = "/api/items?" + next.Encode()
 	}
-	return jsonAnswer(http.StatusOK, body, "")
+	a, err := jsonAnswer(http.StatusOK, body, "")
+	if err != nil {
+		return nil, err
+	}
+	if body.NextLink != "" {
+		a.header.Set("Link", "<"+body.NextLink+`>; rel="next"`) // RFC 8288
+	}
+	a.collection = true
+	return a, nil
+}
+
+// listQuery reads what is listed.
+func listQuery(query url.Values) (items.Query, error) {
+	q := items.Query{Limit: defaultLimit, Name: query.Get("name"), NamePrefix: query.Get("name_prefix")}
+	if query.Has("limit") {
+		n, err := strconv.Atoi(query.Get("limit"))
+		if err != nil || n < 1 || n > maxLimit {
+			return q, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit)}
+		}
+		q.Limit = n
+	}
+	for _, name := range []string{"name", "name_prefix"} {
+		if value := query.Get(name); query.Has(name) && (value == "" || !utf8.ValidString(value) || utf8.RuneCountInString(value) > items.MaxNameLength) {
+			return q, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("%s must have 1 to %d characters in UTF-8.", name, items.MaxNameLength)}
+		}
+	}
+	for name, field := range map[string]*time.Time{"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore} {
+		if !query.Has(name) {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, query.Get(name))
+		if err != nil {
+			return q, &problem{Code: "parameter.invalid", Detail: name + " must be a time as in RFC 3339, such as 2026-11-24T20:26:31.543Z."}
+		}
+		*field = at
+	}
+	return q, nil
+}
+
+// members are what a client may select of an item.
+var members = []string{"id", "name", "properties", "createdAt", "updatedAt", "etag"}
+
+// selection reads select, a comma list of members; nil means all.
+func selection(query url.Values) ([]string, error) {
+	if !query.Has("select") {
+		return nil, nil
+	}
+	selected := strings.Split(query.Get("select"), ",")
+	for _, name := range selected {
+		if !slices.Contains(members, name) {
+			return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("select must be a comma list of %s; %.80q is none of them.", strings.Join(members, ", "), name)}
+		}
+	}
+	return selected, nil
+}
+
+// pick leaves of each item the members that were selected.
+func pick(all []items.Item, selected []string) []items.Item {
+	picked := make([]items.Item, len(all))
+	for i, item := range all {
+		for _, name := range selected {
+			switch name {
+			case "id":
+				picked[i].ID = item.ID
+			case "name":
+				picked[i].Name = item.Name
+			case "properties":
+				picked[i].Properties = item.Properties
+			case "createdAt":
+				picked[i].CreatedAt = item.CreatedAt
+			case "updatedAt":
+				picked[i].UpdatedAt = item.UpdatedAt
+			case "etag":
+				picked[i].ETag = item.ETag
+			}
+		}
+	}
+	return picked
 }
 
 // get answers with one item.
@@ -96,9 +185,17 @@ func (s *server) create(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := jsonAnswer(http.StatusCreated, item, item.ETag)
+	var body any = item
+	minimal := prefersMinimal(c.Header)
+	if minimal { // the members that a browser cannot read from headers
+		body = items.Item{ID: item.ID, ETag: item.ETag}
+	}
+	a, err := jsonAnswer(http.StatusCreated, body, item.ETag)
 	if err != nil {
 		return nil, err
+	}
+	if minimal {
+		a.header.Set("Preference-Applied", "return=minimal")
 	}
 	// Relative: behind the host the handler does not know its public name.
 	a.header.Set("Location", "/api/items/"+item.ID)
@@ -110,7 +207,11 @@ func jsonAnswer(status int, v any, etag string) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the answer: %w", err)
 	}
-	a := &answer{status: status, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"private, no-cache"}}, body: append(body, '\n')}
+	a := &answer{status: status, header: http.Header{
+		"Content-Type":  {"application/json"},
+		"Cache-Control": {"private, no-cache"},
+		"Vary":          {"Authorization, Accept"},
+	}, body: append(body, '\n')}
 	if etag != "" {
 		a.header["Etag"] = []string{etag}
 	}

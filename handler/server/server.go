@@ -112,6 +112,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	// collection says that it is a list: weakly tagged, and compressed on request.
+	collection bool
 }
 
 // ServeHTTP answers a request and logs one line of it: no token, no query, no
@@ -128,6 +130,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r.WithContext(ctx), invocation: invocationID(r.Header)}
 
 	a, err := s.answer(c)
+	if err == nil {
+		a = finish(c, a)
+	}
 	var p *problem
 	if err != nil {
 		p = s.problemOf(c, err)
@@ -139,9 +144,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		header[name] = values
 	}
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	if a.status != http.StatusNotModified {
+		header.Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
 	w.WriteHeader(a.status)
-	if r.Method != http.MethodHead {
+	if r.Method != http.MethodHead && a.status != http.StatusNotModified {
 		_, _ = w.Write(a.body) // the client is gone if this fails
 	}
 
@@ -284,17 +291,7 @@ func acceptsJSON(values []string) error {
 		if !ok || r < specific {
 			continue
 		}
-		quality := 1.0
-		for param := range strings.SplitSeq(params, ";") {
-			if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(param)), "q="); ok {
-				parsed, err := strconv.ParseFloat(q, 64)
-				if err != nil {
-					parsed = 0
-				}
-				quality = parsed
-			}
-		}
-		best, specific = quality, r
+		best, specific = quality(params), r
 	}
 	if best > 0 {
 		return nil

@@ -111,6 +111,41 @@ func itemID(key string) (uuid.UUID, bool) {
 	return u, true
 }
 
+// rowRange gives the row keys between which a query's items are, neither of them
+// included, or false if its position is no ID. Later items have smaller keys.
+func rowRange(q items.Query) (first, last string, ok bool) {
+	first, last = itemPrefix, itemPrefixEnd
+	if !q.CreatedBefore.IsZero() {
+		// The last key of the millisecond: all its other bits are zero in the ID.
+		first = timeKey(q.CreatedBefore.Add(time.Millisecond-1), 0)
+	}
+	if !q.CreatedAfter.IsZero() {
+		last = timeKey(q.CreatedAfter, 0xff)
+	}
+	if q.After != "" {
+		after, ok := rowKey(q.After)
+		if !ok {
+			return "", "", false
+		}
+		first = max(first, after)
+	}
+	return first, last, true
+}
+
+// timeKey is the row key of an ID with that time and fill in all bytes after it.
+// No item has that ID, as version and variant of a UUID have bits of both kinds.
+func timeKey(t time.Time, fill byte) string {
+	var key [16]byte
+	ms := max(t.UnixMilli(), 0)
+	for i := range 6 {
+		key[i] = ^byte(ms >> (40 - 8*i))
+	}
+	for i := 6; i < len(key); i++ {
+		key[i] = ^fill
+	}
+	return itemPrefix + hex.EncodeToString(key[:])
+}
+
 // createdAt is the time in a UUIDv7 (RFC 9562, section 5.7): milliseconds since
 // 1970 in its first 48 bits.
 func createdAt(id uuid.UUID) time.Time {

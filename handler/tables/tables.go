@@ -149,27 +149,41 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
+// A selective list reads at most scanRows rows, or for scanTime, before it
+// answers with what it has found and where to go on.
+const (
+	scanRows = 5000
+	scanTime = 2 * time.Second
+	pageRows = 1000 // the most that the service gives at once
+)
+
 // List returns a page of the owner's items. It implements items.Store.
+//
+// Names are compared here and not by the service, which would read as many rows,
+// as only keys are indexed, but would not tell where it stopped.
 func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (items.Page, error) {
-	partition := partitionKey(owner)
-	after := itemPrefix
-	if q.After != "" {
-		key, ok := rowKey(q.After)
-		if !ok {
-			return items.Page{}, fmt.Errorf("list items: %q is no ID: %w", q.After, items.ErrNotFound)
-		}
-		after = key
+	first, last, ok := rowRange(q)
+	if !ok {
+		return items.Page{}, fmt.Errorf("list items: %q is no position: %w", q.After, items.ErrNotFound)
 	}
-	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey gt '%s' and RowKey lt '%s'", partition, after, itemPrefixEnd)
+	selective := q.Name != "" || q.NamePrefix != ""
+	wanted := q.Limit + 1 // one more than asked for tells whether there is more
+	if selective {
+		wanted = pageRows
+	}
+	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey gt '%s' and RowKey lt '%s'", partitionKey(owner), first, last)
 	selected := entityMembers
-	// One more than asked for tells whether there is more.
-	wanted := q.Limit + 1
-	top := int32(min(wanted, 1000))
+	top := int32(min(wanted, pageRows))
 	pager := s.table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter, Select: &selected, Top: &top})
 
-	page := items.Page{Items: make([]items.Item, 0, q.Limit)}
-	// A page may be short or empty and still not be the last.
+	page := items.Page{Items: make([]items.Item, 0, min(q.Limit, pageRows))}
+	position, read, start := "", 0, time.Now()
+	// A page of the service may be short or empty and still not be the last.
 	for pager.More() {
+		if selective && position != "" && (read >= scanRows || time.Since(start) > scanTime) {
+			page.Next = position
+			return page, nil
+		}
 		var body []byte
 		if _, err := pager.NextPage(withBody(ctx, &body)); err != nil {
 			return items.Page{}, fmt.Errorf("list items: %w", translate(ctx, err))
@@ -181,16 +195,24 @@ func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (ite
 			return items.Page{}, fmt.Errorf("list items: read a page: %w: %w", err, items.ErrUnavailable)
 		}
 		for i := range rows.Value {
+			row := &rows.Value[i]
+			if selective && !q.Matches(row.Name) {
+				id, _ := itemID(row.RowKey)
+				position = id.String()
+				continue
+			}
 			if len(page.Items) == q.Limit {
-				page.More = true
+				page.Next = position
 				return page, nil
 			}
-			item, err := rows.Value[i].item()
+			item, err := row.item()
 			if err != nil {
 				return items.Page{}, fmt.Errorf("list items: %w", err)
 			}
 			page.Items = append(page.Items, item)
+			position = item.ID
 		}
+		read += len(rows.Value)
 	}
 	return page, nil
 }

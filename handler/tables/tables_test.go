@@ -121,11 +121,11 @@ func testStore(t *testing.T, s items.Store) {
 				for _, item := range page.Items {
 					got = append(got, item.ID)
 				}
-				if !page.More {
+				if page.Next == "" {
 					break
 				}
 				require.Len(t, page.Items, limit, "more only after a full page")
-				q.After = got[len(got)-1]
+				q.After = page.Next
 			}
 			require.Equal(t, want, got, "limit %d", limit)
 		}
@@ -136,13 +136,63 @@ func testStore(t *testing.T, s items.Store) {
 		require.ErrorIs(t, err, items.ErrNotFound)
 	})
 
+	t.Run("a list selects by name and time", func(t *testing.T) {
+		owner := items.Owner{Tenant: alice.Tenant, Subject: "selector"}
+		var made []items.Item
+		for i := range 12 {
+			made = append(made, create(t, s, owner, fmt.Sprintf("%s %d", []string{"milk", "Milk", "mil", "bread"}[i%4], i)))
+		}
+		all := func(q items.Query) (names []string) {
+			for {
+				page, err := s.List(ctx, owner, q)
+				require.NoError(t, err)
+				require.LessOrEqual(t, len(page.Items), q.Limit)
+				for _, item := range page.Items {
+					names = append(names, item.Name)
+				}
+				if page.Next == "" {
+					return names
+				}
+				q.After = page.Next
+			}
+		}
+		for _, limit := range []int{1, 2, 200} {
+			require.Equal(t, []string{"milk 8", "milk 4", "milk 0"}, all(items.Query{Limit: limit, NamePrefix: "milk"}))
+			require.Equal(t, []string{"Milk 5"}, all(items.Query{Limit: limit, Name: "Milk 5"}))
+			require.Empty(t, all(items.Query{Limit: limit, Name: "Milk 5", NamePrefix: "milk"}))
+			require.Empty(t, all(items.Query{Limit: limit, Name: "' or '1' eq '1"}))
+		}
+		// Items of one millisecond are together before or after an instant.
+		for _, pivot := range []int{0, 5, 11} {
+			at := made[pivot].CreatedAt
+			var before, after, later []string
+			for i := len(made) - 1; i >= 0; i-- {
+				switch {
+				case made[i].CreatedAt.Before(at):
+					before = append(before, made[i].Name)
+				case made[i].CreatedAt.After(at):
+					after = append(after, made[i].Name)
+				}
+				if !made[i].CreatedAt.After(at) {
+					later = append(later, made[i].Name)
+				}
+			}
+			require.Equal(t, before, all(items.Query{Limit: 5, CreatedBefore: at}))
+			require.Equal(t, after, all(items.Query{Limit: 5, CreatedAfter: at}))
+			require.Equal(t, later, all(items.Query{Limit: 5, CreatedBefore: at.Add(time.Nanosecond)}), "an instant within the millisecond")
+			require.Empty(t, all(items.Query{Limit: 5, CreatedAfter: at, CreatedBefore: at}))
+		}
+		require.Empty(t, all(items.Query{Limit: 5, CreatedBefore: time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC)}))
+		require.Len(t, all(items.Query{Limit: 5, CreatedAfter: time.Unix(0, 0), CreatedBefore: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}), 12)
+	})
+
 	t.Run("nobody lists another's items", func(t *testing.T) {
 		for _, stranger := range []items.Owner{bob, {Tenant: "other", Subject: alice.Subject}, {Tenant: alice.Tenant + "\n" + alice.Subject}} {
 			page, err := s.List(ctx, stranger, items.Query{Limit: 10})
 			require.NoError(t, err)
 			require.Empty(t, page.Items)
 			require.NotNil(t, page.Items)
-			require.False(t, page.More)
+			require.Empty(t, page.Next)
 		}
 	})
 
@@ -296,6 +346,36 @@ func TestWhatIsStored(t *testing.T) {
 	_, err = s.List(ctx, alice, items.Query{Limit: 200})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, calls.Load())
+}
+
+// A selective list never scans without bound: it stops, and says where to go on.
+func TestSelectiveListStopsOnItsBudget(t *testing.T) {
+	service := strictService(t)
+	s := open(t, service.ConnectionString())
+	for range 30 {
+		create(t, s, alice, "hay")
+	}
+	needle := create(t, s, alice, "needle")
+	for range 30 {
+		create(t, s, alice, "hay")
+	}
+	service.Inject(tablestest.Fault{PageSize: 10, Delay: 350 * time.Millisecond, Match: func(r *http.Request) bool {
+		return tablestest.Operation(r) == tablestest.OpQueryEntities
+	}})
+	q := items.Query{Limit: 5, Name: "needle"}
+	var found []items.Item
+	pages := 0
+	for pages = 1; ; pages++ {
+		page, err := s.List(t.Context(), alice, q)
+		require.NoError(t, err)
+		found = append(found, page.Items...)
+		if page.Next == "" {
+			break
+		}
+		q.After = page.Next
+	}
+	require.Equal(t, []items.Item{needle}, found)
+	require.Greater(t, pages, 1, "it stopped on the way")
 }
 
 func TestPrepareWaitsForStorage(t *testing.T) {

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// compressAbove is the size, in bytes, from which compressing a list pays.
+const compressAbove = 1 << 10
+
+// finish does what an answer's content decides: a list's entity tag, 304 where
+// the client has the same already, and compression.
+func finish(c *call, a *answer) *answer {
+	if a.status != http.StatusOK || c.route == "/" {
+		return a
+	}
+	if a.collection {
+		// Weak: the bytes differ by encoding, the list does not (RFC 9110, 8.8.1).
+		sum := sha256.Sum256(a.body)
+		a.header["Etag"] = []string{`W/"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
+		a.header.Set("Vary", "Authorization, Accept, Accept-Encoding")
+	}
+	if anyTagMatches(c.Header.Values("If-None-Match"), a.header.Get("ETag")) {
+		a.header.Del("Content-Type")
+		return &answer{status: http.StatusNotModified, header: a.header}
+	}
+	if a.collection && len(a.body) > compressAbove && acceptsGzip(c.Header.Values("Accept-Encoding")) {
+		var b bytes.Buffer
+		z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // the level is valid
+		_, _ = z.Write(a.body)                          // memory does not fail
+		_ = z.Close()
+		a.body = b.Bytes()
+		a.header.Set("Content-Encoding", "gzip")
+	}
+	return a
+}
+
+// anyTagMatches reports whether a list of entity tags, or *, has tag by weak
+// comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What is no list matches
+// nothing, so that the client gets the answer.
+func anyTagMatches(values []string, tag string) bool {
+	list := strings.TrimSpace(strings.Join(values, ","))
+	if list == "*" {
+		return true
+	}
+	tag = strings.TrimPrefix(tag, "W/")
+	for list != "" {
+		list = strings.TrimLeft(list, " \t,")
+		list = strings.TrimPrefix(list, "W/")
+		if !strings.HasPrefix(list, `"`) {
+			return false
+		}
+		end := strings.IndexByte(list[1:], '"')
+		if end < 0 {
+			return false
+		}
+		if list[:end+2] == tag {
+			return true
+		}
+		list = list[end+2:]
+	}
+	return false
+}
+
+// acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3). Without the
+// header nothing is compressed.
+func acceptsGzip(values []string) bool {
+	accepted := false
+	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		coding, params, _ := strings.Cut(part, ";")
+		coding = strings.ToLower(strings.TrimSpace(coding))
+		if coding != "gzip" && coding != "*" {
+			continue
+		}
+		accepted = quality(params) > 0
+		if coding == "gzip" {
+			return accepted
+		}
+	}
+	return accepted
+}
+
+// quality is the weight among the parameters of a media range or a coding (RFC
+// 9110, section 12.4.2): 1 where there is none, 0 where it cannot be read.
+func quality(params string) float64 {
+	for param := range strings.SplitSeq(params, ";") {
+		if q, ok := strings.CutPrefix(strings.ToLower(strings.TrimSpace(param)), "q="); ok {
+			weight, err := strconv.ParseFloat(q, 64)
+			if err != nil {
+				return 0
+			}
+			return weight
+		}
+	}
+	return 1
+}
+
+// prefersMinimal reads Prefer (RFC 7240, section 4.2).
+func prefersMinimal(h http.Header) bool {
+	for part := range strings.SplitSeq(strings.Join(h.Values("Prefer"), ","), ",") {
+		preference, _, _ := strings.Cut(part, ";")
+		if strings.EqualFold(strings.ReplaceAll(strings.TrimSpace(preference), " ", ""), "return=minimal") {
+			return true
+		}
+	}
+	return false
+}
