@@ -528,7 +528,10 @@ func TestFixesDoNotTrustTokens(t *testing.T) {
 	for _, changes := range []map[string]any{
 		{"iss": "https://" + foreign + ".b2clogin.com/" + b2ctest.TenantID + "/v2.0/"},
 		{"iss": "https://contoso.b2clogin.com/" + b2ctest.TenantID + "/" + foreign},
-		{"tfp": "B2C_1_" + foreign}, {"aud": foreign}, {"azp": foreign, "aud": foreign}, {"scp": foreign},
+		{"tfp": "B2C_1_" + foreign},
+		{"aud": foreign},
+		{"azp": foreign, "aud": foreign},
+		{"scp": foreign},
 	} {
 		for _, kid := range []string{"unknown", ""} {
 			header := map[string]any{}

@@ -42,11 +42,13 @@ func TestExamine(t *testing.T) {
 		{"opaque", bearer("x"), []string{"form: token.opaque"}, strings.Fields("kind header policy keys issuer key audience time caller scope")},
 		{
 			"several things", bearer(s.Sign(b2ctest.PolicySignUpSignIn, nil, with(s, map[string]any{"aud": b2ctest.ClientID, "exp": time.Now().Unix() - 4000, "scp": "write"}))),
-			[]string{"audience: aud.is_client", "time: time.expired", "scope: scope.missing"}, nil,
+			[]string{"audience: aud.is_client", "time: time.expired", "scope: scope.missing"},
+			nil,
 		},
 		{
 			"a policy that is not accepted", bearer(s.Sign(b2ctest.PolicySignUpSignIn, nil, with(s, map[string]any{"tfp": "B2C_1_x"}))),
-			[]string{"policy: policy.not_allowed"}, strings.Fields("keys issuer key"),
+			[]string{"policy: policy.not_allowed"},
+			strings.Fields("keys issuer key"),
 		},
 		{"a key that nobody published", bearer(s.Sign(b2ctest.PolicySignUpSignIn, map[string]any{"kid": "x"}, s.Claims(b2ctest.TokenRequest{}))), []string{"key: key.unknown"}, nil},
 		{"a forged one", bearer(good[:len(good)-20] + strings.Repeat("A", 20)), []string{"key: sig.invalid"}, nil},

@@ -93,6 +93,11 @@ func (c *keyCache) run(ctx context.Context) {
 		c.mu.Unlock()
 
 		set, err := c.fetch(ctx)
+		if err == nil {
+			c.log.Debug("keys read", "policy", c.policy, "issuer", set.issuer, "keys", len(set.ids), "skipped", set.skipped)
+		} else {
+			c.report(err)
+		}
 
 		c.mu.Lock()
 		c.fetching = false
@@ -108,11 +113,9 @@ func (c *keyCache) run(ctx context.Context) {
 		if err == nil {
 			retry = firstRetry
 			wait = time.Duration(float64(refreshEvery) * (0.9 + 0.2*rand.Float64()))
-			c.log.Debug("keys read", "policy", c.policy, "issuer", set.issuer, "keys", len(set.ids), "skipped", set.skipped)
 		} else {
 			wait = retry
 			retry = min(2*retry, lastRetry)
-			c.report(err)
 		}
 		select {
 		case <-ctx.Done():

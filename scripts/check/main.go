@@ -66,7 +66,7 @@ func check(short bool, run string) (failed bool, err error) {
 		return false, err
 	}
 	raceError := ""
-	if message, err := output(nil, "go", "list", "-race", "./handler"); err != nil {
+	if message, err := output(nil, "go", "list", "-race", "runtime"); err != nil {
 		raceError = strings.TrimPrefix(message, "go: ")
 	}
 
@@ -166,7 +166,7 @@ func testArgs(race bool, run string) []string {
 // files are the files of the repository that match a pattern of git's, those
 // that are not committed yet too.
 func files(pattern string) ([]string, error) {
-	list, err := output(nil, "git", "ls-files", "--cached", "--others", "--exclude-standard", "--", pattern)
+	list, err := output(nil, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", pattern)
 	if err != nil {
 		return nil, fmt.Errorf("list the files with git: %w\n%s", err, list)
 	}
@@ -174,7 +174,7 @@ func files(pattern string) ([]string, error) {
 		_, err := os.Stat(name)
 		return err != nil
 	}
-	return slices.DeleteFunc(strings.Fields(list), deleted), nil
+	return slices.DeleteFunc(strings.Split(list, "\x00"), deleted), nil
 }
 
 // stale reports whether dir must be installed anew: npm writes its own copy of

@@ -79,11 +79,14 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 			return nil, err
 		}
 	}
-	address := func(fixed string) string {
-		if o.anyPorts && checkFree(map[string]string{"": fixed}) != nil {
-			return ""
+	// Where other ports will do, the fixed one is still tried first: whether it is
+	// free shows only then, as another world may be starting.
+	at := func(fixed string, listen func(address string) error) error {
+		err := listen(fixed)
+		if err != nil && o.anyPorts && ctx.Err() == nil {
+			err = listen("")
 		}
-		return fixed
+		return err
 	}
 
 	built := make(chan error, 1)
@@ -95,11 +98,19 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 		}
 	}()
 
-	if w.tenant, err = b2ctest.Start(b2ctest.Options{Addr: address(signInAddr), Log: func(line string) { o.log("sign-in", line) }}); err != nil {
+	err = at(signInAddr, func(address string) (err error) {
+		w.tenant, err = b2ctest.Start(b2ctest.Options{Addr: address, Log: func(line string) { o.log("sign-in", line) }})
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	w.closers = append(w.closers, w.tenant.Close)
-	connection, err := w.startStorage(ctx, o, address(tablesAddr))
+	var connection string
+	err = at(tablesAddr, func(address string) (err error) {
+		connection, err = w.startStorage(ctx, o, address)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +124,7 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 	if o.coreTools {
 		err = w.startCoreTools(ctx, o)
 	} else {
-		err = w.startHost(ctx, o, address(apiAddr))
+		err = at(apiAddr, func(address string) error { return w.startHost(ctx, o, address) })
 	}
 	if err != nil {
 		return nil, err

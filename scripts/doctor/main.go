@@ -1,0 +1,215 @@
+// Command doctor says what is wrong with the settings, with one token, or with
+// a running API, and how to mend it:
+//
+//	go run ./scripts/doctor                                settings, tenant, function app, storage
+//	go run ./scripts/doctor -token FILE                    one token, check by check
+//	go run ./scripts/doctor -url http://localhost:7071     a running API, and who answers for it
+//
+// It asks what the settings and the arguments name, and nobody else. A token is
+// shown by its first characters only, and kept nowhere. It changes nothing: the
+// one row that it writes to try the storage it deletes again.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+const usage = `Usage: go run ./scripts/doctor [-app DIR] [-json]
+       go run ./scripts/doctor -token FILE [-scope read|write] [-url API [-origin URL]]
+       go run ./scripts/doctor -url API [-origin URL]
+
+Without -token and -url it checks the settings (the environment's, and Values of
+local.settings.json where the environment has none), the metadata and keys of
+every policy, the clock, the function app's files, and the storage.
+
+-token explains what is in FILE, or on standard input for -: an access token, a
+line "Authorization: Bearer …", a whole token response, the URL that B2C sent the
+browser back to, the authorize URL that it started from, or an error message with
+AADB2C in it. Nothing of it is stored.
+
+-url calls a running API without a token, with the one of -token, and as a
+browser's preflight, and says who answered: the API, or what stands before it.
+
+Examples:
+  go run ./scripts/doctor
+  go run ./scripts/doctor -token - < token.txt
+  go run ./scripts/dev token -broken aud.is_client | go run ./scripts/doctor -token -
+  go run ./scripts/doctor -token token.txt -scope write -url https://contoso-items.azurewebsites.net
+  go run ./scripts/doctor -url http://localhost:7071 -origin http://localhost:9912
+
+It ends with status 0 if nothing failed, 1 if something did, 2 if it was called
+wrongly (go run says 1 for both).
+
+Flags:
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.LookupEnv, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// doctor is one examination.
+type doctor struct {
+	*report
+	app    string // the function app's folder
+	lookup func(string) (string, bool)
+	local  localSettings
+}
+
+// run returns the exit status.
+func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+	f := flag.NewFlagSet("doctor", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.Usage = func() {}
+	app := f.String("app", "", "the function app's `folder` (default: the one with host.json, here or above)")
+	tokenFile := f.String("token", "", "explain the token in `FILE`, - for standard input")
+	scope := f.String("scope", "read", "what the token is to open: read or write")
+	api := f.String("url", "", "call the running `API`, such as http://localhost:7071")
+	origin := f.String("origin", "", "with -url: the page's origin for the preflight (default: Host.CORS of local.settings.json)")
+	asJSON := f.Bool("json", false, "print one JSON document instead of lines")
+	help := func(w io.Writer) {
+		fmt.Fprint(w, usage)
+		f.SetOutput(w)
+		f.PrintDefaults()
+	}
+	wrong := func(err error) int {
+		fmt.Fprintf(stderr, "doctor: %v\n        -h lists the flags\n", err)
+		return 2
+	}
+
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		help(stdout)
+		return 0
+	case err != nil:
+		return 2 // the flag package has said what is wrong
+	case f.NArg() > 0:
+		return wrong(errors.New("there is an argument that belongs to no flag"))
+	case *scope != "read" && *scope != "write":
+		return wrong(errors.New("-scope is read or write"))
+	case *origin != "" && *api == "":
+		return wrong(errors.New("-origin goes with -url"))
+	}
+	var base *url.URL
+	if *api != "" {
+		var err error
+		if base, err = apiURL(*api); err != nil {
+			return wrong(err)
+		}
+	}
+	text := ""
+	if *tokenFile != "" {
+		var err error
+		if text, err = readPaste(*tokenFile, stdin, stderr); err != nil {
+			return wrong(err)
+		}
+	}
+	folder, err := appFolder(*app)
+	if err != nil {
+		return wrong(err)
+	}
+
+	d := &doctor{report: newReport(stdout, *asJSON), app: folder, lookup: lookup}
+	d.readLocalSettings()
+	token := ""
+	if *tokenFile != "" {
+		token = d.explainPaste(ctx, text, *scope)
+	}
+	if base != nil {
+		d.callAPI(ctx, base, token, *origin)
+	}
+	if *tokenFile == "" && base == nil {
+		d.checkAll(ctx)
+	}
+	if ctx.Err() != nil {
+		d.fail("doctor", "It was interrupted.", "Run it again to see all checks.")
+	}
+	return d.finish()
+}
+
+func (d *doctor) checkAll(ctx context.Context) {
+	c, ok := d.settings()
+	if ok {
+		d.checkTenant(ctx, c)
+	} else {
+		d.skip("tenant", "the settings are to be mended first")
+	}
+	d.checkHostFile()
+	d.checkFunctions()
+	d.checkCORS()
+	if ok {
+		d.checkStorage(ctx, c)
+	} else {
+		d.skip("storage", "the settings are to be mended first")
+	}
+}
+
+// appFolder is the folder that was asked for, else the nearest one upwards with
+// a host.json, else the working directory.
+func appFolder(asked string) (string, error) {
+	if asked != "" {
+		info, err := os.Stat(asked)
+		if err != nil || !info.IsDir() {
+			return "", fmt.Errorf("-app: %s is no folder", asked)
+		}
+		return asked, nil
+	}
+	here, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the working directory: %w", err)
+	}
+	for dir := here; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "host.json")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return here, nil
+		}
+	}
+}
+
+// maxPaste is more than any token response has, in bytes.
+const maxPaste = 64 << 10
+
+// readPaste reads what -token names. The name itself may be a token, so that no
+// error shows it.
+func readPaste(name string, stdin io.Reader, stderr io.Writer) (string, error) {
+	r := stdin
+	if name == "-" {
+		if f, ok := stdin.(*os.File); ok {
+			if info, err := f.Stat(); err == nil && info.Mode()&fs.ModeCharDevice != 0 {
+				fmt.Fprintln(stderr, "Paste it, then press Enter and Ctrl-D (on Windows Ctrl-Z, Enter). Terminals cut lines of over 4,000 characters; put those into a file.")
+			}
+		}
+	} else {
+		f, err := os.Open(name)
+		switch {
+		case err != nil && (strings.HasPrefix(name, "eyJ") || strings.Contains(name, "://") || strings.ContainsAny(name, " {#")):
+			return "", errors.New("-token wants the name of a file, not the token: shells keep what is typed. Put it into a file, or pipe it to -token -")
+		case err != nil:
+			return "", fmt.Errorf("-token: read the file: %w", errors.Unwrap(err))
+		}
+		defer f.Close()
+		r = f
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxPaste+1))
+	if err != nil {
+		return "", fmt.Errorf("-token: %w", err)
+	}
+	if len(b) > maxPaste {
+		return "", fmt.Errorf("-token: more than %d KiB, which is no token", maxPaste>>10)
+	}
+	return string(b), nil
+}

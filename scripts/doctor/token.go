@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/config"
+)
+
+// explainPaste explains what -token got. It returns the token, if there is one
+// that an API could be called with.
+func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token string) {
+	const name = "token"
+	p := recognise(text)
+	switch {
+	case p.trouble != "":
+		d.fail(name, p.trouble, p.fix)
+		return ""
+	case p.signIn != "":
+		d.ok(name, "there is none: this is %s", p.what)
+		d.explainSignIn(p.signIn)
+		return ""
+	case p.authorize != nil:
+		d.ok(name, "there is none yet: this is %s", p.what)
+		if c, ok := d.settings(); ok {
+			d.lintAuthorize(c, p.authorize, scope)
+		}
+		return ""
+	}
+
+	header := strings.Join(p.credentials.Authorization, ", ")
+	if scheme, rest, ok := strings.Cut(header, " "); ok && strings.EqualFold(scheme, "bearer") {
+		token = strings.TrimSpace(rest)
+	} else {
+		token = header
+	}
+	for _, value := range append(p.credentials.Authorization, token) {
+		d.hide(value)
+	}
+	c, ok := d.settings()
+	switch {
+	case p.idTokenOnly:
+		full := "the API's scope"
+		if ok {
+			full = fullScope(c, scope)
+		}
+		d.add(check{
+			Name: name, Status: statusFail, Code: "token.id_token",
+			Detail: "There is an id_token and no access_token: B2C was asked who signs in, and for no API. An ID token tells the client who the user is; it opens nothing.",
+			Fix:    "Add " + full + " to the scope parameter of the sign-in and of the token request, and response_type=code or one that contains token. In the portal's Run now, choose the API under Access tokens.",
+		})
+	case token == "":
+		d.ok(name, "%s", p.what)
+	default:
+		d.ok(name, "%s: %s", p.what, short(token))
+	}
+	if !ok {
+		d.skip("token checks", "the settings are to be mended first")
+		return token
+	}
+	d.examine(ctx, c, *p.credentials, token, scope)
+	return token
+}
+
+func fullScope(c config.Config, scope string) string { return c.AppIDURI + "/" + scopeName(c, scope) }
+
+// scopeName is the configured name of the scope that reading or writing needs.
+func scopeName(c config.Config, scope string) string {
+	if scope == "write" {
+		return c.WriteScope
+	}
+	return c.ReadScope
+}
+
+// examine tries all groups of the catalogue.
+func (d *doctor) examine(ctx context.Context, c config.Config, credentials b2c.Credentials, token, scope string) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	verifier, readings := startVerifier(ctx, c, c.Policies)
+	said := claimsOf(token)
+	kind, verified, untimely := "", false, false
+	for _, group := range verifier.Examine(ctx, credentials, scopeName(c, scope)) {
+		name := "token, " + group.Group
+		switch {
+		case group.Skipped != "":
+			d.skip(name, group.Skipped)
+		case len(group.Refusals) == 0 && followsFrom(kind, group.Group):
+			d.skip(name, "follows from "+kind)
+		case len(group.Refusals) == 0:
+			verified = verified || group.Group == "key"
+			detail := passed(group.Group, c, said, scopeName(c, scope))
+			if group.Group == "caller" && !verified && len(c.AllowedClients) > 0 {
+				detail += " (which is compared with B2C_ALLOWED_CLIENTS once the signature is right)"
+			}
+			d.ok(name, "%s", detail)
+		case group.Group == "kind":
+			kind = group.Refusals[0].Code
+		}
+		for _, refusal := range group.Refusals {
+			x := refusal.Explain()
+			untimely = untimely || group.Group == "time"
+			if refusal.Code == "keys.unavailable" {
+				for _, p := range c.Policies {
+					if r := readings[p.Name]; r.err != "" {
+						x.Detail += " " + p.Name + ": " + r.err + "."
+					}
+				}
+			}
+			d.add(check{Name: name, Status: statusFail, Code: refusal.Code, Detail: x.Detail, Expected: x.Expected, Actual: x.Actual, Fix: x.Fix})
+		}
+	}
+	if untimely { // the clock that judged it may be the one that is wrong
+		p := policyRead{Policy: c.Policies[0]}
+		p.metadata, p.err = call(ctx, http.MethodGet, p.MetadataURL, nil)
+		d.checkClock([]policyRead{p})
+	}
+}
+
+// followsFrom says whether a group of the catalogue is silent because what it
+// would say follows from the token's kind, rather than because it is content.
+func followsFrom(kind, group string) bool {
+	switch group {
+	case "header", "audience", "scope":
+		return kind != ""
+	case "policy", "issuer", "caller":
+		return kind != "" && kind != "token.id_token"
+	}
+	return false
+}
+
+// claims are those of a token's members that name no person.
+type claims struct {
+	Kid, Iss, Tfp, Acr, Azp, Scp string
+	Exp                          int64
+}
+
+// claimsOf reads a token that the catalogue has read strictly, to show what was
+// right. It decides nothing.
+func claimsOf(token string) (c claims) {
+	for i, part := range strings.SplitN(token, ".", 3) {
+		if b, err := base64.RawURLEncoding.DecodeString(part); err == nil && i < 2 {
+			_ = json.Unmarshal(b, &c)
+		}
+	}
+	return c
+}
+
+// passed says what was found where nothing is wrong.
+func passed(group string, c config.Config, t claims, scope string) string {
+	switch group {
+	case "request":
+		return "one token, after the word Bearer"
+	case "form":
+		return "a JSON Web Token"
+	case "kind":
+		return "neither an ID token nor somebody else's token"
+	case "header":
+		return "RS256, kid " + cut(t.Kid)
+	case "policy":
+		name := t.Tfp
+		if name == "" {
+			name = t.Acr
+		}
+		return cut(name)
+	case "keys":
+		return "the policy's keys were read"
+	case "issuer":
+		return cut(t.Iss)
+	case "key":
+		return "the signature is right"
+	case "audience":
+		return c.APIClientID + ", this API"
+	case "time":
+		left := time.Until(time.Unix(t.Exp, 0)).Round(time.Second)
+		if left <= 0 {
+			return fmt.Sprintf("expired %v ago, within the tolerance for clocks", -left)
+		}
+		return fmt.Sprintf("valid for another %v", left)
+	case "caller":
+		if t.Azp == "" {
+			return "a user, with a client that is not named"
+		}
+		return "a user, with the client " + cut(t.Azp)
+	case "scope":
+		return "has " + scope + " (scp: " + cut(t.Scp) + ")"
+	}
+	return ""
+}

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/b2c"
+	"itemsapi/handler/b2c/b2ctest"
+)
+
+var groups = []string{"request", "form", "kind", "header", "policy", "keys", "issuer", "key", "audience", "time", "caller", "scope"}
+
+func accessToken(t testing.TB, w *world, r b2ctest.TokenRequest) string {
+	token, err := w.tenant.AccessToken(r)
+	require.NoError(t, err)
+	return token
+}
+
+func TestGoodToken(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "token.txt")
+	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, b2ctest.TokenRequest{})+"\n"), 0o600))
+	for _, scope := range []string{"read", "write"} {
+		r, status := w.json(t, "-token", path, "-scope", scope)
+		require.Equal(t, 0, status, r.Checks)
+		for _, group := range groups {
+			require.Len(t, r.with("token, "+group), 1, group)
+			require.Equal(t, statusOK, r.with("token, " + group)[0].Status, group)
+		}
+		require.Contains(t, r.with("token, scope")[0].Detail, "has "+scope)
+	}
+	stdout, _, status := w.run(t, "-token", path)
+	require.Equal(t, 0, status)
+	require.Regexp(t, `(?m)^ok    token {30} a token: eyJ\S{7}… \(\d+ characters\)$`, stdout)
+
+	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, b2ctest.TokenRequest{Scopes: []string{"read"}})), 0o600))
+	r, status := w.json(t, "-token", path, "-scope", "write")
+	require.Equal(t, 1, status)
+	require.Equal(t, "scope.missing", r.with("token, scope")[0].Code)
+}
+
+// Every broken token of the stand-in is named by its code, with what, and how to
+// mend it; and no line says that something is right which is not.
+func TestBrokenTokens(t *testing.T) {
+	for _, code := range b2c.Codes() {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.env["B2C_POLICIES"] += "," + b2ctest.PolicyROPC
+			b, err := w.tenant.Broken(code)
+			require.NoError(t, err)
+			if b.Token == "" {
+				t.Skip("skipped: no token alone causes it")
+			}
+			if b.NeedsFault {
+				w.tenant.Inject(b.Fault)
+			}
+			w.stdin = b.Token
+			r, status := w.json(t, "-token", "-")
+			require.Equal(t, 1, status)
+			var failed []check
+			for _, c := range r.Checks {
+				if c.Status == statusFail {
+					failed = append(failed, c)
+				}
+			}
+			require.NotEmpty(t, failed)
+			require.Equal(t, code, failed[0].Code)
+			require.NotEmpty(t, failed[0].Detail)
+			require.NotEmpty(t, failed[0].Fix)
+			for _, group := range groups {
+				require.NotEmpty(t, r.with("token, "+group), group)
+			}
+
+			var said struct{ Alg, Aud, Scp, Tfp string }
+			for _, part := range strings.Split(b.Token, ".")[:min(2, strings.Count(b.Token, "."))] {
+				_ = json.Unmarshal(decode(part), &said)
+			}
+			right := func(group string) bool { return r.with("token, " + group)[0].Status == statusOK }
+			require.False(t, right("audience") && said.Aud != b2ctest.APIClientID)
+			require.False(t, right("scope") && !strings.Contains(" "+said.Scp+" ", " read "))
+			require.False(t, right("header") && said.Alg != "RS256")
+			require.False(t, right("policy") && said.Tfp == "")
+		})
+	}
+}
+
+func TestKeysUnavailableSaysWhy(t *testing.T) {
+	w := newWorld(t)
+	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
+	w.tenant.Inject(b2ctest.Fault{Status: 502})
+	r, status := w.json(t, "-token", "-")
+	require.Equal(t, 1, status)
+	require.Contains(t, r.with("token, keys")[0].Detail, "502 Bad Gateway")
+}
+
+// The clock that finds a token untimely is looked at, too.
+func TestUntimelyToken(t *testing.T) {
+	w := newWorld(t)
+	b, err := w.tenant.Broken("time.not_yet_valid")
+	require.NoError(t, err)
+	w.stdin = b.Token
+	r, status := w.json(t, "-token", "-")
+	require.Equal(t, 1, status)
+	require.Equal(t, statusOK, r.with("clock")[0].Status)
+	w.tenant.Inject(b2ctest.Fault{Header: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}})
+	r, _ = w.json(t, "-token", "-")
+	require.Equal(t, statusFail, r.with("clock")[0].Status)
+}
+
+// What one has in the clipboard.
+func TestPastes(t *testing.T) {
+	w := newWorld(t)
+	good := accessToken(t, w, b2ctest.TokenRequest{})
+	id, err := w.tenant.IDToken(b2ctest.TokenRequest{})
+	require.NoError(t, err)
+	code, err := w.tenant.Broken("token.code_or_refresh")
+	require.NoError(t, err)
+	body := func(members map[string]any) string {
+		b, err := json.Marshal(members)
+		require.NoError(t, err)
+		return string(b)
+	}
+	for _, tt := range []struct {
+		name, text string
+		code       string // "" if the token is right
+		says       string
+	}{
+		{"token", good, "", "a token"},
+		{"token, line end and byte order mark", "\ufeff" + good + "\r\n", "", "a token"},
+		{"token in quotes", `"` + good + `"`, "", "a token"},
+		{"Bearer", "Bearer " + good, "", "value of an Authorization header"},
+		{"header line", "Authorization: Bearer " + good, "", "the Authorization header"},
+		{"header line of curl -v", "> GET / HTTP/1.1\n> authorization: bearer " + good + "\n>", "", "the Authorization header"},
+		{"curl command", "curl -i -H 'Authorization: Bearer " + good + "' http://localhost:7071/api/items", "", "the Authorization header"},
+		{"two header lines", "Authorization: Bearer " + good + "\nAuthorization: Bearer " + good, "auth.malformed", "several Authorization values"},
+		{"header without Bearer", "Authorization: " + good, "auth.bearer_prefix_missing", "the word Bearer"},
+		{"header with Basic", "Authorization: Basic YWxpY2U6c2VjcmV0", "auth.scheme", "scheme"},
+		{"token response", body(map[string]any{"access_token": good, "id_token": id, "token_type": "Bearer", "expires_in": "3600"}), "", "access_token of a token response"},
+		{"MSAL's result", body(map[string]any{"accessToken": good, "idToken": id}), "", "access_token of a token response"},
+		{"MSAL's result, empty", body(map[string]any{"accessToken": "", "scopes": []string{}}), "auth.token_empty", "access token"},
+		{"response with an ID token alone", body(map[string]any{"id_token": id, "scope": "openid"}), "token.id_token", "for no API"},
+		{"response with a refresh token alone", body(map[string]any{"refresh_token": code.Token}), "token.code_or_refresh", "Redeem it"},
+		{"error response", body(map[string]any{"error": "invalid_grant", "error_description": "AADB2C90080: The provided grant has expired."}), "AADB2C90080", "Sign in again"},
+		{"headers as JSON", body(map[string]any{"Authorization": "Bearer " + good}), "", "the Authorization header"},
+		{"other JSON", `{"hello":"world"}`, "", "neither access_token"},
+		{"half a response", `{"access_token":"` + good[:40], "", "not one whole object"},
+		{"redirect with a token", "https://jwt.ms/#access_token=" + good + "&token_type=Bearer&id_token=" + id, "", "access_token of a redirect"},
+		{"fragment alone", "#state=1&access_token=" + good, "", "access_token of a redirect"},
+		{"redirect with an ID token alone", "https://jwt.ms/#id_token=" + id, "token.id_token", "Run now"},
+		{"redirect with a code", "http://localhost:9912/?state=1&code=" + code.Token, "token.code_or_refresh", "Redeem it"},
+		{"redirect of an app", "msal47840c35://auth?code=" + code.Token, "token.code_or_refresh", "Redeem it"},
+		{"redirect with an error", "https://jwt.ms/#error=invalid_request&error_description=AADB2C90117%3a+The+scope+%27read%27+provided+in+the+request+is+not+supported.%0d%0aCorrelation+ID%3a+1", "AADB2C90117", "Expose an API"},
+		{"redirect with an error in the query", "http://localhost:9912/?error=access_denied&error_description=AADB2C90205", "AADB2C90205", "API permissions"},
+		{"error without a code", "https://jwt.ms/#error=server_error&error_description=oops", "", "server_error: oops"},
+		{"error with an unknown code", "https://jwt.ms/#error=x&error_description=AADB2C00000", "", "AADB2C00000"},
+		{"error text", "AADB2C90057: The provided application is not configured to allow the 'OAuth' Implicit flow.", "AADB2C90057", "mplicit"},
+		{"redirect with nothing", "https://jwt.ms/#state=1", "", "neither access_token"},
+		{"another URL", "https://contoso.onmicrosoft.com/b2capi/read", "", "neither a token"},
+		{"token in the API's URL", "http://localhost:7071/api/items?access_token=" + good, "auth.token_in_query", "leaked"},
+		{"code", code.Token, "token.code_or_refresh", "Redeem it"},
+		{"opaque", "0123456789abcdef0123456789abcdef", "token.opaque", "three parts"},
+		{"undefined", "Bearer undefined", "auth.token_empty", "no access token"},
+		{"nothing", " \n", "", "There is nothing"},
+		{"a cut token", good[:len(good)/2], "token.opaque", "three parts"},
+		{"an edited token", good[:len(good)-8] + "AAAAAAAA", "sig.invalid", "edited"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.stdin = tt.text
+			r, status := w.json(t, "-token", "-")
+			said := ""
+			for _, c := range r.Checks {
+				said += c.Name + " " + c.Code + " " + c.Detail + " " + c.Fix + "\n"
+			}
+			require.Contains(t, said, tt.says)
+			if tt.code == "" {
+				if len(r.with("token, scope")) == 1 && r.with("token, scope")[0].Status == statusOK {
+					require.Equal(t, 0, status, said)
+				} else {
+					require.Equal(t, 1, status, said)
+				}
+				return
+			}
+			require.Equal(t, 1, status)
+			require.Contains(t, said, " "+tt.code+" ")
+		})
+	}
+}
+
+// An error needs no settings to be explained.
+func TestSignInErrorWithoutSettings(t *testing.T) {
+	w := &world{app: t.TempDir(), stdin: "https://jwt.ms/#error=x&error_description=AADB2C90117"}
+	r, status := w.json(t, "-token", "-")
+	require.Equal(t, 1, status)
+	require.Equal(t, []string{"sign-in"}, r.status(statusFail))
+}
+
+// runNow is the portal's URL, as it should be.
+func runNow() url.Values {
+	return url.Values{
+		"p": {b2ctest.PolicySignUpSignIn}, "client_id": {b2ctest.ClientID}, "nonce": {"defaultNonce"},
+		"redirect_uri": {"http://localhost:9912/"}, "scope": {"openid " + b2ctest.AppIDURI + "/read " + b2ctest.AppIDURI + "/write"},
+		"response_type": {"id_token token"}, "prompt": {"login"},
+	}
+}
+
+func TestAuthorizeURL(t *testing.T) {
+	w := newWorld(t)
+	pkce := func(q url.Values) {
+		q.Set("response_type", "code")
+		q.Set("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
+		q.Set("code_challenge_method", "S256")
+	}
+	with := func(name, value string) func(url.Values) { return func(q url.Values) { q.Set(name, value) } }
+	for _, tt := range []struct {
+		name   string
+		change func(url.Values)
+		check  string // what comes after "sign-in, "; "" if all is well
+		says   string
+		warn   bool
+	}{
+		{"as it should be", func(url.Values) {}, "", "", false},
+		{"code and PKCE", pkce, "", "", false},
+		{"no client", with("client_id", ""), "client_id", "AADB2C90008", false},
+		{"the API's own ID", with("client_id", b2ctest.APIClientID), "client_id", "the API's own ID", false},
+		{"no GUID", with("client_id", "B2CTest"), "client_id", "a GUID", false},
+		{"client not admitted", with("client_id", b2ctest.OtherClientID), "client_id", "azp.not_allowed", false},
+		{"no scope", with("scope", ""), "scope", "AADB2C90010", false},
+		{"short scope name", with("scope", "openid read"), "scope", b2ctest.AppIDURI + "/read", false},
+		{"openid alone", with("scope", "openid offline_access"), "scope", "none of the API's scopes", false},
+		{"client as scope", with("scope", "openid "+b2ctest.ClientID), "scope", "aud.is_client", false},
+		{"scope of Graph", with("scope", "openid User.Read"), "scope", "Microsoft Graph", false},
+		{"scope of Graph in full", with("scope", "openid https://graph.microsoft.com/User.Read"), "scope", "Microsoft Graph", false},
+		{"scope of another resource", with("scope", "openid https://contoso.onmicrosoft.com/other/read"), "scope", "another resource", false},
+		{"two resources", with("scope", "openid "+b2ctest.AppIDURI+"/read https://contoso.onmicrosoft.com/other/read"), "scope", "AADB2C90146", false},
+		{"scope in another case", with("scope", "openid "+strings.ToUpper(b2ctest.AppIDURI)+"/read"), "scope", "in case", false},
+		{"default scope", with("scope", b2ctest.AppIDURI+"/.default"), "scope", "client credentials", false},
+		{"scope with a comma", with("scope", "openid,"+b2ctest.AppIDURI+"/read"), "scope", "comma", false},
+		{"scope encoded twice", with("scope", url.QueryEscape("openid "+b2ctest.AppIDURI+"/read")), "scope", "twice", false},
+		{"scope without write", with("scope", "openid "+b2ctest.AppIDURI+"/user_impersonation"), "scope", "not for read", true},
+		{"ID token alone", with("response_type", "id_token"), "response_type", "no access token", false},
+		{"no response_type", with("response_type", ""), "response_type", "missing", false},
+		{"unknown response_type", with("response_type", "tokens"), "response_type", "AADB2C90013", false},
+		{"id_token without openid", with("scope", b2ctest.AppIDURI+"/read"), "response_type", "AADB2C90110", false},
+		{"token in the query", with("response_mode", "query"), "response_mode", "query", false},
+		{"unknown response_mode", with("response_mode", "web"), "response_mode", "AADB2C90014", false},
+		{"code without PKCE", with("response_type", "code"), "code_challenge", "AADB2C99059", false},
+		{"plain PKCE", func(q url.Values) { pkce(q); q.Del("code_challenge_method") }, "code_challenge", "plain", false},
+		{"PKCE of no hash", func(q url.Values) { pkce(q); q.Set("code_challenge", "short") }, "code_challenge", "43 characters", false},
+		{"PKCE without code", with("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"), "code_challenge", "protects nothing", true},
+		{"no nonce", with("nonce", ""), "nonce", "AADB2C90083", false},
+		{"no redirect_uri", with("redirect_uri", ""), "redirect_uri", "missing", false},
+		{"redirect_uri to jwt.ms", with("redirect_uri", "https://jwt.ms"), "redirect_uri", "AADB2C90006", true},
+		{"redirect_uri in the open", with("redirect_uri", "http://contoso.com/"), "redirect_uri", "in the open", false},
+		{"redirect_uri relative", with("redirect_uri", "/redirect.html"), "redirect_uri", "AADB2C90287", false},
+		{"redirect_uri with a fragment", with("redirect_uri", "https://contoso.com/#/in"), "redirect_uri", "fragment", false},
+		{"unknown prompt", with("prompt", "always"), "prompt", "AADB2C90043", false},
+		{"secret in the URL", with("client_secret", "hush-hush-hush-hush"), "client_secret", "leaked", false},
+		{"no policy", func(q url.Values) { q.Del("p") }, "policy", "404", false},
+		{"another policy", with("p", "B2C_1_passwordreset"), "policy", "policy.not_allowed", false},
+		{"parameter twice", func(q url.Values) { q.Add("scope", "openid") }, "scope", "several times", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q := runNow()
+			tt.change(q)
+			w := *w
+			w.stdin = w.tenant.URL() + "/contoso.onmicrosoft.com/oauth2/v2.0/authorize?" + q.Encode()
+			w.requireSignIn(t, tt.check, tt.says, tt.warn)
+		})
+	}
+
+	for _, tt := range []struct{ name, address, check, says string }{
+		{"policy in the path", w.tenant.URL() + "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize", "", ""},
+		{"tfp and GUID", w.tenant.URL() + "/tfp/" + b2ctest.TenantID + "/B2C_1_signupsignin/oauth2/v2.0/authorize", "", ""},
+		{"old host", "https://login.microsoftonline.com/te/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "host", "iss.legacy_host"},
+		{"another host", "https://fabrikam.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "host", "fabrikam.b2clogin.com"},
+		{"another tenant", w.tenant.URL() + "/fabrikam.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "tenant", "fabrikam"},
+		{"no path", w.tenant.URL(), "policy", "404"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			q := runNow()
+			q.Del("p")
+			w := *w
+			w.stdin = tt.address + "?" + q.Encode()
+			w.requireSignIn(t, tt.check, tt.says, false)
+		})
+	}
+}
+
+func (w *world) requireSignIn(t testing.TB, name, says string, warn bool) {
+	r, status := w.json(t, "-token", "-")
+	if name == "" || warn {
+		require.Equal(t, 0, status, r.Checks)
+	} else {
+		require.Equal(t, 1, status, r.Checks)
+	}
+	if name == "" {
+		require.Empty(t, r.status(statusWarn))
+		return
+	}
+	want := statusFail
+	if warn {
+		want = statusWarn
+	}
+	said := ""
+	for _, c := range r.with("sign-in, " + name) {
+		if c.Status == want {
+			said += c.Detail + " " + c.Fix + "\n"
+		}
+	}
+	require.Contains(t, said, says, r.Checks)
+	for _, c := range r.Checks {
+		require.NotContains(t, c.Detail+c.Fix, "hush-hush")
+	}
+}
+
+func decode(segment string) []byte {
+	b, _ := base64.RawURLEncoding.DecodeString(segment)
+	return b
+}
+
+// A text is one thing, and is never taken for two.
+func FuzzRecognise(f *testing.F) {
+	for _, seed := range []string{
+		"", "eyJhbGciOiJSUzI1NiJ9.e30.AA", "Bearer x", "Authorization: Bearer x", `{"access_token":"x"}`, `{"error":"AADB2C90117"}`,
+		"https://jwt.ms/#access_token=x", "https://jwt.ms/#error=x", "http://h/t/p/oauth2/v2.0/authorize?client_id=1&scope=a%20b", "#id_token=%zz", `"`, "a:/%", "{", "http://h?access_token=1",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p := recognise(text)
+		kinds := 0
+		for _, is := range []bool{p.credentials != nil, p.signIn != "", p.authorize != nil, p.trouble != ""} {
+			if is {
+				kinds++
+			}
+		}
+		require.Equal(t, 1, kinds, "%+v", p)
+		require.Equal(t, p.trouble != "", p.fix != "")
+	})
+}
