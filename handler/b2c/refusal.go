@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Realm is the protection space in every challenge (RFC 9110, section 11.5),
@@ -198,13 +199,25 @@ func orNil(m map[string]any) map[string]any {
 	return m
 }
 
-// cut shortens what a stranger wrote.
+// mostShown is how many characters of a claim are shown, at most.
+const mostShown = 200
+
+// cut shortens what a stranger wrote, and takes out what could break a line of a
+// log or turn the direction of a text.
 func cut(s string) string {
-	const most = 300
-	if len(s) <= most {
-		return s
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		if n++; n == mostShown {
+			b.WriteRune('…')
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return b.String()
 }
 
 // shown is cut for use in a sentence.

@@ -74,6 +74,12 @@ func run(ctx context.Context, rounds int) error {
 	r.line("refuse garbage / bare RSA", verify["garbage"].ns/floor, "times", 0.1)
 	r.line("refuse garbage in three parts / bare RSA", verify["garbage_json"].ns/floor, "times", 0.1)
 
+	explain, err := benchmark(ctx, dir, "./handler/b2c", "Explain", rounds)
+	if err != nil {
+		return err
+	}
+	r.line("explain a refusal with three faults / bare RSA", explain["everything"].ns/floor, "times", 1)
+
 	list, err := benchmark(ctx, dir, "./handler/server", "List", rounds)
 	if err != nil {
 		return err
