@@ -52,15 +52,16 @@ func TestGoodToken(t *testing.T) {
 // mend it; and no line says that something is right which is not.
 func TestBrokenTokens(t *testing.T) {
 	for _, code := range b2c.Codes() {
+		if strings.HasPrefix(code, "auth.") && code != "auth.token_empty" {
+			continue // no token alone causes it
+		}
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.env["B2C_POLICIES"] += "," + b2ctest.PolicyROPC
 			b, err := w.tenant.Broken(code)
 			require.NoError(t, err)
-			if b.Token == "" {
-				t.Skip("skipped: no token alone causes it")
-			}
+			require.NotEmpty(t, b.Token)
 			if b.NeedsFault {
 				w.tenant.Inject(b.Fault)
 			}
