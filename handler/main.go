@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	defer cancel()
 	policies := make([]b2c.Policy, len(c.Policies))
 	for i, p := range c.Policies {
-		policies[i] = b2c.Policy(p)
+		policies[i] = b2c.Policy{Name: p.Name, MetadataURL: p.MetadataURL}
 	}
 	verifier := b2c.New(background, b2c.Config{
 		Policies: policies, Audience: c.APIClientID, AppIDURI: c.AppIDURI,
@@ -77,6 +77,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	go store.Prepare(background)
 	return serve(ctx, listener, server.New(server.Config{
 		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Explain: c.Explain, Log: log,
+		SignIn: server.SignIn{
+			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"), AppIDURI: c.AppIDURI,
+		},
 	}), log)
 }
 

@@ -47,6 +47,17 @@ type Policy struct {
 	MetadataURL string // where its OpenID Connect metadata are
 }
 
+// SignInURL is where the policy's authorize and token endpoints are, as B2C
+// places them beside the metadata; or empty where the template of the metadata
+// URL has another form.
+func (p Policy) SignInURL(endpoint string) string {
+	base, ok := strings.CutSuffix(p.MetadataURL, "/v2.0/.well-known/openid-configuration")
+	if !ok {
+		return ""
+	}
+	return base + "/oauth2/v2.0/" + endpoint
+}
+
 // Setting is one environment variable (an app setting in Azure).
 type Setting struct {
 	Name     string

@@ -41,6 +41,13 @@ func TestDefaults(t *testing.T) {
 	}}, c.Policies)
 }
 
+func TestSignInURL(t *testing.T) {
+	c, err := config.Load(right(nil))
+	require.NoError(t, err)
+	require.Equal(t, "https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", c.Policies[0].SignInURL("authorize"))
+	require.Empty(t, config.Policy{MetadataURL: "https://login.contoso.com/?p=x"}.SignInURL("token"))
+}
+
 func TestEverythingSet(t *testing.T) {
 	c, err := config.Load(right(map[string]string{
 		"B2C_TENANT":               "Contoso",

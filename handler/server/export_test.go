@@ -1,6 +1,8 @@
 package server
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"itemsapi/handler/items"
@@ -10,3 +12,6 @@ import (
 func SealCursor(position string, owner items.Owner, issued time.Time) string {
 	return sealCursor(listCursor, position, owner, "", issued)
 }
+
+// Codes are the codes of all problems that are not refusals.
+func Codes() []string { return slices.Sorted(maps.Keys(kinds)) }

@@ -42,6 +42,8 @@ type Config struct {
 	Store  items.Store
 	// ReadScope and WriteScope are the short names of the scopes.
 	ReadScope, WriteScope string
+	// SignIn is told to clients by GET /api/openapi.json. It may be zero.
+	SignIn SignIn
 	// Explain has refusals say what was expected, found, and how to mend it.
 	Explain bool
 	// Log gets one line a request. Nil discards it.
@@ -59,8 +61,9 @@ type route struct {
 // server is the API as an http.Handler.
 type server struct {
 	Config
-	routes []route
-	slots  chan struct{}
+	routes    []route
+	slots     chan struct{}
+	described []byte
 }
 
 // New returns the API. It panics if a field that is required is missing.
@@ -71,20 +74,20 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: c, slots: make(chan struct{}, concurrent)}
+	s := &server{Config: c, slots: make(chan struct{}, concurrent), described: c.describe()}
 	read, write := c.ReadScope, c.WriteScope
 	s.routes = []route{
 		{http.MethodGet, "/", "", s.ping},
 		{http.MethodGet, "/api/items", read, s.list},
 		{http.MethodPost, "/api/items", write, s.create},
 		{http.MethodGet, "/api/items/{id}", read, s.get},
+		{http.MethodGet, "/api/openapi.json", "", s.openAPI},
 		// To come, each a line here and a method in items.go:
 		//	POST   /api/items/batch     write  create several at once
 		//	GET    /api/items/delta     read   what changed since a token
 		//	PUT    /api/items/{id}      write  replace
 		//	PATCH  /api/items/{id}      write  change in part
 		//	DELETE /api/items/{id}      write  delete
-		//	GET    /api/openapi.json    –      the description of all this
 	}
 	return s
 }

@@ -126,7 +126,9 @@ func (w *world) send(t testing.TB, method, path, token, body string, headers ...
 			req.Header.Del(headers[i])
 		}
 	}
-	return do(t, req)
+	r := do(t, req)
+	conforms(t, req, []byte(body), r)
+	return r
 }
 
 func do(t testing.TB, req *http.Request) reply {
