@@ -74,7 +74,7 @@ type keyCache struct {
 	sleep   func(time.Duration) <-chan time.Time // time.After, but for tests
 
 	mu         sync.Mutex
-	fetching   bool
+	fetching   bool          // a fetch is under way, or run has been told to start one
 	fetched    chan struct{} // closed when the fetch under way, else the next one, is over
 	failed     error         // of the last fetch
 	lastForced time.Time
@@ -182,6 +182,7 @@ func (c *keyCache) find(ctx context.Context, kid string) (*keySet, error) {
 		default:
 			forced = true
 			c.lastForced = now
+			c.fetching = true // from now on, so that whoever comes next waits for it
 			select {
 			case c.force <- struct{}{}:
 			default:
