@@ -63,10 +63,10 @@ type Caller struct {
 
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	audience, appIDURI string
-	clients            map[string]bool
-	trust              []trust
-	now                func() time.Time
+	appIDURI string
+	clients  map[string]bool
+	trust    []trust // at least one
+	now      func() time.Time
 }
 
 // trust is one kind of tokens that is accepted: who issues them and with what
@@ -95,7 +95,7 @@ func prepare(c Config) *Verifier {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Verifier{audience: c.Audience, appIDURI: c.AppIDURI, clients: map[string]bool{}, now: c.Now}
+	v := &Verifier{appIDURI: c.AppIDURI, clients: map[string]bool{}, now: c.Now}
 	for _, client := range c.AllowedClients {
 		v.clients[strings.ToLower(client)] = true
 	}
@@ -200,6 +200,15 @@ func (e *evidence) verify(context.Context, Credentials) {
 	if e.keyError == nil {
 		e.verified = verifySignature(e.keys.key, &e.token)
 	}
+}
+
+// audience is the one that the token must be for: its policy's, else that of the
+// first entry, to explain by.
+func (e *evidence) audience() string {
+	if e.trust != nil {
+		return e.trust.audience
+	}
+	return e.verifier.trust[0].audience
 }
 
 func (e *evidence) issuerAccepted() bool {

@@ -381,7 +381,7 @@ var catalogue = []group{
 			code: "aud.is_client", status: http.StatusUnauthorized, title: "The token is for another application",
 			description: "The token is for another audience", hides: []string{"aud."}, applies: audienceIs("aud.is_client"),
 			explain: func(e *evidence) (string, string) {
-				return fmt.Sprintf("aud is %s, the client that asked for the token; this API is %s.", shown(e.token.aud), e.verifier.audience),
+				return fmt.Sprintf("aud is %s, the client that asked for the token; this API is %s.", shown(e.token.aud), e.audience()),
 					"Ask for the API's scope, " + e.fullScope() + ", instead of the client's own ID. " + portal + "(the client) > API permissions lists what it may ask for."
 			},
 			expected: "aud", actual: "aud azp",
@@ -391,7 +391,7 @@ var catalogue = []group{
 			description: "The token is for another audience", hides: []string{"aud."}, applies: audienceIs("aud.is_uri"),
 			explain: func(e *evidence) (string, string) {
 				return "aud is the App ID URI. B2C puts the application (client) ID there, so B2C did not make this token as it is.",
-					"Whoever makes the token puts " + e.verifier.audience + " into aud. The App ID URI only prefixes scopes."
+					"Whoever makes the token puts " + e.audience() + " into aud. The App ID URI only prefixes scopes."
 			},
 			expected: "aud", actual: "aud",
 		},
@@ -399,7 +399,7 @@ var catalogue = []group{
 			code: "aud.wrong", status: http.StatusUnauthorized, title: "The token is for another API",
 			description: "The token is for another audience", hides: []string{"aud."}, applies: audienceIs("aud.wrong"),
 			explain: func(e *evidence) (string, string) {
-				return fmt.Sprintf("aud is %s; this API is %s.", shown(e.token.aud), e.verifier.audience),
+				return fmt.Sprintf("aud is %s; this API is %s.", shown(e.token.aud), e.audience()),
 					"Ask for this API's scope, " + e.fullScope() + ". If that is what the client asks for, its App ID URI belongs to another registration than B2C_API_CLIENT_ID. " + portal + "(the API) > Overview shows both."
 			},
 			expected: "aud", actual: "aud azp",
@@ -536,7 +536,7 @@ func (e *evidence) issuerTrouble() string {
 
 func audienceIs(code string) func(*evidence) bool {
 	return func(e *evidence) bool {
-		return e.token.aud != e.verifier.audience && e.audienceTrouble() == code
+		return e.token.aud != e.audience() && e.audienceTrouble() == code
 	}
 }
 
@@ -546,7 +546,7 @@ func (e *evidence) audienceTrouble() string {
 	switch {
 	case aud != "" && (aud == e.token.azp || e.verified && e.verifier.clients[strings.ToLower(aud)]):
 		return "aud.is_client"
-	case strings.EqualFold(strings.TrimRight(aud, "/"), e.verifier.appIDURI), strings.HasSuffix(aud, "/"+e.verifier.audience):
+	case strings.EqualFold(strings.TrimRight(aud, "/"), e.verifier.appIDURI), strings.HasSuffix(aud, "/"+e.audience()):
 		return "aud.is_uri"
 	default:
 		return "aud.wrong"

@@ -146,7 +146,7 @@ func (e *evidence) expected(names string) map[string]any {
 		case "alg":
 			m[name] = "RS256"
 		case "aud":
-			m[name] = e.verifier.audience
+			m[name] = e.audience()
 		case "scp":
 			m[name] = e.scope
 		case "tfp":
