@@ -27,6 +27,10 @@ const (
 	// have as JSON without the blanks between tokens. It is the size of a
 	// string property in Azure Table Storage (64 KiB of UTF-16).
 	MaxPropertiesLength = 32_768
+	// MaxPropertiesDepth is how deep properties may nest. Readers of JSON give up
+	// somewhere, Go's at 10,000 levels: an item that was taken at that depth
+	// could not be listed, where it stands three levels deeper.
+	MaxPropertiesDepth = 1000
 )
 
 // Item is one item as clients see it. A zero field is one that a client did not
@@ -82,6 +86,8 @@ func (d *Draft) Decode(members map[string]json.RawMessage) error {
 			report("/properties", "must be an object, not %s; leave the member out where there is none", kindOf(raw))
 		} else if n := utf16Length(raw); n > MaxPropertiesLength {
 			report("/properties", "%d UTF-16 units long without blanks; at most %d fit", n, MaxPropertiesLength)
+		} else if depth(raw) > MaxPropertiesDepth {
+			report("/properties", "nested too deep; at most %d levels", MaxPropertiesDepth)
 		} else {
 			d.Properties = raw
 		}
@@ -117,6 +123,26 @@ func utf16Length(s []byte) int {
 		s = s[size:]
 	}
 	return n
+}
+
+// depth is how deep valid JSON nests.
+func depth(raw json.RawMessage) int {
+	deepest, level, quoted := 0, 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			level++
+			deepest = max(deepest, level)
+		case c == '}' || c == ']':
+			level--
+		}
+	}
+	return deepest
 }
 
 func kindOf(raw json.RawMessage) string {

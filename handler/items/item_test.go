@@ -65,3 +65,15 @@ func TestPropertiesAreCountedInUTF16Units(t *testing.T) {
 	require.NoError(t, d.Decode(object(items.MaxPropertiesLength)))
 	require.ErrorContains(t, d.Decode(object(items.MaxPropertiesLength+2)), "32770 UTF-16 units long")
 }
+
+func TestPropertiesNestSoDeep(t *testing.T) {
+	object := func(levels int) map[string]json.RawMessage {
+		return map[string]json.RawMessage{
+			"name":       json.RawMessage(`"x"`),
+			"properties": json.RawMessage(`{"]\\\"[":` + strings.Repeat("[", levels-1) + `"[[{"` + strings.Repeat("]", levels-1) + `}`),
+		}
+	}
+	var d items.Draft
+	require.NoError(t, d.Decode(object(items.MaxPropertiesDepth)))
+	require.ErrorContains(t, d.Decode(object(items.MaxPropertiesDepth+1)), "at most 1000 levels")
+}

@@ -270,6 +270,7 @@ func TestBadInput(t *testing.T) {
 		{"name of another type", "POST", "/api/items", `{"name":1}`, nil, 422, "item.invalid", "a number"},
 		{"control character", "POST", "/api/items", `{"name":"a\u0007"}`, nil, 422, "item.invalid", "U+0007"},
 		{"properties of another type", "POST", "/api/items", `{"name":"x","properties":"y"}`, nil, 422, "item.invalid", "/properties"},
+		{"properties too deep", "POST", "/api/items", `{"name":"x","properties":{"p":` + strings.Repeat("[", 9998) + strings.Repeat("]", 9998) + `}}`, nil, 422, "item.invalid", "at most 1000 levels"},
 		{"properties too large", "POST", "/api/items", `{"name":"x","properties":{"p":"` + big + `"}}`, nil, 422, "item.invalid", "32768"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
