@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 
 	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/functionstest"
+	"itemsapi/handler/items"
 	"itemsapi/handler/tables/tablestest"
 	"itemsapi/handler/tables/tablestest/azurite"
 )
@@ -236,7 +238,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	arrived := make(chan struct{})
 	var once sync.Once
 	storage.Inject(tablestest.Fault{Times: 1, Delay: 700 * time.Millisecond, Match: func(r *http.Request) bool {
-		if tablestest.Operation(r) != tablestest.OpInsertEntity {
+		if tablestest.Operation(r) != tablestest.OpTransaction {
 			return false
 		}
 		once.Do(func() { close(arrived) })
@@ -247,7 +249,13 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		s, _, _ := send(t, "POST", p.url+"/api/items", token, `{"name":"last"}`)
 		status <- s
 	}()
-	<-arrived
+	select {
+	case <-arrived:
+	case s := <-status:
+		require.Fail(t, "answered without a change to storage", "%d", s)
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "no change came to storage")
+	}
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
 	require.Equal(t, 201, <-status)
 	<-p.ended
@@ -291,7 +299,12 @@ func TestKillLeavesWholeItems(t *testing.T) {
 		wg.Wait()
 	}
 	p := startProgram(t, settings(tenant, storage.ConnectionString()))
-	rows := storage.Entities("items")
+	var rows []map[string]any
+	for _, row := range storage.Entities("items") {
+		if strings.HasPrefix(row["RowKey"].(string), "i-") {
+			rows = append(rows, row)
+		}
+	}
 	require.GreaterOrEqual(t, len(rows), answered)
 	status, _, body := send(t, "GET", p.url+"/api/items?limit=200", token, "")
 	require.Equal(t, 200, status)
@@ -328,6 +341,79 @@ func TestEndToEnd(t *testing.T) {
 				require.NotContains(t, log.String(), "eyJ")
 			})
 		}
+	}
+}
+
+// TestLostReplies loses the reply to each kind of change after it was stored: on
+// the way from storage, then on the way from a handler that is killed, whereupon
+// the host sends what has no body again, and the client the rest.
+func TestLostReplies(t *testing.T) {
+	for _, forward := range []bool{false, true} {
+		t.Run(map[bool]string{false: "proxy", true: "forward"}[forward], func(t *testing.T) {
+			t.Parallel()
+			tenant, storage := startTenant(t), startStorage(t)
+			token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+			require.NoError(t, err)
+			for _, killed := range []bool{false, true} {
+				for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
+					// A host of its own: the third crash would stop it.
+					host, err := functionstest.Start(t.Context(), functionstest.Config{
+						Dir: "..", Executable: builtHandler(t), Forward: forward,
+						Env: environment(settings(tenant, storage.ConnectionString())),
+					})
+					require.NoError(t, err)
+					t.Cleanup(func() { host.Close() })
+					require.Eventually(t, func() bool {
+						status, _, _ := send(t, "GET", host.URL()+"/api/items", token, "")
+						return status == 200
+					}, 30*time.Second, 20*time.Millisecond)
+					name := fmt.Sprintf("%s-killed-%t", method, killed)
+					var item items.Item
+					_, _, body := send(t, "POST", host.URL()+"/api/items", token, `{"name":"`+name+`"}`)
+					require.NoError(t, json.Unmarshal([]byte(body), &item), body)
+					_, _, body = send(t, "GET", host.URL()+"/api/items/delta", token, "")
+					_, link, _ := strings.Cut(body, `"deltaLink":"`)
+					link = strings.TrimSuffix(link, "\"}\n")
+
+					path, headers := "/api/items/"+item.ID, []string{"If-Match", item.ETag}
+					if method == "POST" {
+						path, headers = "/api/items", []string{"Idempotency-Key", name}
+					}
+					sent := ""
+					if method != "DELETE" {
+						sent = `{"name":"` + name + `-changed"}`
+					}
+					pid := host.HandlerPID()
+					storage.Inject(tablestest.Fault{Times: 1, DropReply: true, Match: func(r *http.Request) bool {
+						if tablestest.Operation(r) != tablestest.OpTransaction {
+							return false
+						}
+						if killed {
+							process, err := os.FindProcess(pid)
+							if err == nil {
+								_ = process.Kill()
+							}
+						}
+						return true
+					}})
+					var answers []string
+					require.Eventually(t, func() bool {
+						status, _, body := send(t, method, host.URL()+path, token, sent, headers...)
+						if status >= 500 {
+							require.True(t, killed, "%s: %d %s", name, status, body)
+							return false // the host's own, and the client tries again
+						}
+						require.Contains(t, []int{200, 201}, status, "%s: %s", name, body)
+						answers = append(answers, body)
+						return len(answers) == 2
+					}, 30*time.Second, 50*time.Millisecond)
+					require.Equal(t, answers[0], answers[1], name)
+					status, _, delta := send(t, "GET", host.URL()+link, token, "")
+					require.Equal(t, 200, status)
+					require.True(t, strings.HasPrefix(delta, `{"value":[`+strings.TrimSpace(answers[0])+`],"deltaLink"`), "%s: once: %s", name, delta)
+				}
+			}
+		})
 	}
 }
 
@@ -406,6 +492,42 @@ func testEndToEnd(t *testing.T, tenant *b2ctest.Server, url string) {
 		status, _, body = send(t, "GET", url+"/api/items", bob, "")
 		require.Equal(t, 200, status)
 		require.Equal(t, "{\"value\":[]}\n", body)
+	})
+
+	t.Run("change, delete, sync", func(t *testing.T) {
+		token := token(b2ctest.TokenRequest{User: "bob"})
+		var batch struct{ Value []items.Item }
+		status, header, body := send(t, "POST", url+"/api/items/batch", token, `{"items":[{"name":"a"},{"name":"b","properties":{"n":1.0}}]}`, "Idempotency-Key", "key")
+		require.Equal(t, 201, status, body)
+		require.NoError(t, json.Unmarshal([]byte(body), &batch))
+		status, header, again := send(t, "POST", url+"/api/items/batch", token, `{"items":[{"name":"a"},{"name":"b","properties":{"n":1.0}}]}`, "Idempotency-Key", "key")
+		require.Equal(t, 201, status)
+		require.Equal(t, "true", header.Get("Idempotency-Replayed"))
+		require.Equal(t, body, again)
+		_, _, body = send(t, "GET", url+"/api/items/delta", token, "")
+		require.Equal(t, 2, strings.Count(body, `"etag"`))
+		_, link, _ := strings.Cut(body, `"deltaLink":"`)
+		link = strings.TrimSuffix(link, "\"}\n")
+
+		a, b := batch.Value[0], batch.Value[1]
+		status, header, body = send(t, "PUT", url+"/api/items/"+a.ID, token, `{"name":"a2"}`, "If-Match", a.ETag)
+		require.Equal(t, 200, status, body)
+		require.NotEqual(t, a.ETag, header.Get("ETag"))
+		status, _, body = send(t, "PATCH", url+"/api/items/"+a.ID, token, `{"properties":{"x":true}}`, "If-Match", a.ETag)
+		require.Equal(t, 412, status, body)
+		status, _, body = send(t, "PATCH", url+"/api/items/"+a.ID, token, `{"properties":{"x":true}}`, "If-Match", header.Get("ETag"), "Content-Type", "application/merge-patch+json")
+		require.Equal(t, 200, status, body)
+		status, _, gone := send(t, "DELETE", url+"/api/items/"+b.ID, token, "", "If-Match", b.ETag)
+		require.Equal(t, 200, status, gone)
+		status, _, delta := send(t, "GET", url+link, token, "")
+		require.Equal(t, 200, status, delta)
+		require.True(t, strings.HasPrefix(delta, `{"value":[`+strings.TrimSpace(body)+`,`+strings.TrimSpace(gone)+`],"deltaLink":"`), delta)
+		status, _, body = send(t, "DELETE", url+"/api/items/"+a.ID, token, "")
+		require.Equal(t, 428, status, body)
+		status, _, _ = send(t, "DELETE", url+"/api/items/"+a.ID, alice, "", "If-Match", "*")
+		require.Equal(t, 404, status)
+		status, _, _ = send(t, "DELETE", url+"/api/items/"+a.ID, token, "", "If-Match", "*")
+		require.Equal(t, 200, status)
 	})
 
 	t.Run("refusals", func(t *testing.T) {

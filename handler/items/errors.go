@@ -16,6 +16,22 @@ var (
 	// ErrTimeout says that the storage did not answer within the time that a
 	// request may take.
 	ErrTimeout = errors.New("the storage did not answer in time")
+	// ErrBusy says that too many of the owner's changes wait for each other.
+	ErrBusy = errors.New("too many changes of one owner at once")
+	// ErrOutcomeUnknown is wrapped beside one of the three above where the change
+	// may have been kept all the same.
+	ErrOutcomeUnknown = errors.New("the change may have been kept")
+	// ErrChanged says that the item is there, but not in a version that the
+	// change is meant for.
+	ErrChanged = errors.New("the item has changed")
+	// ErrKeyReused says that the key was used for another request.
+	ErrKeyReused = errors.New("the key was used for another request")
+	// ErrTooLarge says that a change is more than the storage takes at once.
+	ErrTooLarge = errors.New("too large for one transaction")
+	// ErrPosition says that a position in a list or a delta is none.
+	ErrPosition = errors.New("no such position")
+	// ErrResync says that what happened since a position is no longer kept.
+	ErrResync = errors.New("the position is too old")
 )
 
 // Problem is one thing wrong with one member of a client's JSON.
@@ -40,6 +56,7 @@ func (e *InvalidError) Error() string {
 	return b.String()
 }
 
-func escapePointer(name string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+// Pointer is the JSON Pointer (RFC 6901) of a member of the outermost object.
+func Pointer(member string) string {
+	return "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(member)
 }

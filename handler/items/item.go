@@ -61,14 +61,9 @@ type Draft struct {
 // valid JSON without blanks between tokens, and its objects' names unique.
 // It returns an [*InvalidError] that lists everything that is wrong.
 func (d *Draft) Decode(members map[string]json.RawMessage) error {
-	var problems []Problem
+	problems := unknownMembers(members)
 	report := func(pointer, format string, args ...any) {
 		problems = append(problems, Problem{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
-	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if name != "name" && name != "properties" {
-			report("/"+escapePointer(name), "unknown member; an item has name and properties")
-		}
 	}
 
 	if raw, ok := members["name"]; !ok {
@@ -97,6 +92,15 @@ func (d *Draft) Decode(members map[string]json.RawMessage) error {
 		return &InvalidError{Problems: problems}
 	}
 	return nil
+}
+
+func unknownMembers(members map[string]json.RawMessage) (problems []Problem) {
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if name != "name" && name != "properties" {
+			problems = append(problems, Problem{Pointer: Pointer(name), Detail: "unknown member; an item has name and properties"})
+		}
+	}
+	return problems
 }
 
 func checkName(name string) string {

@@ -2,6 +2,7 @@ package items
 
 import (
 	"context"
+	"crypto/sha256"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -45,17 +46,75 @@ type Page struct {
 	Next string
 }
 
+// Match says which versions of an item a change is meant for.
+type Match struct {
+	// Any stands for every version that there may be.
+	Any bool
+	// Tags are the ETags of the versions, if it is not any.
+	Tags []string
+}
+
+// Key makes a creation safe to repeat.
+type Key struct {
+	// Value is the client's name for the creation.
+	Value string
+	// Request is a hash of what is to be created. A repeat has the same.
+	Request [sha256.Size]byte
+}
+
+// Change is what a delta tells of one item: how it is now, or that it is gone.
+type Change struct {
+	// Item has only its ID if Deleted is true.
+	Item
+	Deleted bool `json:"deleted,omitzero"`
+	// DeletedAt is UTC, in whole milliseconds, and zero if Deleted is false.
+	DeletedAt time.Time `json:"deletedAt,omitzero"`
+}
+
+// Delta is a part of what changed. It may hold fewer changes than were asked
+// for, or none, and still not be the last.
+type Delta struct {
+	Changes []Change
+	// Next is the position after this part. Where More is false, everything up
+	// to it has been told, and it is where the next delta begins, even much later.
+	Next string
+	More bool
+}
+
 // Store keeps items. It is safe for concurrent use. Every method gives up when
 // ctx ends, and returns an error that wraps [ErrUnavailable] or [ErrTimeout]
 // where the storage is the cause.
+//
+// What changes items may also return [ErrBusy], and wraps [ErrOutcomeUnknown]
+// where it cannot tell whether the change was kept. A repeat of it is then safe:
+// a creation with the same key, any other with the same Match.
 type Store interface {
-	// List returns the owner's items, newest first.
+	// List returns the owner's items, newest first. It returns ErrPosition if
+	// q.After is none.
 	List(ctx context.Context, owner Owner, q Query) (Page, error)
 	// Get returns one item, or ErrNotFound if the owner has none with that ID,
 	// a string that is no ID included.
 	Get(ctx context.Context, owner Owner, id string) (Item, error)
-	// Create keeps a new item and returns it with its ID, times and ETag.
-	Create(ctx context.Context, owner Owner, d Draft) (Item, error)
+	// Create keeps new items, all or none, and returns them with IDs, times and
+	// ETags. With a key that was used before it keeps nothing, returns what it
+	// returned then, and replayed is true; the items may have changed since. It
+	// returns ErrKeyReused if the key was used for another request, and
+	// ErrTooLarge.
+	Create(ctx context.Context, owner Owner, drafts []Draft, key *Key) (made []Item, replayed bool, err error)
+	// Update changes an item, and returns it as it is then. It returns
+	// ErrNotFound, ErrChanged if no version matches, or the edit's error. The same
+	// edit for the same version, made again while the item is what it became by
+	// it, changes nothing and returns the item.
+	Update(ctx context.Context, owner Owner, id string, m Match, e Edit) (Item, error)
+	// Delete deletes an item. It returns ErrNotFound, or ErrChanged if no version
+	// matches. Deleted again with the same Match, the first answer comes again,
+	// for 30 days.
+	Delete(ctx context.Context, owner Owner, id string, m Match) (Change, error)
+	// Delta returns what changed since a position, which is empty for all items
+	// that there are. No change is ever left out; some may come twice. It returns
+	// ErrPosition if after is none, and ErrResync if it is older than what is
+	// remembered, 30 days at least.
+	Delta(ctx context.Context, owner Owner, after string, limit int) (Delta, error)
 }
 
 type callsKey struct{}

@@ -50,10 +50,10 @@ func cannedPage(b *testing.B) []byte {
 	store.Prepare(b.Context())
 	owner := items.Owner{Tenant: "t", Subject: "s"}
 	for i := range 100 {
-		_, err := store.Create(b.Context(), owner, items.Draft{
+		_, _, err := store.Create(b.Context(), owner, []items.Draft{{
 			Name:       fmt.Sprintf("Item number %d of a list that somebody keeps", i),
 			Properties: json.RawMessage(fmt.Sprintf(`{"quantity":%d,"unit":"litre","tags":["dairy","weekly"],"price":{"amount":1.29,"currency":"EUR"},"note":"the one with the blue label"}`, i)),
-		})
+		}}, nil)
 		require.NoError(b, err)
 	}
 	_, err = store.List(b.Context(), owner, items.Query{Limit: 100})

@@ -8,15 +8,20 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"itemsapi/handler/items"
 )
 
 // compressAbove is the size, in bytes, from which compressing a list pays.
 const compressAbove = 1 << 10
 
+// maxIfMatch is how long If-Match may be, in bytes.
+const maxIfMatch = 4 << 10
+
 // finish does what an answer's content decides: a list's entity tag, 304 where
 // the client has the same already, and compression.
 func finish(c *call, a *answer) *answer {
-	if a.status != http.StatusOK || c.route == "/" {
+	if a.status != http.StatusOK || c.route == "/" || c.Method != http.MethodGet && c.Method != http.MethodHead {
 		return a
 	}
 	if a.collection {
@@ -65,6 +70,41 @@ func anyTagMatches(values []string, tag string) bool {
 		list = list[end+2:]
 	}
 	return false
+}
+
+// ifMatch reads If-Match (RFC 9110, section 13.1.1), which a change must have. A
+// weak tag in it matches nothing.
+func ifMatch(h http.Header) (items.Match, error) {
+	list := strings.TrimSpace(strings.Join(h.Values("If-Match"), ","))
+	if list == "" {
+		return items.Match{}, &problem{Code: "if_match.required", Detail: "Send If-Match with the item's etag as it was read, quotes included, or * if its version does not matter."}
+	}
+	if list == "*" {
+		return items.Match{Any: true}, nil
+	}
+	var m items.Match
+	malformed := &problem{Code: "parameter.invalid", Detail: `If-Match must be *, or ETags in double quotes with commas between them.`}
+	if len(list) > maxIfMatch {
+		return m, malformed
+	}
+	for found := false; ; found = true {
+		list = strings.TrimLeft(list, " \t,")
+		if list == "" && found {
+			return m, nil
+		}
+		tag, weak := strings.CutPrefix(list, "W/")
+		end := strings.IndexByte(strings.TrimPrefix(tag, `"`), '"')
+		if !strings.HasPrefix(tag, `"`) || end < 0 || strings.ContainsFunc(tag[1:end+1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+			return m, malformed
+		}
+		if !weak {
+			m.Tags = append(m.Tags, tag[:end+2])
+		}
+		list = strings.TrimLeft(tag[end+2:], " \t")
+		if list != "" && list[0] != ',' {
+			return m, malformed
+		}
+	}
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3). Without the

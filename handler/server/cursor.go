@@ -15,13 +15,19 @@ import (
 //
 //	version, kind, time of issue (seconds, 8 bytes), checksum (8 bytes), position
 //
+// The time of issue is that of the next full hour, so that a page which is read
+// again, and is the same, has the same bytes.
+//
 // The checksum is over all of it, the caller and the filters, so that a cursor
 // that was cut, altered, or given to somebody else is noticed. It protects
 // nothing: whoever forges one reaches rows of his own partition.
 const (
 	cursorVersion = 1
 	listCursor    = 'l'
+	deltaCursor   = 'n' // within a delta
+	deltaToken    = 'd' // between two
 	cursorLife    = 24 * time.Hour
+	tokenLife     = 30 * 24 * time.Hour
 
 	cursorHead = 1 + 1 + 8
 	cursorSum  = 8
@@ -29,7 +35,7 @@ const (
 
 func sealCursor(kind byte, position string, owner items.Owner, filters string, now time.Time) string {
 	b := []byte{cursorVersion, kind}
-	b = binary.BigEndian.AppendUint64(b, uint64(now.Unix()))
+	b = binary.BigEndian.AppendUint64(b, uint64(now.Add(time.Hour-1).Truncate(time.Hour).Unix()))
 	b = append(b, checksum(b, position, owner, filters)...)
 	b = append(b, position...)
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -39,14 +45,17 @@ func sealCursor(kind byte, position string, owner items.Owner, filters string, n
 func openCursor(cursor string, kind byte, owner items.Owner, filters string, now time.Time) (position string, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(b) <= cursorHead+cursorSum || b[0] != cursorVersion || b[1] != kind {
-		return "", errCursorInvalid()
+		return "", cursorInvalid()
 	}
 	head, sum, position := b[:cursorHead], b[cursorHead:cursorHead+cursorSum], string(b[cursorHead+cursorSum:])
 	if subtle.ConstantTimeCompare(sum, checksum(head, position, owner, filters)) != 1 {
-		return "", errCursorInvalid()
+		return "", cursorInvalid()
 	}
 	issued := time.Unix(int64(binary.BigEndian.Uint64(head[2:])), 0)
-	if now.Sub(issued) > cursorLife {
+	switch age := now.Sub(issued); {
+	case kind == deltaToken && age > tokenLife:
+		return "", deltaResync()
+	case kind != deltaToken && age > cursorLife:
 		return "", &problem{Code: "cursor.expired", Detail: "A cursor lives for 24 hours. Start again from the first page."}
 	}
 	return position, nil
@@ -62,6 +71,10 @@ func checksum(head []byte, position string, owner items.Owner, filters string) [
 	return h.Sum(nil)[:cursorSum]
 }
 
-func errCursorInvalid() error {
-	return &problem{Code: "cursor.invalid", Detail: "A cursor is taken from nextLink as it is, by the same caller and with the same filters. Start again from the first page."}
+func cursorInvalid() *problem {
+	return &problem{Code: "cursor.invalid", Detail: "A cursor or token is taken from nextLink or deltaLink as it is, by the same caller and with the same filters. Start again from the first page."}
+}
+
+func deltaResync() *problem {
+	return &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from /api/items/delta, and drop what it does not name."}
 }

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -24,6 +26,9 @@ const (
 	defaultLimit = 50
 	maxLimit     = 200
 	maxBody      = 256 << 10
+	maxBatchBody = 2 << 20
+	maxBatch     = 50  // items
+	maxKey       = 255 // characters of an Idempotency-Key
 )
 
 // list answers with a page of the caller's items.
@@ -52,9 +57,6 @@ func (s *server) list(c *call) (*answer, error) {
 		}
 	}
 	page, err := s.Store.List(c.Context(), c.owner(), q)
-	if errors.Is(err, items.ErrNotFound) { // a cursor made by hand, with a position that is none
-		return nil, errCursorInvalid()
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -89,13 +91,10 @@ func (s *server) list(c *call) (*answer, error) {
 
 // listQuery reads what is listed.
 func listQuery(query url.Values) (items.Query, error) {
-	q := items.Query{Limit: defaultLimit, Name: query.Get("name"), NamePrefix: query.Get("name_prefix")}
-	if query.Has("limit") {
-		n, err := strconv.Atoi(query.Get("limit"))
-		if err != nil || n < 1 || n > maxLimit {
-			return q, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit)}
-		}
-		q.Limit = n
+	q := items.Query{Name: query.Get("name"), NamePrefix: query.Get("name_prefix")}
+	var err error
+	if q.Limit, err = limit(query); err != nil {
+		return q, err
 	}
 	for _, name := range []string{"name", "name_prefix"} {
 		if value := query.Get(name); query.Has(name) && (value == "" || !utf8.ValidString(value) || utf8.RuneCountInString(value) > items.MaxNameLength) {
@@ -113,6 +112,18 @@ func listQuery(query url.Values) (items.Query, error) {
 		*field = at
 	}
 	return q, nil
+}
+
+// limit reads how much of a list a page may hold.
+func limit(query url.Values) (int, error) {
+	if !query.Has("limit") {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(query.Get("limit"))
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit)}
+	}
+	return n, nil
 }
 
 // members are what a client may select of an item.
@@ -168,38 +179,225 @@ func (s *server) get(c *call) (*answer, error) {
 	return jsonAnswer(http.StatusOK, item, item.ETag)
 }
 
+// delta answers with a part of what changed since a token, or of all items.
+func (s *server) delta(c *call) (*answer, error) {
+	if err := c.parameters("limit", "cursor", "token"); err != nil {
+		return nil, err
+	}
+	limit, err := limit(c.query)
+	if err != nil {
+		return nil, err
+	}
+	after := ""
+	switch {
+	case c.query.Has("cursor") && c.query.Has("token"):
+		return nil, &problem{Code: "parameter.invalid", Detail: "A request has a cursor, from nextLink, or a token, from deltaLink, and not both."}
+	case c.query.Has("cursor"):
+		after, err = openCursor(c.query.Get("cursor"), deltaCursor, c.owner(), "", time.Now())
+	case c.query.Has("token"):
+		after, err = openCursor(c.query.Get("token"), deltaToken, c.owner(), "", time.Now())
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.Store.Delta(c.Context(), c.owner(), after, limit)
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Value     []items.Change `json:"value"`
+		NextLink  string         `json:"nextLink,omitzero"`
+		DeltaLink string         `json:"deltaLink,omitzero"`
+	}
+	body.Value = d.Changes
+	link := url.Values{}
+	if c.query.Has("limit") {
+		link.Set("limit", c.query.Get("limit"))
+	}
+	if d.More {
+		link.Set("cursor", sealCursor(deltaCursor, d.Next, c.owner(), "", time.Now()))
+		body.NextLink = "/api/items/delta?" + link.Encode()
+	} else {
+		link.Set("token", sealCursor(deltaToken, d.Next, c.owner(), "", time.Now()))
+		body.DeltaLink = "/api/items/delta?" + link.Encode()
+	}
+	a, err := jsonAnswer(http.StatusOK, body, "")
+	if err != nil {
+		return nil, err
+	}
+	if d.More {
+		a.header.Set("Link", "<"+body.NextLink+`>; rel="next"`) // RFC 8288
+	}
+	a.collection = true
+	return a, nil
+}
+
 // create keeps a new item.
 func (s *server) create(c *call) (*answer, error) {
-	if err := c.parameters(); err != nil {
-		return nil, err
-	}
-	members, err := c.object(maxBody)
+	key, members, err := c.creation(maxBody)
 	if err != nil {
 		return nil, err
 	}
-	var draft items.Draft
-	if err := draft.Decode(members); err != nil {
+	drafts := make([]items.Draft, 1)
+	if err := drafts[0].Decode(members); err != nil {
 		return nil, err
 	}
-	item, err := s.Store.Create(c.Context(), c.owner(), draft)
+	made, replayed, err := s.Store.Create(c.Context(), c.owner(), drafts, key)
 	if err != nil {
 		return nil, err
 	}
-	var body any = item
+	a, err := c.itemAnswer(http.StatusCreated, made[0])
+	if err != nil {
+		return nil, err
+	}
+	// Relative: behind the host the handler does not know its public name.
+	a.header.Set("Location", "/api/items/"+made[0].ID)
+	if replayed {
+		a.header.Set("Idempotency-Replayed", "true")
+	}
+	return a, nil
+}
+
+// createBatch keeps several new items, all or none.
+func (s *server) createBatch(c *call) (*answer, error) {
+	key, members, err := c.creation(maxBatchBody)
+	if err != nil {
+		return nil, err
+	}
+	drafts, err := decodeBatch(members)
+	if err != nil {
+		return nil, err
+	}
+	made, replayed, err := s.Store.Create(c.Context(), c.owner(), drafts, key)
+	if err != nil {
+		return nil, err
+	}
 	minimal := prefersMinimal(c.Header)
-	if minimal { // the members that a browser cannot read from headers
-		body = items.Item{ID: item.ID, ETag: item.ETag}
+	if minimal {
+		made = pick(made, minimalMembers)
 	}
-	a, err := jsonAnswer(http.StatusCreated, body, item.ETag)
+	a, err := jsonAnswer(http.StatusCreated, map[string]any{"value": made}, "")
 	if err != nil {
 		return nil, err
 	}
 	if minimal {
 		a.header.Set("Preference-Applied", "return=minimal")
 	}
-	// Relative: behind the host the handler does not know its public name.
-	a.header.Set("Location", "/api/items/"+item.ID)
+	if replayed {
+		a.header.Set("Idempotency-Replayed", "true")
+	}
 	return a, nil
+}
+
+// decodeBatch reads {"items":[…]}. It reports all that is wrong with all of them.
+func decodeBatch(members map[string]json.RawMessage) ([]items.Draft, error) {
+	var invalid items.InvalidError
+	report := func(pointer, detail string) {
+		invalid.Problems = append(invalid.Problems, items.Problem{Pointer: pointer, Detail: detail})
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if name != "items" {
+			report(items.Pointer(name), "unknown member; a batch has items alone")
+		}
+	}
+	var each []jsontext.Value
+	if raw, ok := members["items"]; !ok || raw[0] != '[' {
+		report("/items", fmt.Sprintf("required: an array of 1 to %d items", maxBatch))
+	} else if err := jsonv2.Unmarshal(raw, &each); err != nil {
+		return nil, fmt.Errorf("read the items: %w", err)
+	} else if len(each) == 0 || len(each) > maxBatch {
+		report("/items", fmt.Sprintf("has %d items; 1 to %d are possible at once", len(each), maxBatch))
+		each = nil
+	}
+	drafts := make([]items.Draft, len(each))
+	for i, raw := range each {
+		var one map[string]json.RawMessage
+		if raw[0] != '{' {
+			report(fmt.Sprintf("/items/%d", i), "must be an object with name and properties")
+			continue
+		}
+		if err := jsonv2.Unmarshal(raw, &one); err != nil {
+			return nil, fmt.Errorf("read item %d: %w", i, err)
+		}
+		err := drafts[i].Decode(one)
+		if wrong, ok := errors.AsType[*items.InvalidError](err); ok {
+			for _, p := range wrong.Problems {
+				report(fmt.Sprintf("/items/%d%s", i, p.Pointer), p.Detail)
+			}
+		} else if err != nil {
+			return nil, fmt.Errorf("read item %d: %w", i, err)
+		}
+	}
+	if invalid.Problems != nil {
+		return nil, &invalid
+	}
+	return drafts, nil
+}
+
+// replace gives an item new content.
+func (s *server) replace(c *call) (*answer, error) {
+	return s.edit(c, items.Replace, "application/json")
+}
+
+// patch changes an item's content in part.
+func (s *server) patch(c *call) (*answer, error) {
+	return s.edit(c, items.Patch, "application/merge-patch+json", "application/json")
+}
+
+func (s *server) edit(c *call, decode func(map[string]json.RawMessage) (items.Edit, error), media ...string) (*answer, error) {
+	if err := c.parameters(); err != nil {
+		return nil, err
+	}
+	match, err := ifMatch(c.Header)
+	if err != nil {
+		return nil, err
+	}
+	members, sum, err := c.object(maxBody, media...)
+	if err != nil {
+		return nil, err
+	}
+	edit, err := decode(members)
+	if err != nil {
+		return nil, err
+	}
+	edit.Request = [16]byte(sum[:])
+	item, err := s.Store.Update(c.Context(), c.owner(), c.id, match, edit)
+	if err != nil {
+		return nil, err
+	}
+	return c.itemAnswer(http.StatusOK, item)
+}
+
+// delete deletes an item.
+func (s *server) delete(c *call) (*answer, error) {
+	if err := c.parameters(); err != nil {
+		return nil, err
+	}
+	match, err := ifMatch(c.Header)
+	if err != nil {
+		return nil, err
+	}
+	change, err := s.Store.Delete(c.Context(), c.owner(), c.id, match)
+	if err != nil {
+		return nil, err
+	}
+	return jsonAnswer(http.StatusOK, change, "")
+}
+
+// minimalMembers are those that a client needs and cannot know.
+var minimalMembers = []string{"id", "etag"}
+
+// itemAnswer answers a change with what the item is now.
+func (c *call) itemAnswer(status int, item items.Item) (*answer, error) {
+	tag, minimal := item.ETag, prefersMinimal(c.Header)
+	if minimal {
+		item = pick([]items.Item{item}, minimalMembers)[0]
+	}
+	a, err := jsonAnswer(status, item, tag)
+	if err == nil && minimal {
+		a.header.Set("Preference-Applied", "return=minimal")
+	}
+	return a, err
 }
 
 func jsonAnswer(status int, v any, etag string) (*answer, error) {
@@ -240,39 +438,82 @@ func (c *call) parameters(known ...string) error {
 	return nil
 }
 
-// object reads the body: one JSON object, of at most limit bytes, in which no
-// object has a name twice. Each member's value has no blanks between tokens.
-func (c *call) object(limit int64) (map[string]json.RawMessage, error) {
-	media, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+// creation reads what the two routes that create have in common.
+func (c *call) creation(limit int64) (*items.Key, map[string]json.RawMessage, error) {
+	if err := c.parameters(); err != nil {
+		return nil, nil, err
+	}
+	key, err := idempotencyKey(c.Header)
+	if err != nil {
+		return nil, nil, err
+	}
+	members, sum, err := c.object(limit, "application/json")
+	if err != nil {
+		return nil, nil, err
+	}
+	if key != nil {
+		key.Request = sum
+	}
+	return key, members, nil
+}
+
+// idempotencyKey reads Idempotency-Key (draft-ietf-httpapi-idempotency-key-header),
+// a string in quotes or, as most clients send it, without. Without the header it
+// returns nil.
+func idempotencyKey(h http.Header) (*items.Key, error) {
+	values := h.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	key := values[0]
+	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
+		key = key[1 : len(key)-1]
+	}
+	if len(values) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("Idempotency-Key must be one value of 1 to %d visible ASCII characters, such as a UUID.", maxKey)}
+	}
+	return &items.Key{Value: key}, nil
+}
+
+// object reads the body: one JSON object, of at most limit bytes and one of the
+// media types, in which no object has a name twice. Each member's value has no
+// blanks between tokens. sum is a hash of what the body says and what is asked:
+// neither blanks nor the order of members count, digits do.
+func (c *call) object(limit int64, media ...string) (members map[string]json.RawMessage, sum [sha256.Size]byte, err error) {
+	is, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	charset := params["charset"]
 	encoding := c.Header.Get("Content-Encoding")
 	switch {
-	case err != nil || media != "application/json" || charset != "" && !strings.EqualFold(charset, "utf-8"):
-		return nil, unsupported("Content-Type must be application/json.")
+	case err != nil || !slices.Contains(media, is) || charset != "" && !strings.EqualFold(charset, "utf-8"):
+		return nil, sum, c.unsupported("Content-Type must be "+strings.Join(media, " or ")+".", media)
 	case encoding != "" && !strings.EqualFold(encoding, "identity"):
-		return nil, unsupported("Send the body without Content-Encoding.")
+		return nil, sum, c.unsupported("Send the body without Content-Encoding.", media)
 	case c.ContentLength > limit:
-		return nil, tooLarge(limit)
+		return nil, sum, tooLarge(limit)
 	}
 	body, err := io.ReadAll(io.LimitReader(c.Body, limit+1))
 	if err != nil {
-		return nil, &problem{Code: "request.malformed", Detail: "The body ended before it was whole."}
+		return nil, sum, &problem{Code: "request.malformed", Detail: "The body ended before it was whole."}
 	}
 	if int64(len(body)) > limit {
-		return nil, tooLarge(limit)
+		return nil, sum, tooLarge(limit)
 	}
 	var values map[string]jsontext.Value
 	if err := jsonv2.Unmarshal(body, &values); err != nil || values == nil {
-		return nil, &problem{Code: "request.malformed", Detail: "The body must be one JSON object in UTF-8, with each name once: " + trouble(body, err)}
+		return nil, sum, &problem{Code: "request.malformed", Detail: "The body must be one JSON object in UTF-8, with each name once: " + trouble(body, err)}
 	}
-	members := make(map[string]json.RawMessage, len(values))
+	members = make(map[string]json.RawMessage, len(values))
 	for name, value := range values {
 		if err := value.Compact(); err != nil {
-			return nil, fmt.Errorf("compact %q: %w", name, err)
+			return nil, sum, fmt.Errorf("compact %q: %w", name, err)
 		}
 		members[name] = json.RawMessage(value)
 	}
-	return members, nil
+	whole := jsontext.Value(body)
+	if err := whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
+		return nil, sum, fmt.Errorf("hash the body: %w", err)
+	}
+	return members, sha256.Sum256(append([]byte(c.Method+" "+c.route+"\n"), whole...)), nil
 }
 
 // trouble says where a body is wrong.
@@ -291,8 +532,9 @@ func trouble(body []byte, err error) string {
 	}
 }
 
-func unsupported(detail string) error {
-	return &problem{Code: "content_type.unsupported", Detail: detail, header: http.Header{"Accept-Post": {"application/json"}}}
+func (c *call) unsupported(detail string, media []string) error {
+	name := map[string]string{http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept"}[c.Method]
+	return &problem{Code: "content_type.unsupported", Detail: detail, header: http.Header{name: {strings.Join(media, ", ")}}}
 }
 
 func tooLarge(limit int64) error {

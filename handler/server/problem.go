@@ -25,11 +25,15 @@ var kinds = map[string]struct {
 	"parameter.invalid":        {http.StatusBadRequest, "Invalid parameter"},
 	"cursor.invalid":           {http.StatusBadRequest, "The cursor is not from here"},
 	"cursor.expired":           {http.StatusGone, "The cursor is too old"},
+	"delta.resync":             {http.StatusGone, "The delta token is too old"},
+	"if_match.required":        {http.StatusPreconditionRequired, "The request does not say which version it is for"},
 	"content_type.unsupported": {http.StatusUnsupportedMediaType, "The body is not declared as JSON"},
 	"body.too_large":           {http.StatusRequestEntityTooLarge, "The body is too large"},
 	"request.malformed":        {http.StatusBadRequest, "The body cannot be read"},
 	"item.invalid":             {http.StatusUnprocessableEntity, "The item is not valid"},
+	"idempotency.key_reused":   {http.StatusUnprocessableEntity, "The key was used for another request"},
 	"item.not_found":           {http.StatusNotFound, "There is no such item"},
+	"item.changed":             {http.StatusPreconditionFailed, "The item has changed"},
 	"overloaded":               {http.StatusServiceUnavailable, "Too much to do"},
 	"storage.unavailable":      {http.StatusServiceUnavailable, "The storage is unavailable"},
 	"storage.timeout":          {http.StatusGatewayTimeout, "The storage did not answer in time"},
@@ -54,6 +58,7 @@ type problem struct {
 	Verified   *bool           `json:"verified,omitzero"`
 	Also       []string        `json:"also,omitzero"`
 	RetryAfter int             `json:"retryAfter,omitzero"` // seconds, as the header, which a browser cannot read across origins
+	Outcome    string          `json:"outcome,omitzero"`    // "unknown" where a change may have been kept
 	Instance   string          `json:"instance,omitzero"`   // the invocation ID
 
 	header     http.Header
@@ -75,12 +80,28 @@ func (s *server) problemOf(c *call, err error) *problem {
 		p = &problem{Code: "item.invalid", Detail: "See errors for what is wrong with which member.", Errors: invalid.Problems}
 	case errors.Is(err, items.ErrNotFound):
 		p = &problem{Code: "item.not_found", Detail: "The caller has no item with this ID."}
+	case errors.Is(err, items.ErrChanged):
+		p = &problem{Code: "item.changed", Detail: "No ETag in If-Match is the item's. Read it again, make the change to what it is now, and send that with its etag."}
+	case errors.Is(err, items.ErrKeyReused):
+		p = &problem{Code: "idempotency.key_reused", Detail: "This Idempotency-Key came with another body before. A repeat sends the same body; a new request needs a new key."}
+	case errors.Is(err, items.ErrTooLarge):
+		p = &problem{Code: "body.too_large", Detail: "Together the items are more than storage takes at once, 4 MiB in its own encoding. Send them in several batches."}
+	case errors.Is(err, items.ErrPosition): // a cursor made by hand
+		p = cursorInvalid()
+	case errors.Is(err, items.ErrResync):
+		p = deltaResync()
+	case errors.Is(err, items.ErrBusy):
+		p = &problem{Code: "overloaded", Detail: "Too many changes of this caller wait for each other, as they are made one after the other.", retryAfter: time.Second}
 	case errors.Is(err, items.ErrTimeout):
 		p = &problem{Code: "storage.timeout", Detail: "The storage did not answer within the time that a request may take.", retryAfter: storageRetry}
 	case errors.Is(err, items.ErrUnavailable):
 		p = &problem{Code: "storage.unavailable", Detail: "The storage cannot be reached or does not work. The log has the cause.", retryAfter: storageRetry}
 	default:
 		p = &problem{Code: "internal"}
+	}
+	if errors.Is(err, items.ErrOutcomeUnknown) {
+		p.Outcome = "unknown"
+		p.Detail += " The change may have been kept: send the same request again, with the same Idempotency-Key or If-Match, to learn it."
 	}
 	if kind, ok := kinds[p.Code]; ok {
 		p.Status, p.Title = kind.status, kind.title

@@ -53,7 +53,7 @@ type Config struct {
 // route is one line of the table of routes.
 type route struct {
 	method  string // GET serves HEAD too
-	pattern string // {id} stands for one segment
+	pattern string // {id} stands for one segment that no pattern before it has
 	scope   string // empty: anybody may call
 	handle  func(*call) (*answer, error)
 }
@@ -80,14 +80,13 @@ func New(c Config) http.Handler {
 		{http.MethodGet, "/", "", s.ping},
 		{http.MethodGet, "/api/items", read, s.list},
 		{http.MethodPost, "/api/items", write, s.create},
+		{http.MethodPost, "/api/items/batch", write, s.createBatch},
+		{http.MethodGet, "/api/items/delta", read, s.delta},
 		{http.MethodGet, "/api/items/{id}", read, s.get},
+		{http.MethodPut, "/api/items/{id}", write, s.replace},
+		{http.MethodPatch, "/api/items/{id}", write, s.patch},
+		{http.MethodDelete, "/api/items/{id}", write, s.delete},
 		{http.MethodGet, "/api/openapi.json", "", s.openAPI},
-		// To come, each a line here and a method in items.go:
-		//	POST   /api/items/batch     write  create several at once
-		//	GET    /api/items/delta     read   what changed since a token
-		//	PUT    /api/items/{id}      write  replace
-		//	PATCH  /api/items/{id}      write  change in part
-		//	DELETE /api/items/{id}      write  delete
 	}
 	return s
 }
@@ -231,7 +230,7 @@ func (s *server) find(c *call) (*route, error) {
 	for i := range s.routes {
 		rt := &s.routes[i]
 		id, ok := match(rt.pattern, c.URL.Path)
-		if !ok {
+		if !ok || c.route != "" && c.route != rt.pattern {
 			continue
 		}
 		if rt.method == c.Method || rt.method == http.MethodGet && c.Method == http.MethodHead {

@@ -643,7 +643,8 @@ func TestLogHasNoSecrets(t *testing.T) {
 	require.Positive(t, line["ms"])
 	delete(line, "ms")
 	require.Equal(t, map[string]any{
-		"level": "INFO", "msg": "request", "invocation": "0a1b", "method": "POST", "route": "/api/items", "status": 201.0, "storage_calls": 1.0,
+		"level": "INFO", "msg": "request", "invocation": "0a1b", "method": "POST", "route": "/api/items", "status": 201.0,
+		"storage_calls": 2.0, // the first change of a caller reads the last one's number
 	}, line)
 	require.Contains(t, lines[2], `"code":"sig.invalid"`)
 }

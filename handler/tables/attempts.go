@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -27,9 +29,11 @@ const (
 	longestPause = time.Second            // a longer Retry-After is the client's to keep
 )
 
+// maxTransaction is the most bytes that the service takes as one transaction.
+const maxTransaction = 4 << 20
+
 // attempts is the one place where a call to storage is sent, counted, and sent
-// again. It also keeps the body of an answer for those who asked with withBody:
-// the SDK would decode it to maps, encode those, and leave us to decode again.
+// again. It tells those who asked with observe what the SDK does not.
 type attempts struct{}
 
 func (attempts) Do(req *policy.Request) (*http.Response, error) {
@@ -38,14 +42,18 @@ func (attempts) Do(req *policy.Request) (*http.Response, error) {
 	if req.Raw().Method == http.MethodGet {
 		timeout = readTimeout
 	}
+	if req.Raw().ContentLength > maxTransaction {
+		return nil, items.ErrTooLarge
+	}
+	o, _ := ctx.Value(observationKey{}).(*observation)
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		items.Called(ctx)
 		resp, err := once(req, timeout)
+		if o != nil {
+			o.note(resp, err)
+		}
 		if attempt == maxAttempts || ctx.Err() != nil || !again(resp, err) {
-			if err == nil {
-				keepBody(ctx, resp)
-			}
 			return resp, err
 		}
 		wait := pause/2 + rand.N(pause)
@@ -87,22 +95,45 @@ func again(resp *http.Response, err error) bool {
 	return false
 }
 
-type bodyKey struct{}
-
-// withBody has the body of a successful answer kept in body.
-func withBody(ctx context.Context, body *[]byte) context.Context {
-	return context.WithValue(ctx, bodyKey{}, body)
+// observation is what the author of a call wants to know of it.
+type observation struct {
+	// body is that of a successful answer. Of a page or an entity the SDK gets
+	// nothing then: it would decode it to maps, encode those, and leave us to
+	// decode again.
+	body []byte
+	// served is the service's time.
+	served time.Time
+	// maybe says that an attempt may have been carried out although it failed.
+	maybe bool
 }
 
-func keepBody(ctx context.Context, resp *http.Response) {
-	body, ok := ctx.Value(bodyKey{}).(*[]byte)
-	if !ok || resp.StatusCode != http.StatusOK {
+type observationKey struct{}
+
+func observe(ctx context.Context, o *observation) context.Context {
+	return context.WithValue(ctx, observationKey{}, o)
+}
+
+func (o *observation) note(resp *http.Response, err error) {
+	if err != nil {
+		dial, ok := errors.AsType[*net.OpError](err)
+		o.maybe = o.maybe || !ok || dial.Op != "dial"
 		return
 	}
-	kept, err := runtime.Payload(resp)
+	body, err := runtime.Payload(resp) // kept in resp for the SDK
 	if err != nil {
-		return // the SDK meets the same error
+		o.maybe = true
+		return
 	}
-	*body = kept
-	resp.Body = io.NopCloser(bytes.NewReader([]byte("{}")))
+	switch resp.StatusCode {
+	case http.StatusOK:
+		o.body = body
+		resp.Body = io.NopCloser(strings.NewReader("{}"))
+	case http.StatusAccepted:
+		o.body = body
+	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusGatewayTimeout:
+		o.maybe = true
+	case http.StatusServiceUnavailable: // a server too busy has done nothing
+		o.maybe = o.maybe || bytes.Contains(body, []byte("OperationTimedOut"))
+	}
+	o.served, _ = http.ParseTime(resp.Header.Get("Date"))
 }

@@ -1,11 +1,14 @@
 package tables
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,62 +16,118 @@ import (
 	"itemsapi/handler/items"
 )
 
-// Rows of items have keys from itemPrefix to before itemPrefixEnd: '.' comes
-// right after '-'. Rows of other kinds in the same partition have other
-// prefixes.
+// A partition has rows of these kinds. All keys of a kind come before the prefix
+// with '.' for '-', the character after it.
+//
+//	i-<ID turned round>-<change>  an item, in the version that the change made
+//	c-<number>                    what a change changed: the log that deltas read
+//	t-<ID>                        the tombstone of an item
+//	k-<hash of the key>           what a client's Idempotency-Key was used for
+//	m-head                        the last number; every change replaces it
+//
+// The version is part of an item's key, so that a transaction which deletes the
+// row of the version it is meant for fails if that is not the item's any more:
+// Azure's own entity tags would have to be read first.
 const (
-	itemPrefix    = "i-"
-	itemPrefixEnd = "i."
+	itemPrefix = "i-"
+	logPrefix  = "c-"
+	headKey    = "m-head"
 )
 
-// entity is the row of an item. Times are in its key and in Updated rather than
-// in Azure's Timestamp, which is not the same on every attempt to write.
-type entity struct {
+// itemRow is the row of an item. Times are in its key rather than in Azure's
+// Timestamp, which is not the same on every attempt to write.
+type itemRow struct {
 	PartitionKey string `json:"PartitionKey"`
 	RowKey       string `json:"RowKey"`
 	Name         string `json:"name"`
 	Properties   string `json:"properties,omitempty"` // JSON
-	Updated      string `json:"updated"`              // RFC 3339 with milliseconds, UTC
-	// Change names the change that made the row what it is: 128 random bits. It
-	// is the item's entity tag, and how the author of a change whose reply was
-	// lost recognises it.
-	Change string `json:"change"`
+	// Prior is the version that the last change replaced, and Request the hash of
+	// the request for it: how a repeat of it is recognised.
+	Prior   string `json:"prior,omitempty"`
+	Request string `json:"request,omitempty"`
 }
 
-// entityMembers are asked for; the partition is known.
-const entityMembers = "RowKey,name,properties,updated,change"
+// itemMembers are asked for; the partition is known.
+const itemMembers = "RowKey,name,properties,prior,request"
 
-const milliseconds = "2006-01-02T15:04:05.000Z"
+// change names a change: 48 bits of its time (milliseconds since 1970) and 80
+// random ones, in hexadecimal. In quotes it is the entity tag of the items that
+// it made what they are, and how its author recognises it when the reply is lost.
+type change string
 
-func newEntity(owner items.Owner, d items.Draft) (items.Item, entity, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return items.Item{}, entity{}, fmt.Errorf("make an ID: %w", err)
-	}
-	change := rand.Text()
-	created := createdAt(id)
-	item := items.Item{
-		ID: id.String(), Name: d.Name, Properties: d.Properties,
-		CreatedAt: created, UpdatedAt: created, ETag: `"` + change + `"`,
-	}
-	key, _ := rowKey(item.ID)
-	return item, entity{
-		PartitionKey: partitionKey(owner), RowKey: key,
-		Name: d.Name, Properties: string(d.Properties),
-		Updated: created.Format(milliseconds), Change: change,
-	}, nil
+// changeAt makes a change of that time. Of one item, each change is later than
+// the one before, so that a query which reads its rows while they are replaced
+// meets the newer one at least.
+func changeAt(t time.Time) change {
+	var b [16]byte
+	putTime(&b, t)
+	_, _ = rand.Read(b[6:]) // it never fails
+	return change(hex.EncodeToString(b[:]))
 }
 
-func (e *entity) item() (items.Item, error) {
-	id, ok := itemID(e.RowKey)
+// changeOf is the change that an entity tag names, or false if it can be none.
+func changeOf(tag string) (change, bool) {
+	c := strings.TrimSuffix(strings.TrimPrefix(tag, `"`), `"`)
+	var b [16]byte
+	if len(c) != 2*len(b) || len(tag) != len(c)+2 || strings.ToLower(c) != c {
+		return "", false
+	}
+	_, err := hex.Decode(b[:], []byte(c))
+	return change(c), err == nil
+}
+
+func (c change) tag() string { return `"` + string(c) + `"` }
+
+func (c change) time() time.Time {
+	b, _ := hex.DecodeString(string(c)[:12]) // a change is hexadecimal
+	return timeOf(b)
+}
+
+// clock tells the time of changes and makes IDs. One process's IDs are in the
+// order in which they were made.
+type clock struct {
+	now  func() time.Time
+	mu   sync.Mutex
+	last int64 // 4096ths of a millisecond since 1970
+}
+
+// ids makes n UUIDv7 (RFC 9562, section 5.7; 6.2, method 3).
+func (c *clock) ids(n int) []uuid.UUID {
+	now := c.now()
+	c.mu.Lock()
+	first := max(now.UnixMilli()<<12|int64(now.Nanosecond()%1e6)<<12/1e6, c.last+1)
+	c.last = first + int64(n) - 1
+	c.mu.Unlock()
+	made := make([]uuid.UUID, n)
+	for i := range made {
+		id := &made[i]
+		tick := first + int64(i)
+		_, _ = rand.Read(id[8:]) // it never fails
+		putTime((*[16]byte)(id), time.UnixMilli(tick>>12))
+		id[6] = 0x70 | byte(tick>>8)&0x0f
+		id[7] = byte(tick)
+		id[8] = 0x80 | id[8]&0x3f
+	}
+	return made
+}
+
+// newItem is the first version of an item.
+func newItem(d items.Draft, id uuid.UUID, made change) items.Item {
+	return items.Item{ID: id.String(), Name: d.Name, Properties: d.Properties, CreatedAt: createdAt(id), UpdatedAt: made.time(), ETag: made.tag()}
+}
+
+func rowOf(partition string, item items.Item) itemRow {
+	prefix, _ := rowPrefix(item.ID)
+	made, _ := changeOf(item.ETag)
+	return itemRow{PartitionKey: partition, RowKey: prefix + string(made), Name: item.Name, Properties: string(item.Properties)}
+}
+
+func (e *itemRow) item() (items.Item, error) {
+	id, made, ok := readItemKey(e.RowKey)
 	if !ok {
 		return items.Item{}, fmt.Errorf("row key %.80q is no item's", e.RowKey)
 	}
-	updated, err := time.Parse(milliseconds, e.Updated)
-	if err != nil {
-		return items.Item{}, fmt.Errorf("row %s: read updated: %w", e.RowKey, err)
-	}
-	item := items.Item{ID: id.String(), Name: e.Name, CreatedAt: createdAt(id), UpdatedAt: updated, ETag: `"` + e.Change + `"`}
+	item := items.Item{ID: id.String(), Name: e.Name, CreatedAt: createdAt(id), UpdatedAt: made.time(), ETag: made.tag()}
 	if e.Properties != "" {
 		item.Properties = json.RawMessage(e.Properties)
 	}
@@ -82,10 +141,11 @@ func partitionKey(owner items.Owner) string {
 	return "u-" + hex.EncodeToString(sum[:16])
 }
 
-// rowKey is the row key of an item's ID, or false if id is none: a UUIDv7 in
-// lower case. A UUIDv7 begins with its time, so the complement of its bits sorts
-// the newest first, and a key is found without a look-up.
-func rowKey(id string) (string, bool) {
+// rowPrefix is what the row keys of an item's versions begin with, or false if
+// id is none: a UUIDv7 in lower case. A UUIDv7 begins with its time, so the
+// complement of its bits sorts the newest first, and an item is found without a
+// look-up.
+func rowPrefix(id string) (string, bool) {
 	u, err := uuid.Parse(id)
 	if err != nil || u.Version() != 7 || u.Variant() != uuid.RFC4122 || u.String() != id {
 		return "", false
@@ -93,28 +153,32 @@ func rowKey(id string) (string, bool) {
 	for i := range u {
 		u[i] = ^u[i]
 	}
-	return itemPrefix + hex.EncodeToString(u[:]), true
+	return itemPrefix + hex.EncodeToString(u[:]) + "-", true
 }
 
-// itemID turns rowKey round.
-func itemID(key string) (uuid.UUID, bool) {
-	var u uuid.UUID
-	if len(key) != len(itemPrefix)+2*len(u) || key[:len(itemPrefix)] != itemPrefix {
-		return u, false
+// readItemKey takes the row key of an item apart.
+func readItemKey(key string) (id uuid.UUID, made change, ok bool) {
+	turned, version, _ := strings.Cut(strings.TrimPrefix(key, itemPrefix), "-")
+	made, ok = changeOf(change(version).tag())
+	if !ok || len(turned) != 2*len(id) || !strings.HasPrefix(key, itemPrefix) {
+		return id, "", false
 	}
-	if _, err := hex.Decode(u[:], []byte(key[len(itemPrefix):])); err != nil {
-		return u, false
+	if _, err := hex.Decode(id[:], []byte(turned)); err != nil {
+		return id, "", false
 	}
-	for i := range u {
-		u[i] = ^u[i]
+	for i := range id {
+		id[i] = ^id[i]
 	}
-	return u, true
+	return id, made, true
 }
+
+// after is the end of the range of keys with that prefix.
+func after(prefix string) string { return strings.TrimSuffix(prefix, "-") + "." }
 
 // rowRange gives the row keys between which a query's items are, neither of them
 // included, or false if its position is no ID. Later items have smaller keys.
 func rowRange(q items.Query) (first, last string, ok bool) {
-	first, last = itemPrefix, itemPrefixEnd
+	first, last = itemPrefix, after(itemPrefix)
 	if !q.CreatedBefore.IsZero() {
 		// The last key of the millisecond: all its other bits are zero in the ID.
 		first = timeKey(q.CreatedBefore.Add(time.Millisecond-1), 0)
@@ -123,11 +187,11 @@ func rowRange(q items.Query) (first, last string, ok bool) {
 		last = timeKey(q.CreatedAfter, 0xff)
 	}
 	if q.After != "" {
-		after, ok := rowKey(q.After)
+		position, ok := rowPrefix(q.After)
 		if !ok {
 			return "", "", false
 		}
-		first = max(first, after)
+		first = max(first, after(position))
 	}
 	return first, last, true
 }
@@ -135,23 +199,29 @@ func rowRange(q items.Query) (first, last string, ok bool) {
 // timeKey is the row key of an ID with that time and fill in all bytes after it.
 // No item has that ID, as version and variant of a UUID have bits of both kinds.
 func timeKey(t time.Time, fill byte) string {
-	var key [16]byte
-	ms := max(t.UnixMilli(), 0)
-	for i := range 6 {
-		key[i] = ^byte(ms >> (40 - 8*i))
-	}
-	for i := 6; i < len(key); i++ {
-		key[i] = ^fill
+	key := [16]byte(bytes.Repeat([]byte{fill}, 16))
+	putTime(&key, t)
+	for i := range key {
+		key[i] = ^key[i]
 	}
 	return itemPrefix + hex.EncodeToString(key[:])
 }
 
-// createdAt is the time in a UUIDv7 (RFC 9562, section 5.7): milliseconds since
-// 1970 in its first 48 bits.
-func createdAt(id uuid.UUID) time.Time {
+// createdAt is the time in a UUIDv7.
+func createdAt(id uuid.UUID) time.Time { return timeOf(id[:6]) }
+
+// timeOf reads milliseconds since 1970 from six bytes, and putTime writes them.
+func timeOf(b []byte) time.Time {
 	var ms int64
-	for _, b := range id[:6] {
+	for _, b := range b[:6] {
 		ms = ms<<8 | int64(b)
 	}
 	return time.UnixMilli(ms).UTC()
+}
+
+func putTime(b *[16]byte, t time.Time) {
+	ms := max(t.UnixMilli(), 0)
+	for i := range 6 {
+		b[i] = byte(ms >> (40 - 8*i))
+	}
 }

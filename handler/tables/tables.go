@@ -2,17 +2,19 @@
 // items.Store; Azure's errors, entity tags, keys, pages and retries stop here.
 //
 // A caller has a partition, an item a row in it, whose key is the item's ID
-// turned round so that the newest comes first (entity.go). What the Table
-// service limits is checked before anything is sent: by package items for an
-// item's members, by the keys' form for the rest.
+// turned round so that the newest comes first (entity.go). A change, be it of
+// fifty items, is one transaction (change.go), and takes the caller's next number
+// in it (commit.go); by these numbers a delta knows what it has told (delta.go).
+// What the Table service limits is checked before anything is sent: by package
+// items for an item's members, by the keys' form for the rest.
 package tables
 
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -42,6 +44,8 @@ type Config struct {
 
 	// Transport carries the requests. Nil means one tuned for the Table service.
 	Transport http.RoundTripper
+	// Now tells the time. Nil means time.Now.
+	Now func() time.Time
 	// Log gets what storage does wrong. Nil discards it.
 	Log *slog.Logger
 }
@@ -51,6 +55,9 @@ type Store struct {
 	table      *aztables.Client
 	credential azcore.TokenCredential // nil with a connection string
 	log        *slog.Logger
+	clock      clock
+	heads      heads
+	logLife    time.Duration
 }
 
 var _ items.Store = (*Store)(nil)
@@ -63,7 +70,10 @@ func Open(c Config) (*Store, error) {
 	if c.Transport == nil {
 		c.Transport = newTransport()
 	}
-	s := &Store{log: c.Log}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Store{log: c.Log, clock: clock{now: c.Now}, heads: heads{of: map[string]*head{}}, logLife: logLife}
 	options := &aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport:       &http.Client{Transport: c.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Retry:           policy.RetryOptions{MaxRetries: -1}, // attempts does it
@@ -164,99 +174,124 @@ const (
 func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (items.Page, error) {
 	first, last, ok := rowRange(q)
 	if !ok {
-		return items.Page{}, fmt.Errorf("list items: %q is no position: %w", q.After, items.ErrNotFound)
+		return items.Page{}, fmt.Errorf("list items: %w: %q", items.ErrPosition, q.After)
 	}
 	selective := q.Name != "" || q.NamePrefix != ""
 	wanted := q.Limit + 1 // one more than asked for tells whether there is more
 	if selective {
 		wanted = pageRows
 	}
-	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey gt '%s' and RowKey lt '%s'", partitionKey(owner), first, last)
-	selected := entityMembers
-	top := int32(min(wanted, pageRows))
-	pager := s.table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter, Select: &selected, Top: &top})
-
 	page := items.Page{Items: make([]items.Item, 0, min(q.Limit, pageRows))}
 	position, read, start := "", 0, time.Now()
-	// A page of the service may be short or empty and still not be the last.
-	for pager.More() {
-		if selective && position != "" && (read >= scanRows || time.Since(start) > scanTime) {
-			page.Next = position
-			return page, nil
+	for rows, err := range query[itemRow](ctx, s, partitionKey(owner), first, last, itemMembers, wanted) {
+		if err != nil {
+			return items.Page{}, fmt.Errorf("list items: %w", err)
 		}
-		var body []byte
-		if _, err := pager.NextPage(withBody(ctx, &body)); err != nil {
-			return items.Page{}, fmt.Errorf("list items: %w", translate(ctx, err))
-		}
-		var rows struct {
-			Value []entity `json:"value"`
-		}
-		if err := jsonv2.Unmarshal(body, &rows); err != nil {
-			return items.Page{}, fmt.Errorf("list items: read a page: %w: %w", err, items.ErrUnavailable)
-		}
-		for i := range rows.Value {
-			row := &rows.Value[i]
+		for i := range rows.Rows {
+			row := &rows.Rows[i]
+			item, err := row.item()
+			if err != nil {
+				return items.Page{}, fmt.Errorf("list items: %w", err)
+			}
+			// Of two versions of an item, one was just replaced by the second.
+			if n := len(page.Items); n > 0 && page.Items[n-1].ID == item.ID {
+				page.Items = page.Items[:n-1]
+			}
 			if selective && !q.Matches(row.Name) {
-				id, _ := itemID(row.RowKey)
-				position = id.String()
+				position = item.ID
 				continue
 			}
 			if len(page.Items) == q.Limit {
 				page.Next = position
 				return page, nil
 			}
-			item, err := row.item()
-			if err != nil {
-				return items.Page{}, fmt.Errorf("list items: %w", err)
-			}
 			page.Items = append(page.Items, item)
 			position = item.ID
 		}
-		read += len(rows.Value)
+		read += len(rows.Rows)
+		if selective && rows.More && position != "" && (read >= scanRows || time.Since(start) > scanTime) {
+			page.Next = position
+			return page, nil
+		}
 	}
 	return page, nil
 }
 
 // Get returns one item. It implements items.Store.
 func (s *Store) Get(ctx context.Context, owner items.Owner, id string) (items.Item, error) {
-	key, ok := rowKey(id)
-	if !ok {
-		return items.Item{}, fmt.Errorf("get item: %w", items.ErrNotFound)
-	}
-	var body []byte
-	if _, err := s.table.GetEntity(withBody(ctx, &body), partitionKey(owner), key, nil); err != nil {
-		return items.Item{}, fmt.Errorf("get item: %w", translate(ctx, err))
-	}
-	var row entity
-	if err := jsonv2.Unmarshal(body, &row); err != nil {
-		return items.Item{}, fmt.Errorf("get item: read the answer: %w: %w", err, items.ErrUnavailable)
+	row, err := s.row(ctx, partitionKey(owner), id)
+	if err != nil {
+		return items.Item{}, fmt.Errorf("get item: %w", err)
 	}
 	return row.item()
 }
 
-// Create keeps a new item. It implements items.Store.
-func (s *Store) Create(ctx context.Context, owner items.Owner, d items.Draft) (items.Item, error) {
-	item, row, err := newEntity(owner, d)
-	if err != nil {
-		return items.Item{}, fmt.Errorf("create item: %w", err)
+// row returns the row of an item in the version that it has, or ErrNotFound.
+func (s *Store) row(ctx context.Context, partition, id string) (*itemRow, error) {
+	prefix, ok := rowPrefix(id)
+	if !ok {
+		return nil, items.ErrNotFound
 	}
-	body, err := json.Marshal(row)
-	if err != nil {
-		return items.Item{}, fmt.Errorf("create item: %w", err)
-	}
-	quiet := policy.WithHTTPHeader(ctx, http.Header{"Prefer": {"return-no-content"}})
-	_, err = s.table.AddEntity(quiet, body, nil)
-	if errorCode(err) == string(aztables.EntityAlreadyExists) {
-		// The reply to an earlier attempt was lost. Nobody else makes this ID.
-		stored, getErr := s.Get(ctx, owner, item.ID)
-		if getErr == nil && stored.ETag == item.ETag {
-			return item, nil
+	var found *itemRow
+	for page, err := range query[itemRow](ctx, s, partition, prefix, after(prefix), itemMembers, 2) {
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Rows {
+			found = &page.Rows[i] // of two, one was just replaced by the second
 		}
 	}
-	if err != nil {
-		return items.Item{}, fmt.Errorf("create item: %w", translate(ctx, err))
+	if found == nil {
+		return nil, items.ErrNotFound
 	}
-	return item, nil
+	return found, nil
+}
+
+// page is what the service answers to a query. It may be short or empty and still
+// not be the last.
+type page[row any] struct {
+	Rows   []row `json:"value"`
+	Served time.Time
+	More   bool
+}
+
+// query returns a partition's rows between two keys, neither of them included.
+func query[row any](ctx context.Context, s *Store, partition, first, last, members string, top int) iter.Seq2[page[row], error] {
+	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey gt '%s' and RowKey lt '%s'", partition, first, last)
+	limit := int32(min(top, pageRows))
+	pager := s.table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter, Select: &members, Top: &limit})
+	return func(yield func(page[row], error) bool) {
+		for pager.More() {
+			var o observation
+			var p page[row]
+			if _, err := pager.NextPage(observe(ctx, &o)); err != nil {
+				yield(p, translate(ctx, err))
+				return
+			}
+			if err := jsonv2.Unmarshal(o.body, &p); err != nil {
+				yield(p, fmt.Errorf("read a page: %w: %w", err, items.ErrUnavailable))
+				return
+			}
+			p.Served, p.More = o.served, pager.More()
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+// get reads one row, or returns ErrNotFound.
+func get[row any](ctx context.Context, s *Store, partition, key string) (row, string, error) {
+	var r row
+	var o observation
+	answer, err := s.table.GetEntity(observe(ctx, &o), partition, key, nil)
+	if err != nil {
+		return r, "", translate(ctx, err)
+	}
+	if err := jsonv2.Unmarshal(o.body, &r); err != nil {
+		return r, "", fmt.Errorf("read an entity: %w: %w", err, items.ErrUnavailable)
+	}
+	return r, string(answer.ETag), nil
 }
 
 func errorCode(err error) string {
@@ -272,6 +307,8 @@ func errorCode(err error) string {
 func translate(ctx context.Context, err error) error {
 	var response *azcore.ResponseError
 	switch {
+	case errors.Is(err, items.ErrTooLarge):
+		return err
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", items.ErrTimeout, err)
 	case !errors.As(err, &response):

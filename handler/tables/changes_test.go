@@ -1,0 +1,367 @@
+package tables_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/items"
+)
+
+func someone(name string) items.Owner { return items.Owner{Tenant: alice.Tenant, Subject: name} }
+
+func key(value, request string) *items.Key {
+	k := &items.Key{Value: value}
+	copy(k.Request[:], request)
+	return k
+}
+
+// rename is an edit that replaces an item by one with that name.
+func rename(t testing.TB, name string) items.Edit {
+	quoted, err := json.Marshal(name)
+	require.NoError(t, err)
+	e, err := items.Replace(map[string]json.RawMessage{"name": quoted})
+	require.NoError(t, err)
+	copy(e.Request[:], name)
+	return e
+}
+
+func version(tags ...string) items.Match { return items.Match{Tags: tags} }
+
+var anyVersion = items.Match{Any: true}
+
+func list(t testing.TB, s items.Store, owner items.Owner) []items.Item {
+	page, err := s.List(t.Context(), owner, items.Query{Limit: 1000})
+	require.NoError(t, err)
+	require.Empty(t, page.Next)
+	return page.Items
+}
+
+// sync reads a delta to its end and returns what it told and where the next begins.
+func delta(t testing.TB, s items.Store, owner items.Owner, after string, limit int) (told []items.Change, next string) {
+	for range 1000 {
+		d, err := s.Delta(t.Context(), owner, after, limit)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(d.Changes), limit)
+		told = append(told, d.Changes...)
+		after = d.Next
+		if !d.More {
+			return told, after
+		}
+	}
+	t.Fatal("the delta does not end")
+	return nil, ""
+}
+
+func ids(changes []items.Change) (ids []string) {
+	for _, c := range changes {
+		ids = append(ids, c.ID)
+	}
+	return ids
+}
+
+// testChanges is the part of the contract about changes; the stores are two
+// instances over the same table.
+func testChanges(t *testing.T, s, other items.Store) {
+	ctx := t.Context()
+
+	t.Run("several are created in order", func(t *testing.T) {
+		owner := someone("batcher")
+		var drafts []items.Draft
+		for i := range 50 {
+			drafts = append(drafts, items.Draft{Name: fmt.Sprint(i), Properties: json.RawMessage(fmt.Sprintf(`{"i":%d.0}`, i))})
+		}
+		made, _, err := s.Create(ctx, owner, drafts, key("fifty", "fifty"))
+		require.NoError(t, err)
+		require.Len(t, made, 50)
+		stored := list(t, s, owner)
+		slices.Reverse(stored)
+		require.Equal(t, made, stored)
+	})
+
+	t.Run("a key works once", func(t *testing.T) {
+		owner := someone("key holder")
+		drafts := []items.Draft{{Name: "a", Properties: json.RawMessage(`{"n":1.0}`)}, {Name: "b"}}
+		made, replayed, err := s.Create(ctx, owner, drafts, key("k", "r"))
+		require.NoError(t, err)
+		require.False(t, replayed)
+		for _, instance := range []items.Store{s, other} {
+			again, replayed, err := instance.Create(ctx, owner, drafts, key("k", "r"))
+			require.NoError(t, err)
+			require.True(t, replayed)
+			require.Equal(t, made, again)
+			_, _, err = instance.Create(ctx, owner, drafts, key("k", "another"))
+			require.ErrorIs(t, err, items.ErrKeyReused)
+		}
+		require.Len(t, list(t, s, owner), 2)
+
+		// The first answer comes again whatever became of the items.
+		_, err = s.Update(ctx, owner, made[0].ID, version(made[0].ETag), rename(t, "changed"))
+		require.NoError(t, err)
+		_, err = s.Delete(ctx, owner, made[1].ID, anyVersion)
+		require.NoError(t, err)
+		again, replayed, err := other.Create(ctx, owner, drafts, key("k", "r"))
+		require.NoError(t, err)
+		require.True(t, replayed)
+		require.Equal(t, made, again)
+		left := list(t, s, owner)
+		require.Len(t, left, 1)
+		require.Equal(t, "changed", left[0].Name)
+
+		// It is the caller's own.
+		_, replayed, err = s.Create(ctx, someone("another key holder"), drafts, key("k", "another"))
+		require.NoError(t, err)
+		require.False(t, replayed)
+		for _, k := range []string{"K", "'", "k'", " ", strings.Repeat("~", 255)} {
+			_, replayed, err := s.Create(ctx, owner, drafts, key(k, "r"))
+			require.NoError(t, err)
+			require.False(t, replayed, k)
+		}
+	})
+
+	t.Run("twelve at once with one key make one item", func(t *testing.T) {
+		owner := someone("impatient")
+		answers := make([]items.Item, 12)
+		var first sync.Map
+		var wg sync.WaitGroup
+		for i := range answers {
+			wg.Go(func() {
+				made, replayed, err := []items.Store{s, other}[i%2].Create(ctx, owner, []items.Draft{{Name: "x"}}, key("k", "r"))
+				require.NoError(t, err)
+				answers[i] = made[0]
+				if !replayed {
+					_, another := first.LoadOrStore("", i)
+					require.False(t, another)
+				}
+			})
+		}
+		wg.Wait()
+		require.Len(t, list(t, s, owner), 1)
+		for _, a := range answers {
+			require.Equal(t, answers[0], a)
+		}
+	})
+
+	t.Run("an update needs the version", func(t *testing.T) {
+		owner := someone("editor")
+		first := create(t, s, owner, "one")
+		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "two"))
+		require.NoError(t, err)
+		require.Equal(t, "two", second.Name)
+		require.NotEqual(t, first.ETag, second.ETag)
+		require.Equal(t, first.CreatedAt, second.CreatedAt)
+		require.Greater(t, second.UpdatedAt, first.UpdatedAt)
+		for _, instance := range []items.Store{s, other} {
+			got, err := instance.Get(ctx, owner, first.ID)
+			require.NoError(t, err)
+			require.Equal(t, second, got)
+			require.Equal(t, []items.Item{second}, list(t, instance, owner))
+			for _, m := range []items.Match{{}, version(first.ETag), version(`"x"`), version(`"*"`), version("*"), version(strings.Trim(second.ETag, `"`)), version(strings.ToUpper(second.ETag)), version(first.ETag, `"x"`), version(`"` + strings.Repeat("'", 32) + `"`)} {
+				_, err := instance.Update(ctx, owner, first.ID, m, rename(t, "three"))
+				require.ErrorIs(t, err, items.ErrChanged, "%v", m)
+				_, err = instance.Delete(ctx, owner, first.ID, m)
+				require.ErrorIs(t, err, items.ErrChanged, "%v", m)
+				_, err = instance.Update(ctx, bob, first.ID, m, rename(t, "three"))
+				require.ErrorIs(t, err, items.ErrNotFound, "%v", m)
+			}
+		}
+		third, err := other.Update(ctx, owner, first.ID, version(`"x"`, second.ETag), rename(t, "three"))
+		require.NoError(t, err)
+		fourth, err := s.Update(ctx, owner, first.ID, anyVersion, rename(t, "four"))
+		require.NoError(t, err)
+		require.Greater(t, fourth.UpdatedAt, third.UpdatedAt)
+		require.Equal(t, []items.Item{fourth}, list(t, s, owner))
+		for _, id := range []string{"", "x", "0199a5a0-0000-7000-8000-000000000000", strings.ToUpper(first.ID)} {
+			for _, m := range []items.Match{{}, anyVersion, version(fourth.ETag)} {
+				_, err := s.Update(ctx, owner, id, m, rename(t, "x"))
+				require.ErrorIs(t, err, items.ErrNotFound)
+				_, err = s.Delete(ctx, owner, id, m)
+				require.ErrorIs(t, err, items.ErrNotFound)
+			}
+		}
+	})
+
+	t.Run("an update made again is the same update", func(t *testing.T) {
+		owner := someone("repeater")
+		first := create(t, s, owner, "one")
+		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "two"))
+		require.NoError(t, err)
+		for _, m := range []items.Match{version(first.ETag), version(`"x"`, first.ETag)} {
+			again, err := other.Update(ctx, owner, first.ID, m, rename(t, "two"))
+			require.NoError(t, err)
+			require.Equal(t, second, again)
+		}
+		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "another"))
+		require.ErrorIs(t, err, items.ErrChanged)
+		_, err = s.Update(ctx, owner, first.ID, version(second.ETag), rename(t, "three"))
+		require.NoError(t, err)
+		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "two"))
+		require.ErrorIs(t, err, items.ErrChanged, "it was changed since by another request")
+	})
+
+	t.Run("an edit in part sees the item", func(t *testing.T) {
+		owner := someone("patcher")
+		made, _, err := s.Create(ctx, owner, []items.Draft{{Name: "one", Properties: json.RawMessage(`{"a":1.0,"b":{"c":9007199254740993,"d":2}}`)}}, nil)
+		require.NoError(t, err)
+		e, err := items.Patch(map[string]json.RawMessage{"properties": json.RawMessage(`{"b":{"d":null,"e":[null]}}`)})
+		require.NoError(t, err)
+		item, err := other.Update(ctx, owner, made[0].ID, version(made[0].ETag), e)
+		require.NoError(t, err)
+		require.Equal(t, "one", item.Name)
+		require.JSONEq(t, `{"a":1.0,"b":{"c":9007199254740993,"e":[null]}}`, string(item.Properties))
+		require.Equal(t, `{"a":1.0,"b":{"c":9007199254740993,"e":[null]}}`, string(item.Properties))
+	})
+
+	t.Run("of many changes for one version one is made", func(t *testing.T) {
+		owner := someone("crowd")
+		item := create(t, s, owner, "x")
+		var mu sync.Mutex
+		made := map[string]int{}
+		var wg sync.WaitGroup
+		for i := range 12 {
+			wg.Go(func() {
+				_, err := []items.Store{s, other}[i%2].Update(ctx, owner, item.ID, version(item.ETag), rename(t, fmt.Sprint(i)))
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					made["made"]++
+				} else {
+					require.ErrorIs(t, err, items.ErrChanged)
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, map[string]int{"made": 1}, made)
+		for range 12 {
+			wg.Go(func() {
+				_, err := other.Update(ctx, owner, item.ID, anyVersion, rename(t, "any"))
+				require.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		require.Len(t, list(t, s, owner), 1)
+	})
+
+	t.Run("what is deleted is gone, and a repeat is told so", func(t *testing.T) {
+		owner := someone("deleter")
+		item := create(t, s, owner, "x")
+		gone, err := s.Delete(ctx, owner, item.ID, version(item.ETag))
+		require.NoError(t, err)
+		require.Equal(t, items.Item{ID: item.ID}, gone.Item)
+		require.True(t, gone.Deleted)
+		require.Greater(t, gone.DeletedAt, item.UpdatedAt)
+		_, err = other.Get(ctx, owner, item.ID)
+		require.ErrorIs(t, err, items.ErrNotFound)
+		require.Empty(t, list(t, other, owner))
+		for _, m := range []items.Match{version(item.ETag), version(`"x"`, item.ETag)} {
+			again, err := other.Delete(ctx, owner, item.ID, m)
+			require.NoError(t, err)
+			require.Equal(t, gone, again)
+		}
+		for _, m := range []items.Match{{}, anyVersion, version(`"x"`)} {
+			_, err = s.Delete(ctx, owner, item.ID, m)
+			require.ErrorIs(t, err, items.ErrNotFound, "%v", m)
+		}
+		for _, m := range []items.Match{{}, anyVersion, version(item.ETag)} {
+			_, err = s.Update(ctx, owner, item.ID, m, rename(t, "back"))
+			require.ErrorIs(t, err, items.ErrNotFound)
+			_, err = s.Delete(ctx, bob, item.ID, m)
+			require.ErrorIs(t, err, items.ErrNotFound)
+		}
+		item = create(t, s, owner, "y")
+		gone, err = s.Delete(ctx, owner, item.ID, anyVersion)
+		require.NoError(t, err)
+		again, err := other.Delete(ctx, owner, item.ID, anyVersion)
+		require.NoError(t, err)
+		require.Equal(t, gone, again)
+		_, err = other.Delete(ctx, owner, item.ID, version(item.ETag))
+		require.ErrorIs(t, err, items.ErrNotFound)
+	})
+
+	t.Run("a delta tells everything that changed", func(t *testing.T) {
+		for _, limit := range []int{1, 3, 200} {
+			owner := someone(fmt.Sprint("syncer ", limit))
+			told, start := delta(t, s, owner, "", limit)
+			require.Empty(t, told)
+			told, _ = delta(t, s, owner, start, limit)
+			require.Empty(t, told)
+
+			a, b := create(t, s, owner, "a"), create(t, other, owner, "b")
+			batch, _, err := s.Create(ctx, owner, []items.Draft{{Name: "c"}, {Name: "d"}, {Name: "e"}, {Name: "f"}, {Name: "g"}}, nil)
+			require.NoError(t, err)
+			all := []string{a.ID, b.ID}
+			for _, item := range batch {
+				all = append(all, item.ID)
+			}
+			for _, after := range []string{"", start} {
+				told, _ := delta(t, other, owner, after, limit)
+				require.ElementsMatch(t, all, ids(told))
+			}
+			_, position := delta(t, s, owner, "", limit)
+			told, same := delta(t, s, owner, position, limit)
+			require.Empty(t, told)
+			require.Equal(t, position, same)
+
+			a2, err := other.Update(ctx, owner, a.ID, version(a.ETag), rename(t, "a2"))
+			require.NoError(t, err)
+			a3, err := s.Update(ctx, owner, a.ID, version(a2.ETag), rename(t, "a3"))
+			require.NoError(t, err)
+			gone, err := s.Delete(ctx, owner, batch[1].ID, anyVersion)
+			require.NoError(t, err)
+			told, next := delta(t, s, owner, position, limit)
+			require.Contains(t, told, items.Change{Item: a3})
+			require.Contains(t, told, gone)
+			require.NotContains(t, ids(told), b.ID)
+			if limit == 200 {
+				require.Equal(t, []items.Change{{Item: a3}, gone}, told, "each once in a page")
+			}
+			// From the very beginning: what was deleted is told as such.
+			told, _ = delta(t, s, owner, start, limit)
+			require.Contains(t, told, gone)
+			require.Subset(t, ids(told), all)
+			told, _ = delta(t, s, owner, "", limit)
+			require.NotContains(t, ids(told), batch[1].ID, "a first delta lists what there is")
+			require.Len(t, told, 6)
+			told, _ = delta(t, s, owner, next, limit)
+			require.Empty(t, told)
+		}
+	})
+
+	t.Run("a position is one of the store's", func(t *testing.T) {
+		owner := someone("positioner")
+		create(t, s, owner, "x")
+		create(t, s, owner, "y")
+		_, err := s.Delta(ctx, owner, "", 1)
+		require.NoError(t, err)
+		for _, p := range []string{"x", "....", "e.0..0", "e.1.x.0.0", "e.0..1.0", "e.-1..0.0", strings.Repeat("9", 5000)} {
+			_, err := s.Delta(ctx, owner, p, 1)
+			require.ErrorIs(t, err, items.ErrPosition, "%q", p)
+		}
+		_, err = s.Delta(ctx, owner, "cafecafe.1..1.0", 1)
+		require.ErrorIs(t, err, items.ErrResync, "another epoch")
+		_, err = s.Delta(ctx, owner, ".f..f.0", 1)
+		require.ErrorIs(t, err, items.ErrResync, "a number that never was")
+		_, err = s.Delta(ctx, owner, ".ff..f.0", 1)
+		require.ErrorIs(t, err, items.ErrResync, "an entry that never was")
+	})
+
+	t.Run("too much for one transaction is not sent", func(t *testing.T) {
+		var drafts []items.Draft
+		for range 50 {
+			drafts = append(drafts, items.Draft{Name: "x", Properties: json.RawMessage(`{"p":"` + strings.Repeat("<", items.MaxPropertiesLength-8) + `"}`)})
+		}
+		owner := someone("packer")
+		create(t, s, owner, "warm")
+		ctx, calls := items.CountCalls(ctx)
+		_, _, err := s.Create(ctx, owner, drafts, nil)
+		require.ErrorIs(t, err, items.ErrTooLarge)
+		require.Zero(t, calls.Load())
+		require.Len(t, list(t, s, owner), 1)
+		create(t, s, owner, "and it goes on")
+	})
+}

@@ -1,0 +1,277 @@
+package tables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"itemsapi/handler/items"
+)
+
+// position is a place in a delta: after the changes up to number from, and told
+// will be those up to number to. As text its members stand in their order.
+type position struct {
+	epoch string // of the head; empty before the owner's first change
+	to    uint64
+	// listed is the item after which a first delta goes on, which lists the items
+	// that there are; from and skip do not count then.
+	listed string
+	// from is the number of the last entry that was told whole, and skip is how
+	// many items were told of the entry after it.
+	from uint64
+	skip int
+}
+
+func (p position) String() string {
+	return fmt.Sprintf("%s.%x.%s.%x.%x", p.epoch, p.to, p.listed, p.from, p.skip)
+}
+
+func readPosition(text string) (p position, ok bool) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 5 {
+		return p, false
+	}
+	p.epoch, p.listed = parts[0], parts[2]
+	var errs [3]error
+	var skip uint64
+	p.to, errs[0] = strconv.ParseUint(parts[1], 16, 64)
+	p.from, errs[1] = strconv.ParseUint(parts[3], 16, 64)
+	skip, errs[2] = strconv.ParseUint(parts[4], 16, 16)
+	p.skip = int(skip)
+	_, isID := rowPrefix(p.listed)
+	return p, errors.Join(errs[:]...) == nil && p.from <= p.to && (p.listed == "" || isID)
+}
+
+// Delta returns what changed since a position. It implements items.Store.
+//
+// The position up to which it tells is noted before anything else is read. What
+// changes meanwhile has a higher number: it may be told already, and will be told
+// by the next delta.
+func (s *Store) Delta(ctx context.Context, owner items.Owner, after string, limit int) (items.Delta, error) {
+	d, err := s.delta(ctx, owner, after, limit)
+	if err != nil {
+		return items.Delta{}, fmt.Errorf("delta: %w", err)
+	}
+	return d, nil
+}
+
+func (s *Store) delta(ctx context.Context, owner items.Owner, after string, limit int) (items.Delta, error) {
+	partition := partitionKey(owner)
+	p, ok := position{}, true
+	if after != "" {
+		if p, ok = readPosition(after); !ok {
+			return items.Delta{}, fmt.Errorf("%w: %.100q", items.ErrPosition, after)
+		}
+	}
+	if p.listed == "" && p.from == p.to { // a delta begins
+		var h head
+		if err := s.readHead(ctx, partition, &h); err != nil {
+			return items.Delta{}, fmt.Errorf("read the last change: %w", err)
+		}
+		if h.etag == "" {
+			h.epoch = ""
+		}
+		if p.epoch != "" && p.epoch != h.epoch || p.to > h.last {
+			return items.Delta{}, items.ErrResync // it is of a table that was emptied since
+		}
+		p.epoch, p.to = h.epoch, h.last
+	}
+	if after == "" || p.listed != "" {
+		return s.listed(ctx, owner, p, limit)
+	}
+	return s.changed(ctx, partition, p, limit)
+}
+
+// listed is a part of a first delta.
+func (s *Store) listed(ctx context.Context, owner items.Owner, p position, limit int) (items.Delta, error) {
+	page, err := s.List(ctx, owner, items.Query{Limit: limit, After: p.listed})
+	if err != nil {
+		return items.Delta{}, err
+	}
+	d := items.Delta{Changes: make([]items.Change, len(page.Items))}
+	for i, item := range page.Items {
+		d.Changes[i] = items.Change{Item: item}
+	}
+	p.listed, d.More = page.Next, page.Next != ""
+	if !d.More {
+		p.from = p.to
+	}
+	d.Next = p.String()
+	return d, nil
+}
+
+// changed is a part of any other delta.
+func (s *Store) changed(ctx context.Context, partition string, p position, limit int) (items.Delta, error) {
+	d := items.Delta{Changes: []items.Change{}}
+	if p.from == p.to {
+		d.Next = p.String()
+		return d, nil
+	}
+	entries, err := s.entries(ctx, partition, p, limit)
+	if err != nil {
+		return items.Delta{}, err
+	}
+	known := map[string]int{} // an item's place among the changes
+	for _, e := range entries {
+		ids := strings.Split(e.Items, ",")
+		for _, id := range ids[min(p.skip, len(ids)):] {
+			place, again := known[id]
+			if !again {
+				if len(d.Changes) == limit {
+					d.Next, d.More = p.String(), true
+					d.Changes, err = s.fill(ctx, partition, d.Changes)
+					return d, err
+				}
+				place = len(d.Changes)
+				known[id] = place
+				d.Changes = append(d.Changes, items.Change{Item: items.Item{ID: id}})
+			}
+			if e.Deleted {
+				d.Changes[place] = deletion(id, e.Change)
+			}
+			p.skip++
+		}
+		p.from, p.skip = p.from+1, 0
+	}
+	d.Next, d.More = p.String(), p.from < p.to
+	d.Changes, err = s.fill(ctx, partition, d.Changes)
+	return d, err
+}
+
+// entries reads the log from a position on: at least one entry, at most limit.
+func (s *Store) entries(ctx context.Context, partition string, p position, limit int) ([]logRow, error) {
+	var entries []logRow
+	for page, err := range query[logRow](ctx, s, partition, logKey(p.from), logKey(p.to+1), "RowKey,change,items,deleted,epoch", limit) {
+		if err != nil {
+			return nil, fmt.Errorf("read the log: %w", err)
+		}
+		for _, e := range page.Rows {
+			// Numbers have no gaps, so what is missing was cleaned away.
+			if e.RowKey != logKey(p.from+1+uint64(len(entries))) || e.Epoch != p.epoch {
+				return nil, items.ErrResync
+			}
+			if entries = append(entries, e); len(entries) == limit {
+				return entries, nil
+			}
+		}
+	}
+	if entries == nil {
+		return nil, items.ErrResync
+	}
+	return entries, nil
+}
+
+// fill reads the items of changes, many at a time, as an entry of the log has but
+// their IDs. Those that are gone are left out: an entry with a higher number says
+// so.
+func (s *Store) fill(ctx context.Context, partition string, changes []items.Change) ([]items.Change, error) {
+	const atOnce = 16
+	var wg sync.WaitGroup
+	places := make(chan int)
+	errs := make([]error, len(changes))
+	for range min(atOnce, len(changes)) {
+		wg.Go(func() {
+			for i := range places {
+				errs[i] = s.fillOne(ctx, partition, &changes[i])
+			}
+		})
+	}
+	for i := range changes {
+		if !changes[i].Deleted {
+			places <- i
+		}
+	}
+	close(places)
+	wg.Wait()
+	there := changes[:0]
+	for i, c := range changes {
+		switch {
+		case errors.Is(errs[i], items.ErrNotFound):
+		case errs[i] != nil:
+			return nil, fmt.Errorf("read item %s: %w", c.ID, errs[i])
+		default:
+			there = append(there, c)
+		}
+	}
+	return there, nil
+}
+
+func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) (err error) {
+	// This goroutine's panic would end the process.
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	row, err := s.row(ctx, partition, c.ID)
+	if err != nil {
+		return err
+	}
+	c.Item, err = row.item()
+	return err
+}
+
+const (
+	// logLife is how long the log, tombstones and keys are kept: a day more than
+	// what is promised of positions, and much more than of keys.
+	logLife = 31 * 24 * time.Hour
+	// At every cleanEvery-th change of a partition, at most cleanAtOnce entries go:
+	// more than were added since.
+	cleanEvery  = 16
+	cleanAtOnce = 50 // with a tombstone or a key each, as many as a transaction takes
+	cleanTime   = time.Second
+)
+
+// clean deletes what is older than logLife, oldest first, by the service's clock
+// alone. What it does not get done, the next call does.
+func (s *Store) clean(ctx context.Context, partition string) {
+	ctx, cancel := context.WithTimeout(ctx, cleanTime)
+	defer cancel()
+	if err := s.cleanOnce(ctx, partition); err != nil {
+		s.log.Warn("cleaning up failed", "error", err.Error())
+	}
+}
+
+func (s *Store) cleanOnce(ctx context.Context, partition string) error {
+	var operations []aztables.TransactionAction
+	type dated struct {
+		logRow
+		Timestamp time.Time `json:"Timestamp"`
+	}
+	for page, err := range query[dated](ctx, s, partition, logPrefix, after(logPrefix), "RowKey,Timestamp,items,deleted,key", cleanAtOnce) {
+		if err != nil {
+			return err
+		}
+		for _, e := range page.Rows {
+			if page.Served.Sub(e.Timestamp) <= s.logLife || len(operations) > 2*(cleanAtOnce-1) {
+				break
+			}
+			operations = append(operations, remove(partition, e.RowKey))
+			if e.Deleted {
+				operations = append(operations, remove(partition, tombstoneKey(e.Items)))
+			}
+			if e.Key != "" {
+				operations = append(operations, remove(partition, e.Key))
+			}
+		}
+		if len(page.Rows) > 0 {
+			break // the rest, if any, next time
+		}
+	}
+	if operations == nil {
+		return nil
+	}
+	var o observation
+	_, err := s.table.SubmitTransaction(observe(ctx, &o), operations, nil)
+	if _, refused, understood := readTransaction(o.body); understood && (refused == nil || refused.code == string(aztables.ResourceNotFound)) {
+		return nil // if not by us, then by another instance
+	}
+	return err
+}
