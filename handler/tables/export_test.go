@@ -5,4 +5,3 @@ import "time"
 // SetLogLife changes how long the log is kept.
 func (s *Store) SetLogLife(d time.Duration) { s.logLife = d }
 
-var ReadPosition = readPosition

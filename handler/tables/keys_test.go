@@ -61,3 +61,33 @@ func TestAChangeHasItsTime(t *testing.T) {
 		require.False(t, ok, tag)
 	}
 }
+
+func FuzzReadTransaction(f *testing.F) {
+	f.Add("--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 204 No Content\r\nETag: W/\"datetime'2026'\"\r\n\r\n--c--\r\n--b--\r\n")
+	f.Add("--b\r\n\r\n--c\r\n\r\nHTTP/1.1 409 Conflict\r\n\r\n{\"odata.error\":{\"code\":\"EntityAlreadyExists\",\"message\":{\"lang\":\"en-US\",\"value\":\"3:The specified entity already exists.\"}}}\r\n--c--\r\n")
+	f.Add("HTTP/1.1 500 x\n{\"odata.error\":{}}")
+	f.Fuzz(func(t *testing.T, body string) {
+		etag, refused, understood := readTransaction([]byte(body))
+		require.False(t, !understood && (refused != nil || etag != ""))
+		if refused != nil {
+			require.GreaterOrEqual(t, refused.status, 400)
+			require.True(t, refused.status >= 500 || refused.operation >= 0)
+		}
+	})
+}
+
+func FuzzReadPosition(f *testing.F) {
+	f.Add("cafecafe.3f..3f.0")
+	f.Add("cafecafe.3f.0199a5a0-0000-7000-8000-000000000000.0.0")
+	f.Add(".0..0.31")
+	f.Fuzz(func(t *testing.T, text string) {
+		p, ok := readPosition(text)
+		if !ok {
+			return
+		}
+		require.LessOrEqual(t, p.from, p.to)
+		again, ok := readPosition(p.String())
+		require.True(t, ok)
+		require.Equal(t, p, again)
+	})
+}
