@@ -2,7 +2,6 @@ package server_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -81,25 +80,7 @@ func BenchmarkList(b *testing.B) {
 		}
 	})
 	b.Run("handler", func(b *testing.B) {
-		tenant, err := b2ctest.Start(b2ctest.Options{})
-		require.NoError(b, err)
-		defer tenant.Close()
-		store, err := tables.Open(tables.Config{
-			ConnectionString: "AccountName=devstoreaccount1;AccountKey=" + tablestest.AccountKey + ";TableEndpoint=http://127.0.0.1:1/devstoreaccount1",
-			Table:            "items", Transport: canned{page},
-		})
-		require.NoError(b, err)
-		ctx, cancel := context.WithCancel(b.Context())
-		defer cancel()
-		h := server.New(server.Config{
-			Verify: b2c.New(ctx, b2c.Config{
-				Policies: []b2c.Policy{{Name: b2ctest.PolicySignUpSignIn, MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(tenant.MetadataTemplate())}},
-				Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI,
-			}).Verify,
-			Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
-		})
-		token, err := tenant.AccessToken(b2ctest.TokenRequest{})
-		require.NoError(b, err)
+		h, token := handlerOn(b, canned{page})
 		call := func() *httptest.ResponseRecorder {
 			r := httptest.NewRequest("GET", "/api/items?limit=100", nil)
 			r.Header.Set("Authorization", "Bearer "+token)
@@ -115,4 +96,83 @@ func BenchmarkList(b *testing.B) {
 			}
 		}
 	})
+}
+
+// handlerOn is the whole handler over a storage that is only a transport, with a
+// token.
+func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
+	tenant, err := b2ctest.Start(b2ctest.Options{})
+	require.NoError(b, err)
+	b.Cleanup(tenant.Close)
+	store, err := tables.Open(tables.Config{
+		ConnectionString: "AccountName=devstoreaccount1;AccountKey=" + tablestest.AccountKey + ";TableEndpoint=http://127.0.0.1:1/devstoreaccount1",
+		Table:            "items", Transport: storage,
+	})
+	require.NoError(b, err)
+	h := server.New(server.Config{
+		Verify: b2c.New(b.Context(), b2c.Config{
+			Policies: []b2c.Policy{{Name: b2ctest.PolicySignUpSignIn, MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(tenant.MetadataTemplate())}},
+			Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI,
+		}).Verify,
+		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
+	})
+	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	require.NoError(b, err)
+	return h, token
+}
+
+// accepting answers every transaction as storage does that has carried it out.
+type accepting struct{}
+
+func (accepting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		_, _ = io.Copy(io.Discard, r.Body)
+		r.Body.Close()
+	}
+	status, kind, body := 404, "application/json", `{"odata.error":{"code":"ResourceNotFound","message":{"value":"x"}}}`
+	switch {
+	case strings.HasSuffix(r.URL.Path, "/$batch"):
+		status, kind, body = 202, "multipart/mixed; boundary=b", "--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n"
+		for range 3 {
+			body += "--c\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\nHTTP/1.1 204 No Content\r\nETag: W/\"datetime'2026-11-26T18%3A00%3A00.1234567Z'\"\r\n\r\n\r\n"
+		}
+		body += "--c--\r\n--b--\r\n"
+	case r.URL.Query().Has("$filter"):
+		status, body = 200, `{"value":[]}`
+	}
+	return &http.Response{
+		StatusCode: status, Status: http.StatusText(status), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        http.Header{"Content-Type": {kind}},
+		ContentLength: int64(len(body)), Body: io.NopCloser(strings.NewReader(body)), Request: r,
+	}, nil
+}
+
+// BenchmarkCreate compares a creation with an Idempotency-Key to one without,
+// through the whole handler, storage's answers canned.
+func BenchmarkCreate(b *testing.B) {
+	for _, name := range []string{"plain", "key"} {
+		b.Run(name, func(b *testing.B) {
+			h, token := handlerOn(b, accepting{})
+			n := 0
+			call := func() int {
+				n++
+				r := httptest.NewRequest("POST", "/api/items", strings.NewReader(`{"name":"Item of a list","properties":{"quantity":3,"unit":"litre","tags":["dairy","weekly"]}}`))
+				r.Header.Set("Authorization", "Bearer "+token)
+				r.Header.Set("Content-Type", "application/json")
+				if name == "key" {
+					r.Header.Set("Idempotency-Key", fmt.Sprint(n))
+				}
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				return w.Code
+			}
+			require.Equal(b, 201, call())
+			b.ReportAllocs()
+			for b.Loop() {
+				if code := call(); code != 201 {
+					b.Fatal(code)
+				}
+			}
+		})
+	}
 }

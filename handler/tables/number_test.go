@@ -230,8 +230,14 @@ func TestCosts(t *testing.T) {
 		{"list", 1, func(ctx context.Context) error { _, err := s.List(ctx, owner, items.Query{Limit: 200}); return err }},
 		{"get", 1, func(ctx context.Context) error { _, err := s.Get(ctx, owner, item.ID); return err }},
 		{"create", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty[:1], nil); return err }},
-		{"create with a key", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r")); return err }},
-		{"replayed key", 2, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r")); return err }},
+		{"create with a key", 1, func(ctx context.Context) error {
+			_, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r"))
+			return err
+		}},
+		{"replayed key", 2, func(ctx context.Context) error {
+			_, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r"))
+			return err
+		}},
 		{"batch of 50", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty, key("b", "r")); return err }},
 		{"PUT", 1, func(ctx context.Context) (err error) {
 			item, err = s.Update(ctx, owner, item.ID, version(item.ETag), rename(t, "y"))
@@ -245,7 +251,10 @@ func TestCosts(t *testing.T) {
 			item, err = s.Update(ctx, owner, item.ID, anyVersion, rename(t, "y"))
 			return err
 		}},
-		{"DELETE", 1, func(ctx context.Context) error { _, err := s.Delete(ctx, owner, item.ID, version(item.ETag)); return err }},
+		{"DELETE", 1, func(ctx context.Context) error {
+			_, err := s.Delete(ctx, owner, item.ID, version(item.ETag))
+			return err
+		}},
 		{"delta of 53 items, of which one is gone", 2 + 53 - 1, func(ctx context.Context) error {
 			d, err := s.Delta(ctx, owner, position, 100)
 			require.Len(t, d.Changes, 53)

@@ -87,6 +87,12 @@ func run(ctx context.Context, rounds int) error {
 	r.line("list 100 items / decode and encode the same bytes", list["handler"].ns/list["floor"].ns, "times", 2)
 	r.line("list 100 items, allocations", list["handler"].allocs, "allocs", 1500)
 
+	create, err := benchmark(ctx, dir, "./handler/server", "Create", rounds)
+	if err != nil {
+		return err
+	}
+	r.line("create with an idempotency key / create without", create["key"].ns/create["plain"].ns, "times", 1.3)
+
 	if err := startUp(ctx, dir, 3*rounds, r); err != nil {
 		return err
 	}
