@@ -22,6 +22,7 @@ import (
 	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/items"
+	"itemsapi/handler/server/openapitest"
 	"itemsapi/handler/tables/tablestest"
 	"itemsapi/handler/tables/tablestest/azurite"
 )
@@ -174,8 +175,22 @@ func send(t testing.TB, method, url, token, body string, headers ...string) (int
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
+	if resp.Header.Get("X-Content-Type-Options") != "" { // the API answered, not the host
+		d, err := described()
+		require.NoError(t, err)
+		require.NoError(t, d.Check(req, []byte(body), resp, b))
+	}
 	return resp.StatusCode, resp.Header, string(b)
 }
+
+// described is the API's description.
+var described = sync.OnceValues(func() (*openapitest.Document, error) {
+	text, err := os.ReadFile("server/openapi.json")
+	if err != nil {
+		return nil, err
+	}
+	return openapitest.Load(text)
+})
 
 func TestWrongSettingsStopTheStart(t *testing.T) {
 	for name, tt := range map[string]struct {
