@@ -512,7 +512,7 @@ func testEndToEnd(t *testing.T, tenant *b2ctest.Server, url string) {
 	t.Run("change, delete, sync", func(t *testing.T) {
 		token := token(b2ctest.TokenRequest{User: "bob"})
 		var batch struct{ Value []items.Item }
-		status, header, body := send(t, "POST", url+"/api/items/batch", token, `{"items":[{"name":"a"},{"name":"b","properties":{"n":1.0}}]}`, "Idempotency-Key", "key")
+		status, _, body := send(t, "POST", url+"/api/items/batch", token, `{"items":[{"name":"a"},{"name":"b","properties":{"n":1.0}}]}`, "Idempotency-Key", "key")
 		require.Equal(t, 201, status, body)
 		require.NoError(t, json.Unmarshal([]byte(body), &batch))
 		status, header, again := send(t, "POST", url+"/api/items/batch", token, `{"items":[{"name":"a"},{"name":"b","properties":{"n":1.0}}]}`, "Idempotency-Key", "key")
