@@ -26,7 +26,7 @@ func runWorld(ctx context.Context, args []string) error {
 	if err := parse(f, args); err != nil {
 		return err
 	}
-	o.messages = os.Stderr
+	o.messages, o.spa = os.Stderr, true
 	out := &transcript{}
 	o.log = out.line
 	fmt.Println("Starting the sign-in, the storage and the API …")
@@ -139,6 +139,7 @@ func screen(w *world, t *tokens) string {
 	line("")
 	line("Everything is up, on this machine only. None of it is Azure, and nothing here is secret.")
 	line("")
+	line("  App       %s", w.spa)
 	line("  API       %s", api)
 	line("  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)", w.tenant.URL(), b2ctest.TenantName)
 	line("  Metadata  %s", strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))

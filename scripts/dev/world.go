@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"itemsapi/clients/spa/spatest"
 	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/config"
 	"itemsapi/handler/functionstest"
@@ -30,6 +31,7 @@ const (
 	signInAddr = "localhost:9911"
 	tablesAddr = "localhost:10002"
 	apiAddr    = "localhost:7071"
+	spaAddr    = "localhost:9912"
 	spaOrigins = "http://localhost:9912,http://127.0.0.1:9912"
 )
 
@@ -38,6 +40,7 @@ type options struct {
 	azurite   bool // items in Azurite, kept on disk
 	coreTools bool // the real host
 	anyPorts  bool // other ports where the fixed ones are taken
+	spa       bool // the single-page app, too
 	messages  io.Writer
 	log       func(name, line string) // what the parts say; nil discards
 }
@@ -48,6 +51,7 @@ type world struct {
 	tenant  *b2ctest.Server
 	storage string   // what is said of it
 	apiURL  string   // http://localhost:7071
+	spa     string   // what is said of the single-page app
 	env     []string // the handler's settings
 	failed  <-chan error
 	closers []func()
@@ -75,7 +79,11 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 		o.log = func(string, string) {}
 	}
 	if !o.anyPorts {
-		if err := checkFree(map[string]string{"the sign-in": signInAddr, "the Table service": tablesAddr, "the API": apiAddr}); err != nil {
+		wanted := map[string]string{"the sign-in": signInAddr, "the Table service": tablesAddr, "the API": apiAddr}
+		if o.spa {
+			wanted["the single-page app"] = spaAddr
+		}
+		if err := checkFree(wanted); err != nil {
 			return nil, err
 		}
 	}
@@ -129,7 +137,41 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.spa {
+		if err := w.startSPA(ctx, o); err != nil {
+			return nil, err
+		}
+	}
 	return w, w.ready(ctx)
+}
+
+// startSPA serves the single-page app, where npm can fetch MSAL.js.
+func (w *world) startSPA(ctx context.Context, o options) error {
+	dir := filepath.Join("clients", "spa")
+	s, err := spatest.Start(spaAddr, filepath.Join(w.root, dir))
+	if errors.Is(err, spatest.ErrNotInstalled) {
+		if _, missing := exec.LookPath("npm"); missing != nil {
+			w.spa = "not started: it needs npm, which comes with Node.js"
+			return nil
+		}
+		if err := installNode(ctx, w.root, o.messages, "MSAL.js", dir); err != nil {
+			w.spa = "not started: " + firstLine(err.Error())
+			return nil
+		}
+		s, err = spatest.Start(spaAddr, filepath.Join(w.root, dir))
+	}
+	if err != nil {
+		return err
+	}
+	s.SetConfig(spatest.Local(w.tenant, w.apiURL))
+	w.closers = append(w.closers, s.Close)
+	w.spa = s.URL()
+	return nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
 }
 
 func (w *world) startStorage(ctx context.Context, o options, address string) (connection string, err error) {
@@ -153,8 +195,8 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 	}
 	s, err := azurite.Start(ctx, ao)
 	if errors.Is(err, azurite.ErrNotInstalled) {
-		if err := installAzurite(ctx, w.root, o.messages); err != nil {
-			return "", err
+		if err := installNode(ctx, w.root, o.messages, "Azurite", filepath.Join("handler", "tables", "tablestest", "azurite")); err != nil {
+			return "", fmt.Errorf("%w: %w. Without -azurite it is not needed", azurite.ErrNotInstalled, err)
 		}
 		s, err = azurite.Start(ctx, ao)
 	}
@@ -170,16 +212,17 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 	return s.ConnectionString(), nil
 }
 
-func installAzurite(ctx context.Context, root string, messages io.Writer) error {
+// installNode installs what a folder's package-lock.json names.
+func installNode(ctx context.Context, root string, messages io.Writer, what, dir string) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return fmt.Errorf("%w; npm comes with Node.js, which is not on PATH. Without -azurite neither is needed", azurite.ErrNotInstalled)
+		return errors.New("npm comes with Node.js, which is not on PATH")
 	}
-	fmt.Fprintln(messages, "Installing Azurite with npm, once; this takes about a minute.")
-	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", filepath.Join("handler", "tables", "tablestest", "azurite"))
+	fmt.Fprintf(messages, "Installing %s with npm, once.\n", what)
+	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", dir)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("install Azurite: npm ci: %w\n%s", err, out)
+		return fmt.Errorf("install %s: npm ci: %w\n%s", what, err, out)
 	}
 	return nil
 }

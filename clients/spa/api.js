@@ -1,0 +1,47 @@
+// Calls the API. What it refuses comes back as the problem document that it sent.
+
+import * as auth from "./auth.js";
+
+let base;
+
+export function start(config) {
+  base = config.api;
+}
+
+/**
+ * Sends a request and returns {status, data, problem}; problem is null if it went
+ * well. path starts with /api/, as in the API's links. body is text.
+ */
+export async function call(method, path, { headers = {}, body, token } = {}) {
+  let answer = await send(method, path, headers, body, token ?? (await auth.token()));
+  if (answer.status === 401 && !token) {
+    // Expired on the way, or the tenant has changed its keys: once more with a new one.
+    answer = await send(method, path, headers, body, await auth.token({ fresh: true }));
+  }
+  return answer;
+}
+
+async function send(method, path, headers, body, token) {
+  const all = { Authorization: `Bearer ${token}`, ...headers };
+  if (body !== undefined) all["Content-Type"] ??= "application/json";
+  let response, text;
+  try {
+    response = await fetch(new URL(path, base), { method, headers: all, body, cache: "no-store" });
+    text = await response.text();
+  } catch (cause) {
+    throw new auth.Unreachable(`No answer from ${new URL(base).host}.`, { cause });
+  }
+  const type = response.headers.get("Content-Type") ?? "";
+  if (type.startsWith("application/problem+json")) return { status: response.status, data: null, problem: JSON.parse(text) };
+  if (response.ok) return { status: response.status, data: JSON.parse(text), problem: null };
+  return {
+    status: response.status,
+    data: null,
+    problem: {
+      title: `The answer was ${response.status}, and not from the API`,
+      detail: `Something between this page and the API said: ${text.slice(0, 200) || "nothing"}`,
+      fix: "Look at who answers at this address: go run ./scripts/doctor -url URL.",
+      code: String(response.status),
+    },
+  };
+}

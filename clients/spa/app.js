@@ -1,0 +1,281 @@
+// The page: shows what there is, and turns clicks into changes (sync.js). Start
+// reading here: auth.js signs in, api.js calls, store.js keeps, sync.js sends and
+// learns, token.js explains a token.
+
+import * as api from "./api.js";
+import * as auth from "./auth.js";
+import * as store from "./store.js";
+import * as sync from "./sync.js";
+import { compare, decode } from "./token.js";
+
+const $ = (id) => document.getElementById(id);
+const pageSize = 20;
+
+let config, account;
+let shown = pageSize;
+let editing = null; // the item in the editor, or null for a new one
+let before = ""; // its properties as the editor showed them
+let timer;
+
+// ---- small things -------------------------------------------------------------
+
+function element(tag, properties = {}, ...children) {
+  const e = Object.assign(document.createElement(tag), properties);
+  e.append(...children.filter((child) => child != null));
+  return e;
+}
+
+const button = (text, onclick, label) => {
+  const b = element("button", { type: "button", textContent: text, onclick: () => guard(onclick) });
+  if (label) b.setAttribute("aria-label", label);
+  return b;
+};
+
+/** Shows a problem in its own words, or hides it. */
+function showProblem(problem) {
+  $("problem").hidden = !problem;
+  if (!problem) return;
+  $("problem-title").textContent = problem.title;
+  $("problem-detail").textContent = problem.detail ?? "";
+  $("problem-fix").textContent = problem.fix ? `What to do: ${problem.fix}` : "";
+  $("problem-code").textContent = [problem.code, problem.instance].filter(Boolean).join(" · ");
+}
+
+/** Does something, and shows what goes wrong. */
+async function guard(work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof auth.SignInNeeded) {
+      showProblem({ title: "Please sign in again", detail: "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.", fix: "Sign out, and in again.", code: error.name });
+    } else if (error instanceof auth.Unreachable) {
+      setStatus({ offline: true });
+    } else if (error.errorCode === "user_cancelled" || /AADB2C90091/.test(error.message)) {
+      showProblem({ title: "The sign-in was cancelled", detail: "Nothing has changed.", code: "AADB2C90091" });
+    } else {
+      showProblem({ title: "That did not work", detail: error.message, code: error.errorCode ?? error.name });
+    }
+  }
+}
+
+// ---- the list -----------------------------------------------------------------
+
+async function render() {
+  const all = await sync.view();
+  $("empty").hidden = all.length > 0;
+  $("list").replaceChildren(...all.slice(0, shown).map(row));
+  $("more").hidden = all.length <= shown;
+}
+
+function row({ item, entry }) {
+  const waits = entry && !entry.problem ? element("p", { className: "waits", textContent: { create: "Waits to be sent", change: "Your change waits to be sent", delete: "Waits to be deleted" }[entry.op] }) : null;
+  const deleted = entry?.op === "delete";
+  return element(
+    "li",
+    { className: deleted ? "deleted" : "" },
+    element(
+      "div",
+      { className: "what" },
+      element("p", { className: "name", textContent: item.name }),
+      item.properties ? element("pre", { textContent: JSON.stringify(item.properties) }) : null,
+      waits,
+    ),
+    entry?.problem ? refused(item, entry) : null,
+    deleted || entry?.problem
+      ? null
+      : element(
+          "div",
+          { className: "actions" },
+          button("Edit", () => openEditor(item), `Edit ${item.name}`),
+          button("Delete", () => changed(sync.remove(item)), `Delete ${item.name}`),
+        ),
+  );
+}
+
+/** A change that the server refused, and what can be done with it. */
+function refused(item, entry) {
+  const { problem, theirs } = entry;
+  const box = element("div", { className: "problem" });
+  const choices = element("div", { className: "row" });
+  if (problem.code === "item.changed" || problem.code === "item.not_found") {
+    const mine = entry.op === "delete" ? "deleted it" : `called it “${item.name}”${item.properties ? ` with ${JSON.stringify(item.properties)}` : ""}`;
+    box.append(
+      element("h3", { textContent: theirs ? "It was changed elsewhere meanwhile" : "It was deleted elsewhere meanwhile" }),
+      element("p", { textContent: `You ${mine}.` }),
+    );
+    if (theirs) {
+      box.append(element("p", { textContent: `Now it is called “${theirs.name}”${theirs.properties ? ` with ${JSON.stringify(theirs.properties)}` : ""}.` }));
+      choices.append(button("Keep mine", () => changed(sync.retry(entry))), button("Take theirs", () => changed(sync.drop(entry))));
+    } else {
+      if (entry.op !== "delete") choices.append(button("Make it anew", () => changed(sync.drop(entry).then(() => sync.create(draftOf(item))))));
+      choices.append(button("Let it go", () => changed(sync.drop(entry))));
+    }
+  } else {
+    box.append(element("h3", { textContent: problem.title }), element("p", { textContent: problem.detail ?? "" }));
+    for (const e of problem.errors ?? []) box.append(element("p", { textContent: `${e.pointer}: ${e.detail}` }));
+    if (problem.fix) box.append(element("p", { className: "fix", textContent: problem.fix }));
+    if (entry.op !== "delete") choices.append(button("Edit", () => openEditor(item)));
+    choices.append(button("Try again", () => changed(sync.retry(entry))), button("Discard", () => changed(sync.drop(entry))));
+  }
+  box.append(choices);
+  return box;
+}
+
+const draftOf = ({ name, properties }) => ({ name, properties: properties && JSON.stringify(properties), shown: { name, properties } });
+
+async function changed(work) {
+  await work;
+  await render();
+  await runSync();
+}
+
+// ---- sending and learning -----------------------------------------------------
+
+function setStatus({ offline = false, waiting = 0, busy = false }) {
+  const changes = waiting === 1 ? "1 change waits" : `${waiting} changes wait`;
+  const text = offline ? "Offline. What you change is kept here and sent later." : busy ? "Looking for changes …" : waiting ? `${changes} to be sent.` : `Up to date at ${new Date().toLocaleTimeString()}.`;
+  $("status").textContent = text;
+}
+
+let running = null;
+
+/** Sends and learns; several calls at once are one, and one more. */
+function runSync() {
+  if (!account) return Promise.resolve();
+  running = (running ?? Promise.resolve()).then(syncOnce, syncOnce);
+  return running;
+}
+
+async function syncOnce() {
+  clearTimeout(timer);
+  let wait = 30;
+  await guard(async () => {
+    const result = await sync.run(account.id);
+    setStatus(result);
+    showProblem(result.problem ?? null);
+    wait = result.retryAfter ?? wait;
+  });
+  await render();
+  timer = setTimeout(runSync, wait * 1000);
+}
+
+// ---- the editor ---------------------------------------------------------------
+
+function openEditor(item) {
+  editing = item;
+  $("editor-heading").textContent = item ? `Edit “${item.name}”` : "New item";
+  $("name").value = item?.name ?? "";
+  before = item?.properties ? JSON.stringify(item.properties, null, 2) : "";
+  $("properties").value = before;
+  fieldError("name");
+  fieldError("properties");
+  $("editor").showModal();
+}
+
+function fieldError(id, text = "") {
+  $(`${id}-error`).textContent = text;
+  $(`${id}-error`).hidden = !text;
+  $(id).setAttribute("aria-invalid", String(Boolean(text)));
+}
+
+/** What was typed, or null where it cannot be sent. */
+function readEditor() {
+  const name = $("name").value.trim();
+  const properties = $("properties").value.trim();
+  fieldError("name", name ? "" : "An item has a name.");
+  let parsed, wrong = "";
+  try {
+    parsed = properties ? JSON.parse(properties) : undefined;
+    if (properties && (parsed === null || typeof parsed !== "object" || Array.isArray(parsed))) wrong = "It must be a JSON object, such as {\"litres\": 2}.";
+  } catch (error) {
+    wrong = `This is no JSON: ${error.message}`;
+  }
+  fieldError("properties", wrong);
+  if (!name || wrong) {
+    $(name ? "properties" : "name").focus();
+    return null;
+  }
+  // What was not touched is not sent: reading it has rounded its numbers.
+  if (editing && $("properties").value === before) return { name, shown: { name } };
+  return { name, properties, shown: { name, properties: parsed } };
+}
+
+// ---- the token ----------------------------------------------------------------
+
+async function renderToken(given) {
+  const token = given ?? (await auth.token());
+  const mark = { true: ["yes", "✓ "], false: ["no", "✗ "] };
+  $("claims").replaceChildren(
+    ...compare(decode(token), config).map(({ claim, value, expected, ok }) => {
+      const [className, sign] = mark[ok] ?? ["", ""];
+      return element("tr", {}, element("th", { scope: "row", textContent: claim }), element("td", { textContent: value }), element("td", { className, textContent: sign + expected }));
+    }),
+  );
+}
+
+async function ask(token) {
+  const { status, problem } = await api.call("GET", "/api/items?limit=1", { token: token ?? (await auth.token()) });
+  $("verdict").textContent = problem ? `${status} ${problem.code}: ${problem.detail ?? problem.title}` : `${status}: the API takes this token.`;
+  showProblem(problem);
+}
+
+// ---- putting it together ------------------------------------------------------
+
+async function show() {
+  const view = location.hash === "#token" ? "token" : "items";
+  $("signed-out").hidden = Boolean(account);
+  $("items-view").hidden = !account || view !== "items";
+  $("token-view").hidden = !account || view !== "token";
+  for (const id of ["nav", "who", "sign-out"]) $(id).hidden = !account;
+  for (const link of $("nav").children) {
+    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!account) return;
+  $("who").textContent = account.name;
+  if (view === "token") await guard(() => renderToken());
+  else await render();
+}
+
+async function signedIn(as) {
+  account = as;
+  if (account) await store.open(account.id);
+  await show();
+  await runSync();
+}
+
+$("sign-in").onclick = () => guard(auth.signIn);
+$("sign-in-popup").onclick = () => guard(async () => signedIn(await auth.signInByPopup()));
+$("sign-out").onclick = () => guard(auth.signOut);
+$("new").onclick = () => openEditor(null);
+$("more").onclick = () => {
+  shown += pageSize;
+  guard(render);
+};
+$("cancel").onclick = () => $("editor").close();
+$("editor").querySelector("form").onsubmit = (event) => {
+  event.preventDefault();
+  const draft = readEditor();
+  if (!draft) return;
+  $("editor").close();
+  guard(() => changed(editing ? sync.edit(editing, draft) : sync.create(draft)));
+};
+$("problem-close").onclick = () => showProblem(null);
+$("ask").onclick = () => guard(() => ask());
+$("renew").onclick = () => guard(async () => renderToken(await auth.token({ fresh: true })));
+$("edit-profile").onclick = () =>
+  guard(async () => {
+    const token = await auth.editProfile();
+    await renderToken(token);
+    await ask(token);
+  });
+addEventListener("hashchange", () => guard(show));
+addEventListener("online", runSync);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && runSync());
+
+navigator.serviceWorker?.register("worker.js");
+await guard(async () => {
+  config = await (await fetch("config.json")).json();
+  api.start(config);
+  await signedIn(await auth.start(config));
+});

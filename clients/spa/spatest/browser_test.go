@@ -1,0 +1,135 @@
+package spatest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/clients/spa/spatest"
+	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/config"
+	"itemsapi/handler/functionstest"
+	"itemsapi/handler/tables/tablestest"
+)
+
+const root = "../../.."
+
+// TestBrowser drives the app in a real browser, against the real handler behind the
+// host double, the sign-in stand-in and the strict Table service. The tests are
+// clients/spa/tests. SCREENSHOTS names a folder for pictures of each state.
+func TestBrowser(t *testing.T) {
+	browser := findBrowser()
+	if browser == "" && os.Getenv("CI") != "true" {
+		t.Skip("skipped: no browser (apt-get install chromium)")
+	}
+	require.NotEmpty(t, browser, "CI must have a browser")
+	app, err := spatest.Start("localhost:0", filepath.Join(root, "clients", "spa"))
+	if errors.Is(err, spatest.ErrNotInstalled) && os.Getenv("CI") != "true" {
+		t.Skip("skipped: " + err.Error())
+	}
+	require.NoError(t, err)
+	t.Cleanup(app.Close)
+	origins := []string{app.URL(), app.CrossSite()}
+
+	var offset atomic.Int64
+	tenant, err := b2ctest.Start(b2ctest.Options{
+		Addr: "localhost:0", SPAOrigins: origins, Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) },
+	})
+	require.NoError(t, err)
+	t.Cleanup(tenant.Close)
+	storage, err := tablestest.Start(tablestest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(storage.Close)
+
+	handler := filepath.Join(t.TempDir(), "handler")
+	if runtime.GOOS == "windows" {
+		handler += ".exe"
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", handler, "itemsapi/handler").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	host, err := functionstest.Start(t.Context(), functionstest.Config{
+		Dir: root, Executable: handler, CORS: origins, Env: append(os.Environ(), settings(tenant, storage)...),
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { host.Close() })
+	require.NoError(t, host.Ready(t.Context()))
+	app.SetConfig(spatest.Local(tenant, host.URL()))
+
+	control := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/blank":
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, `<!doctype html><title>Somebody else's page</title><link rel="icon" href="data:,">`)
+		case "/rollover":
+			tenant.Rollover(b2ctest.PolicySignUpSignIn, false)
+		case "/clock":
+			d, err := time.ParseDuration(r.URL.Query().Get("offset"))
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			offset.Store(int64(d))
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	t.Cleanup(control.Close)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", "tests/browser.test.mjs")
+	cmd.Dir = filepath.Join(root, "clients", "spa")
+	cmd.Env = append(os.Environ(),
+		"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),
+		"CONTROL_URL="+control.URL, "BROWSER="+browser)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err = cmd.Run()
+	t.Log(said.String())
+	require.NoError(t, err)
+	require.NotContains(t, said.String(), "ℹ pass 0")
+}
+
+func findBrowser() string {
+	if path := os.Getenv("BROWSER_PATH"); path != "" {
+		return path
+	}
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+func settings(tenant *b2ctest.Server, storage *tablestest.Server) []string {
+	values := map[string]string{
+		"B2C_TENANT":               b2ctest.TenantName,
+		"B2C_POLICIES":             strings.Join([]string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit}, ","),
+		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
+		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
+		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
+	}
+	var env []string
+	for _, s := range config.Settings {
+		if s.Name != "FUNCTIONS_CUSTOMHANDLER_PORT" {
+			env = append(env, s.Name+"="+values[s.Name])
+		}
+	}
+	return env
+}

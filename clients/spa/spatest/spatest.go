@@ -1,0 +1,176 @@
+// Package spatest serves the single-page app in clients/spa on loopback, for local
+// runs and for tests in a browser. It serves the app's own files and MSAL.js from
+// node_modules, nothing else, and a config.json of the world that it is in.
+package spatest
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/loopbacktest"
+)
+
+// Config is the app's config.json. Against a tenant it is a file that a person, or
+// scripts/register, writes.
+type Config struct {
+	ClientID string `json:"clientId"`
+	// Authority is the sign-up or sign-in policy's, https://HOST/TENANT/POLICY.
+	Authority string `json:"authority"`
+	// LocalMetadata is where a sign-in that speaks http has its metadata.
+	LocalMetadata string `json:"localMetadata,omitempty"`
+	Scopes        struct {
+		Read  string `json:"read"` // full values
+		Write string `json:"write"`
+	} `json:"scopes"`
+	API      string `json:"api"` // with /api
+	Policies struct {
+		SignUpSignIn string `json:"signUpSignIn"`
+		EditProfile  string `json:"editProfile"`
+	} `json:"policies"`
+}
+
+// Local is the configuration for the sign-in stand-in and an API at apiURL, which
+// has no /api.
+func Local(tenant *b2ctest.Server, apiURL string) Config {
+	path := "/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn
+	c := Config{
+		ClientID: b2ctest.ClientID,
+		// Never asked: MSAL takes no authority that is spelt http.
+		Authority:     strings.Replace(tenant.URL(), "http:", "https:", 1) + path,
+		LocalMetadata: tenant.URL() + path + "/v2.0/.well-known/openid-configuration",
+		API:           apiURL + "/api",
+	}
+	c.Scopes.Read, c.Scopes.Write = b2ctest.AppIDURI+"/read", b2ctest.AppIDURI+"/write"
+	c.Policies.SignUpSignIn, c.Policies.EditProfile = b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit
+	return c
+}
+
+// ErrNotInstalled says that MSAL.js is not there: npm ci --prefix clients/spa.
+var ErrNotInstalled = errors.New("MSAL.js is not installed; run npm ci --prefix clients/spa")
+
+// Server serves the app.
+type Server struct {
+	dir    string
+	http   *http.Server
+	port   int
+	config atomic.Pointer[Config]
+}
+
+// Start serves the app's folder at a loopback address, "" for a free port of
+// 127.0.0.1. Until SetConfig, config.json is not there.
+func Start(addr, dir string) (*Server, error) {
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json")); err != nil {
+		return nil, ErrNotInstalled
+	}
+	listeners, err := loopbacktest.Listen(addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for the single-page app: %w", err)
+	}
+	s := &Server{dir: dir, port: loopbacktest.Port(listeners[0])}
+	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	for _, l := range listeners {
+		go func(l net.Listener) { _ = s.http.Serve(l) }(l)
+	}
+	return s, nil
+}
+
+// SetConfig sets what config.json says.
+func (s *Server) SetConfig(c Config) { s.config.Store(&c) }
+
+// URL is the app's address, http://localhost:PORT, and CrossSite the same server by
+// another name, which to a browser is another site than localhost.
+func (s *Server) URL() string { return "http://localhost:" + strconv.Itoa(s.port) }
+
+// CrossSite is described at URL.
+func (s *Server) CrossSite() string { return "http://127.0.0.1:" + strconv.Itoa(s.port) }
+
+// Close stops the server.
+func (s *Server) Close() { _ = s.http.Close() }
+
+const msal = "/node_modules/@azure/msal-browser/lib/"
+
+// file is the name of what is served at a path, or "".
+func file(path string) string {
+	switch {
+	case path == "/":
+		return "index.html"
+	case path == msal+"msal-browser.min.js", path == msal+"redirect-bridge/msal-redirect-bridge.min.js":
+		return path[1:]
+	case strings.Count(path, "/") == 1 && !strings.HasPrefix(path, "/."):
+		if name := path[1:]; strings.HasSuffix(name, ".html") || strings.HasSuffix(name, ".js") || strings.HasSuffix(name, ".css") {
+			return name
+		}
+	}
+	return ""
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if !loopbacktest.IsLoopback(r.Host) {
+		http.Error(w, "This server is for this machine alone; open http://localhost.", http.StatusMisdirectedRequest)
+		return
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.Error(w, "GET and HEAD alone.", http.StatusMethodNotAllowed)
+		return
+	}
+	var content []byte
+	var err error
+	name := file(r.URL.Path)
+	switch config := s.config.Load(); {
+	case r.URL.Path == "/config.json" && config != nil:
+		name = "config.json"
+		content, err = json.MarshalIndent(config, "", "  ")
+	case name != "":
+		content, err = os.ReadFile(filepath.Join(s.dir, filepath.FromSlash(name)))
+	default:
+		err = os.ErrNotExist
+	}
+	if err != nil {
+		http.Error(w, "There is nothing here.", http.StatusNotFound)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", map[string]string{".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json"}[filepath.Ext(name)])
+	h.Set("Cache-Control", "no-cache")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", s.policy())
+	h.Set("Vary", "Accept-Encoding")
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		_, _ = w.Write(content) // the browser is gone if this fails
+		return
+	}
+	h.Set("Content-Encoding", "gzip")
+	z := gzip.NewWriter(w)
+	_, _ = z.Write(content)
+	_ = z.Close()
+}
+
+// policy lets the app load its own files, call the API and the sign-in, and have
+// the sign-in in a hidden frame, as MSAL does to renew. A page that is served with
+// it can be framed by itself alone.
+func (s *Server) policy() string {
+	connect, frame := "'self'", "'self'"
+	if c := s.config.Load(); c != nil {
+		for _, text := range []string{c.API, c.Authority, c.LocalMetadata} {
+			if u, err := url.Parse(text); err == nil && u.Host != "" {
+				connect += " " + u.Scheme + "://" + u.Host
+				frame += " " + u.Scheme + "://" + u.Host
+			}
+		}
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; worker-src 'self'; connect-src " + connect +
+		"; frame-src " + frame + "; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+}

@@ -1,0 +1,194 @@
+// Sends what waits, in order, and then learns what changed elsewhere. Both may be
+// cut off at any point and are done again: a creation has its key, a change the ETag
+// of the version it was made on, and the API recognises a repeat.
+
+import { call } from "./api.js";
+import { Unreachable } from "./auth.js";
+import * as store from "./store.js";
+
+/**
+ * A change that waits:
+ *   seq      its place in the line
+ *   op       "create", "change" or "delete"
+ *   id       the item's, or for one that the server has not made yet, its key
+ *   key      of a creation
+ *   method, body, etag   of the request; properties as they were typed
+ *   item     how the item looks with it
+ *   sent     whether it may have reached the server: it stays as it is then
+ *   problem  why the server refused it; theirs, after a 412, is the item as it is
+ */
+
+/** Puts a creation in the line. */
+export function create(draft) {
+  const key = crypto.randomUUID();
+  const now = new Date().toISOString();
+  return store.change(({ queue }) => {
+    queue.add({ op: "create", id: key, key, body: bodyOf(draft), properties: draft.properties, item: { id: key, ...draft.shown, createdAt: now, updatedAt: now } });
+  });
+}
+
+/**
+ * Puts a change of an item in the line; what waits and was not sent is changed
+ * itself. Without draft.properties they stay as they are, digit for digit.
+ */
+export function edit(item, draft) {
+  return store.change(async ({ queue, done }) => {
+    const waiting = (await done(queue.getAll())).filter((e) => e.id === item.id);
+    const last = waiting.at(-1);
+    const open = last && (!last.sent || last.problem); // the server has nothing of it
+    const whole = { ...draft, properties: draft.properties ?? (open ? last.properties : undefined) };
+    const shown = { ...item, ...draft.shown };
+    if (open && last.op === "create") {
+      queue.put({ ...last, body: bodyOf(whole), properties: whole.properties, item: shown, problem: undefined });
+      return;
+    }
+    if (open) queue.delete(last.seq);
+    queue.add({
+      op: "change",
+      id: item.id,
+      method: whole.properties === undefined ? "PATCH" : "PUT",
+      body: bodyOf(whole),
+      properties: whole.properties,
+      etag: last?.theirs?.etag ?? last?.etag ?? item.etag,
+      item: shown,
+    });
+  });
+}
+
+/** Puts a deletion in the line. */
+export function remove(item) {
+  return store.change(async ({ queue, done }) => {
+    let etag = item.etag;
+    for (const e of (await done(queue.getAll())).filter((e) => e.id === item.id)) {
+      if (e.sent && !e.problem) continue;
+      queue.delete(e.seq);
+      if (e.op === "create") return; // nobody but us knows it
+      etag = e.theirs?.etag ?? e.etag;
+    }
+    queue.add({ op: "delete", id: item.id, etag, item });
+  });
+}
+
+/** Takes a refused change out of the line. */
+export const drop = (entry) => store.change(({ queue }) => queue.delete(entry.seq));
+
+/** Sends a refused change again, after a 412 for the version that there is now. */
+export const retry = (entry) =>
+  store.change(({ queue }) =>
+    queue.put({ ...entry, etag: entry.theirs?.etag ?? entry.etag, sent: false, problem: undefined, theirs: undefined }),
+  );
+
+// Properties go as they were typed, so that numbers keep their digits.
+function bodyOf({ name, properties }) {
+  return properties ? `{"name":${JSON.stringify(name)},"properties":${properties}}` : JSON.stringify({ name });
+}
+
+/** The items as they will be when all is sent, newest first. */
+export async function view() {
+  const shown = new Map((await store.items()).map((item) => [item.id, { item }]));
+  for (const entry of await store.queue()) {
+    shown.set(entry.id, { item: { ...shown.get(entry.id)?.item, ...entry.item, etag: shown.get(entry.id)?.item.etag }, entry });
+  }
+  return [...shown.values()].sort((a, b) => (a.item.createdAt < b.item.createdAt ? 1 : -1));
+}
+
+/**
+ * Sends and learns, in one tab at a time. Returns {waiting, retryAfter, problem}:
+ * how many changes still wait, in how many seconds to try again, and what the server
+ * says to all of them (a refused token, say).
+ */
+export function run(account) {
+  return navigator.locks.request(`sync of ${account}`, async () => {
+    if (!navigator.onLine) throw new Unreachable("There is no network.");
+    const stopped = (await flush()) ?? (await learn());
+    const waiting = (await store.queue()).filter((e) => !e.problem).length;
+    return { waiting, ...stopped };
+  });
+}
+
+async function flush() {
+  const blocked = new Set();
+  for (;;) {
+    const entry = (await store.queue()).find((e) => !e.problem && !blocked.has(e.id));
+    if (!entry) return null;
+    if ((await store.queue()).some((e) => e.id === entry.id && e.seq < entry.seq)) {
+      blocked.add(entry.id); // the change before it was refused
+      continue;
+    }
+    await store.change(({ queue }) => queue.put({ ...entry, sent: true }));
+    const { status, data, problem } = await send(entry);
+    if (!problem) {
+      await finish(entry, data);
+    } else if (status >= 500 || status === 429) {
+      return { retryAfter: problem.retryAfter ?? 5, problem };
+    } else if (status === 401 || (status === 403 && !problem.errors)) {
+      await store.change(({ queue }) => queue.put({ ...entry }));
+      return { problem }; // it is not about this change
+    } else if (status === 404 && entry.op === "delete") {
+      await finish(entry, { id: entry.id, deleted: true });
+    } else {
+      let theirs;
+      if (status === 412) {
+        const now = await call("GET", `/api/items/${entry.id}`);
+        theirs = now.data ?? undefined;
+      }
+      await store.change(({ queue }) => queue.put({ ...entry, sent: true, problem, theirs }));
+    }
+  }
+}
+
+function send(entry) {
+  const path = `/api/items/${entry.id}`;
+  switch (entry.op) {
+    case "create":
+      return call("POST", "/api/items", { body: entry.body, headers: { "Idempotency-Key": entry.key } });
+    case "change":
+      return call(entry.method, path, { body: entry.body, headers: { "If-Match": entry.etag } });
+    case "delete":
+      return call("DELETE", path, { headers: { "If-Match": entry.etag } });
+  }
+}
+
+// Takes the server's answer, and has the changes after it follow: they were made on
+// a version that is known only now.
+function finish(entry, answer) {
+  return store.change(async ({ items, queue, done }) => {
+    queue.delete(entry.seq);
+    if (answer.deleted) items.delete(answer.id);
+    else items.put(answer);
+    for (const later of await done(queue.getAll())) {
+      if (later.id === entry.id && later.seq !== entry.seq) {
+        queue.put({ ...later, id: answer.id, etag: answer.etag, item: { ...later.item, id: answer.id } });
+      }
+    }
+  });
+}
+
+async function learn() {
+  const known = await store.meta("deltaLink");
+  let link = known ?? "/api/items/delta?limit=200";
+  const named = new Set();
+  for (;;) {
+    const { status, data, problem } = await call("GET", link);
+    if (status === 410) {
+      await store.change(({ meta }) => meta.delete("deltaLink"));
+      return learn(); // from the start
+    }
+    if (problem) return status >= 500 ? { retryAfter: problem.retryAfter ?? 5, problem } : { problem };
+    await store.change(async ({ items, meta, done }) => {
+      for (const entry of data.value) {
+        named.add(entry.id);
+        if (entry.deleted) items.delete(entry.id);
+        else items.put(entry);
+      }
+      if (!data.deltaLink) return;
+      if (!known) {
+        // A first delta names all that there is.
+        for (const id of await done(items.getAllKeys())) if (!named.has(id)) items.delete(id);
+      }
+      meta.put(data.deltaLink, "deltaLink");
+    });
+    if (data.deltaLink) return null;
+    link = data.nextLink;
+  }
+}

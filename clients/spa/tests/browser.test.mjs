@@ -1,0 +1,273 @@
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import axe from "axe-core";
+import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, browser, choose, control, create, edit, item, look, picture, signIn, upToDate, visit } from "./world.mjs";
+
+after(() => browser.close());
+
+const refusal = "Failed to load resource: the server responded with a status of 40";
+const offline = "net::ERR_INTERNET_DISCONNECTED";
+
+async function accessible(page, state) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), [], state);
+}
+
+test("the first load is small, and asks nobody else", async (t) => {
+  const context = await browser.newContext({ serviceWorkers: "block" });
+  t.after(() => context.close());
+  const page = await context.newPage();
+  let bytes = 0;
+  const asked = new Set();
+  const sizes = [];
+  page.on("requestfinished", (request) => {
+    asked.add(new URL(request.url()).origin);
+    sizes.push(request.sizes().then((s) => (bytes += s.responseBodySize + s.responseHeadersSize)));
+  });
+  await page.goto(SPA_URL);
+  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+  await Promise.all(sizes);
+  assert.ok(bytes > 50_000 && bytes < 150_000, `${bytes} bytes`);
+  t.diagnostic(`first load: ${bytes} bytes`);
+  assert.deepEqual([...asked].filter((o) => ![SPA_URL, SIGN_IN_URL, API_URL].includes(o)), []);
+});
+
+test("sign in by redirect, work, sign out", async (t) => {
+  const page = await visit(t);
+  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+  await accessible(page, "signed out");
+  await picture(page, "signed-out");
+  await signIn(page, "alice");
+  await upToDate(page);
+  await page.getByText("Nothing here yet").waitFor();
+  await accessible(page, "empty");
+  await picture(page, "empty");
+
+  await create(page, "Milk", '{"litres": 1.5}');
+  await create(page, "Bread");
+  await upToDate(page);
+  await edit(page, "Bread", "Rye bread");
+  await item(page, "Rye bread").waitFor();
+  await upToDate(page);
+  await accessible(page, "list");
+  await picture(page, "list");
+  await page.getByRole("button", { name: "New item" }).click();
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("An item has a name.").waitFor();
+  await accessible(page, "editor");
+  await picture(page, "editor");
+  await page.keyboard.press("Escape");
+  // A number that JavaScript would round is not touched by changing the name.
+  await create(page, "long number", '{"n": 9007199254740993, "d": 1.0}');
+  await upToDate(page);
+  const [sent] = await Promise.all([page.waitForRequest((r) => r.method() === "PATCH"), edit(page, "long number", "a long number")]);
+  assert.equal(sent.postData(), '{"name":"a long number"}');
+  await item(page, "a long number").waitFor();
+  await page.getByRole("button", { name: "Delete a long number" }).click();
+  await upToDate(page);
+  await page.reload();
+  await item(page, "Milk").getByText('{"litres":1.5}').waitFor();
+  await page.getByRole("button", { name: "Delete Rye bread" }).click();
+  await item(page, "Rye bread").waitFor({ state: "detached" });
+  await upToDate(page);
+
+  for (let i = 0; i < 21; i++) await create(page, `thing ${i}`);
+  await upToDate(page);
+  assert.equal(await page.getByRole("listitem").count(), 20);
+  await page.getByRole("button", { name: "Show more" }).click();
+  await page.getByRole("listitem").nth(21).waitFor();
+
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+  await page.reload();
+  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+});
+
+test("sign in by popup; cancelling says so", async (t) => {
+  const page = await visit(t);
+  for (const press of ["Cancel", "bob"]) {
+    const [popup] = await Promise.all([page.waitForEvent("popup"), page.getByRole("button", { name: "Sign in in a window" }).click()]);
+    await popup.getByRole("button", { name: press, exact: true }).click();
+    if (press === "Cancel") await page.getByText("The sign-in was cancelled").waitFor();
+  }
+  await page.getByRole("button", { name: "Sign out" }).waitFor();
+  await page.getByText("Nothing here yet").waitFor();
+  await upToDate(page);
+});
+
+test("the token view explains the token", async (t) => {
+  const page = await visit(t);
+  await signIn(page, "alice");
+  await page.getByRole("link", { name: "Token" }).click();
+  const claim = (name) => page.getByRole("row").filter({ has: page.getByRole("rowheader", { name, exact: true }) });
+  await claim("scp").getByText("✓ read to list, write to change").waitFor();
+  await claim("azp").getByText("✓ this app").waitFor();
+  await claim("tfp").getByText("✓ one of B2C_1_signupsignin").waitFor();
+  await claim("iss").getByText("✓").waitFor();
+  await page.getByRole("button", { name: "Ask the API" }).click();
+  await page.getByText("200: the API takes this token.").waitFor();
+  await accessible(page, "token");
+  await picture(page, "token");
+
+  // Renewed silently, by the refresh token.
+  const [request] = await Promise.all([page.waitForRequest((r) => r.url().includes("/oauth2/v2.0/token")), page.getByRole("button", { name: "Get a new token" }).click()]);
+  assert.match(request.postData(), /grant_type=refresh_token/);
+  await claim("exp").getByText("✓").waitFor();
+
+  // The second policy: its token is taken, too, with its own keys.
+  const [popup] = await Promise.all([page.waitForEvent("popup"), page.getByRole("button", { name: "Edit the profile" }).click()]);
+  // Whoever is signed in may be let through without a page.
+  await popup.getByRole("button", { name: "alice", exact: true }).click({ timeout: 3000 }).catch(() => {});
+  await claim("tfp").getByText("B2C_1_profileedit", { exact: true }).waitFor();
+  await page.getByText("200: the API takes this token.").waitFor();
+});
+
+test("a scope that was not granted is shown with its cure", async (t) => {
+  const page = await visit(t, { expected: [refusal] });
+  await signIn(page, "bob", { withhold: /write$/ });
+  await upToDate(page);
+  await create(page, "Tea");
+  await page.getByRole("alert").getByText("The token lacks the scope that this call needs").waitFor();
+  await page.getByRole("alert").getByText(/^What to do: .*write/).waitFor();
+  await item(page, "Tea").getByText("Waits to be sent").waitFor();
+  await accessible(page, "refused");
+  await picture(page, "refused");
+  await page.getByRole("link", { name: "Token" }).click();
+  await page.getByText("✗ read and write; write was not granted").waitFor();
+});
+
+test("an expired token is replaced without a word", async (t) => {
+  const page = await visit(t, { expected: [refusal] });
+  await control("/clock?offset=-3h");
+  t.after(() => control("/clock?offset=0s"));
+  await signIn(page, "alice");
+  await page.getByRole("alert").waitFor(); // the first call is refused, as is the new token of that clock
+  await control("/clock?offset=0s");
+  await look(page);
+  await upToDate(page);
+  await page.getByRole("alert").waitFor({ state: "hidden" });
+});
+
+test("keys roll over while somebody is signed in", async (t) => {
+  const page = await visit(t, { expected: [refusal] });
+  await signIn(page, "alice");
+  await upToDate(page);
+  await control("/rollover");
+  await create(page, "after the rollover");
+  await item(page, "after the rollover").getByText("Waits to be sent").waitFor({ state: "detached" });
+  await upToDate(page);
+});
+
+test("what is changed without a network is sent later, and seen elsewhere", async (t) => {
+  const [train, desk] = [await visit(t, { expected: [offline, "ERR_FAILED", "status of 412"] }), await visit(t)];
+  for (const page of [train, desk]) {
+    await signIn(page, "alice");
+    await upToDate(page);
+  }
+  for (const name of ["to edit", "to delete", "to fight over"]) await create(train, name);
+  await upToDate(train);
+  await train.evaluate(() => navigator.serviceWorker.ready);
+  await look(desk);
+  await item(desk, "to edit").waitFor();
+
+  await train.context().setOffline(true);
+  await create(train, "made in the train", '{"seat": 61}');
+  await edit(train, "made in the train", "made and changed in the train");
+  await edit(train, "to edit", "edited");
+  await edit(train, "edited", "edited twice");
+  await train.getByRole("button", { name: "Delete to delete" }).click();
+  await edit(train, "to fight over", "mine");
+  await train.getByText("Offline.").waitFor();
+  await picture(train, "offline");
+  await train.reload(); // the laptop was closed, and opened still without a network
+  for (const name of ["made and changed in the train", "edited twice", "mine"]) await item(train, name).getByText(name.startsWith("made") ? "Waits to be sent" : "Your change waits to be sent").waitFor();
+  await item(train, "to delete").getByText("Waits to be deleted").waitFor();
+  await edit(desk, "to fight over", "theirs");
+  await item(desk, "theirs").waitFor();
+  await upToDate(desk);
+
+  await train.context().setOffline(false);
+  await look(train);
+  await item(train, "mine").getByText("It was changed elsewhere meanwhile").waitFor();
+  await item(train, "mine").getByText("Now it is called “theirs”").waitFor();
+  await accessible(train, "conflict");
+  await picture(train, "conflict");
+  await item(train, "to delete").waitFor({ state: "detached" });
+  await look(desk);
+  await item(desk, "made and changed in the train").getByText('{"seat":61}').waitFor();
+  await item(desk, "edited twice").waitFor();
+  await item(desk, "to delete").waitFor({ state: "detached" });
+  assert.equal(await item(desk, "made in the train").count(), 0);
+
+  await train.getByRole("button", { name: "Keep mine" }).click();
+  await item(train, "mine").getByText("changed elsewhere").waitFor({ state: "detached" });
+  await upToDate(train);
+  await look(desk);
+  await item(desk, "mine").waitFor();
+});
+
+test("what waits is its maker's alone", async (t) => {
+  const page = await visit(t, { expected: [offline, "ERR_FAILED"] });
+  await signIn(page, "alice");
+  await upToDate(page);
+  await page.context().setOffline(true);
+  await create(page, "alice's secret");
+  await page.getByText("Offline.").waitFor();
+  // Her sign-in is forgotten, as by a sign-out, before there is a network again.
+  await page.evaluate(() => localStorage.clear());
+  await page.context().clearCookies();
+  await page.context().setOffline(false);
+  await page.reload();
+  await signIn(page, "bob");
+  await upToDate(page);
+  assert.equal(await item(page, "alice's secret").count(), 0);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await signIn(page, "alice");
+  await upToDate(page);
+  await item(page, "alice's secret").waitFor();
+  await item(page, "alice's secret").getByText("Waits to be sent").waitFor({ state: "detached" });
+});
+
+test("on another site than the sign-in's, a hidden frame has no cookies", async (t) => {
+  // What a production app meets, whose sign-in is at b2clogin.com.
+  for (const [url, outcome] of [[SPA_URL, /^Up to date at/], [SPA_CROSS_URL, "Please sign in again"]]) {
+    const page = await visit(t, { url, expected: [refusal] });
+    await signIn(page, "alice", { home: url });
+    await upToDate(page);
+    // The refresh token has ended, as after 24 hours, so that MSAL tries a frame.
+    await page.route("**/oauth2/v2.0/token*", (route) =>
+      route.request().postData()?.includes("grant_type=refresh_token")
+        ? route.fulfill({ status: 400, headers: { "Access-Control-Allow-Origin": "*" }, json: { error: "invalid_grant", error_description: "AADB2C90080: The provided grant has expired." } })
+        : route.continue(),
+    );
+    await page.getByRole("link", { name: "Token" }).click();
+    await page.getByRole("button", { name: "Get a new token" }).click();
+    if (url === SPA_URL) await page.getByText("✓ read to list, write to change").waitFor();
+    else await page.getByText(outcome).waitFor();
+  }
+});
+
+test("a foreign origin is refused by CORS", async (t) => {
+  const page = await visit(t, { url: CONTROL_URL + "/blank", expected: ["CORS policy", "net::ERR_FAILED"] });
+  const outcome = await page.evaluate((url) => fetch(url, { headers: { Authorization: "Bearer x" } }).then((r) => `answered ${r.status}`, (e) => e.name), `${API_URL}/api/items`);
+  assert.equal(outcome, "TypeError");
+  const known = await visit(t, { expected: [refusal] });
+  assert.equal(await known.evaluate((url) => fetch(url, { headers: { Authorization: "Bearer x" } }).then((r) => `answered ${r.status}`, (e) => e.name), `${API_URL}/api/items`), "answered 401");
+});
+
+test("on a phone, and in the dark", async (t) => {
+  const page = await visit(t, { viewport: { width: 360, height: 700 }, colorScheme: "dark" });
+  await picture(page, "phone-dark-signed-out");
+  await signIn(page, "alice");
+  await upToDate(page);
+  await create(page, "A name that is longer than any telephone is wide, and goes on and on, withoutanyblanksinitwhichisworse".slice(0, 190));
+  for (const view of ["Items", "Token"]) {
+    await page.getByRole("link", { name: view }).click();
+    if (view === "Token") await page.getByText("✓ this app").waitFor();
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${view} is ${wide} pixels too wide`);
+    await accessible(page, `phone, dark, ${view}`);
+    await picture(page, `phone-dark-${view}`);
+  }
+});

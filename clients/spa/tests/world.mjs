@@ -1,0 +1,82 @@
+// What the browser tests share: the browser, people who sign in, and a watch on the
+// console. The world (sign-in, API, app) is started by spatest's Go test, which
+// tells where it is.
+
+import { chromium } from "playwright-core";
+import { mkdirSync } from "node:fs";
+
+const { SPA_URL, SPA_CROSS_URL, SIGN_IN_URL, API_URL, CONTROL_URL, BROWSER, SCREENSHOTS } = process.env;
+export { SPA_URL, SPA_CROSS_URL, SIGN_IN_URL, API_URL, CONTROL_URL };
+
+export const browser = await chromium.launch({ executablePath: BROWSER });
+
+/** Has the world do something: roll keys over, set the sign-in's clock. */
+export const control = async (path) => {
+  const answer = await fetch(CONTROL_URL + path, { method: "POST" });
+  if (!answer.ok) throw new Error(await answer.text());
+};
+
+/** A browser of its own, with an empty storage, on the app's page. */
+export async function visit(t, { url = SPA_URL, expected = [], ...options } = {}) {
+  const context = await browser.newContext({ serviceWorkers: "allow", ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(20_000);
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !expected.some((e) => message.text().includes(e))) errors.push(`${message.text()} (${message.location().url})`);
+  });
+  t.after(async () => {
+    await context.close();
+    if (errors.length) throw new Error(`the console says: ${errors.join("\n")}`);
+  });
+  await page.goto(url);
+  return page;
+}
+
+/** Chooses a user on the stand-in's page. */
+export async function choose(page, user, { withhold } = {}) {
+  await page.waitForURL((url) => url.origin === SIGN_IN_URL);
+  if (withhold) await page.getByLabel(withhold).uncheck();
+  await page.getByRole("button", { name: user, exact: true }).click();
+}
+
+/** Signs in by redirect. */
+export async function signIn(page, user, options) {
+  await page.getByRole("button", { name: "Sign in or sign up" }).click();
+  const home = page.url().startsWith(SPA_CROSS_URL) ? SPA_CROSS_URL : undefined;
+  await choose(page, user, options);
+  await page.waitForURL((url) => url.origin === (options?.home ?? home ?? SPA_URL) && url.pathname === "/");
+  await page.getByRole("button", { name: "Sign out" }).waitFor();
+}
+
+export const upToDate = (page) => page.getByText(/^Up to date at/).waitFor();
+
+/** Makes an item through the page. */
+export async function create(page, name, properties = "") {
+  await page.getByRole("button", { name: "New item" }).click();
+  await page.getByLabel("Name").fill(name);
+  await page.getByLabel(/^Properties/).fill(properties);
+  await page.getByRole("button", { name: "Save" }).click();
+  await item(page, name).waitFor();
+}
+
+export const item = (page, name) => page.getByRole("listitem").filter({ has: page.getByText(name, { exact: true }) });
+
+export async function edit(page, name, to) {
+  await page.getByRole("button", { name: `Edit ${name}`, exact: true }).click();
+  await page.getByLabel("Name").fill(to);
+  await page.getByRole("button", { name: "Save" }).click();
+}
+
+/** Looks for changes now, as a page does that is looked at again. */
+export const look = async (page) => {
+  await page.evaluate(() => dispatchEvent(new Event("online")));
+};
+
+/** Keeps a picture, where one was asked for. */
+export async function picture(page, name) {
+  if (!SCREENSHOTS) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: `${SCREENSHOTS}/${name}.png`, fullPage: true });
+}

@@ -1,0 +1,41 @@
+// What an access token says, next to what the API expects of it. It is decoded
+// here and goes nowhere.
+
+/** Decodes a token's claims without checking its signature, which is the API's work. */
+export function decode(token) {
+  const [, payload] = token.split(".");
+  const bytes = Uint8Array.from(atob(payload.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  return JSON.parse(new TextDecoder().decode(bytes));
+}
+
+const time = (seconds) => new Date(seconds * 1000).toLocaleString();
+const short = (scope) => scope.slice(scope.lastIndexOf("/") + 1);
+
+/** Lines of {claim, value, expected, ok}; ok is undefined where only the API knows. */
+export function compare(claims, config, now = Date.now() / 1000) {
+  const policies = Object.values(config.policies);
+  const policy = claims.tfp ?? claims.acr;
+  const granted = (claims.scp ?? "").split(" ");
+  const wanted = [short(config.scopes.read), short(config.scopes.write)];
+  const missing = wanted.filter((scope) => !granted.includes(scope));
+  return [
+    {
+      claim: "aud",
+      value: claims.aud,
+      expected: claims.aud === config.clientId ? "the API's application ID; this is the app's own: ask for the API's scopes" : "the API's application ID, not this app's",
+      ok: claims.aud === config.clientId ? false : undefined,
+    },
+    { claim: "iss", value: claims.iss, expected: `an issuer at ${new URL(config.authority).host}`, ok: claims.iss?.includes(`//${new URL(config.authority).host}/`) },
+    { claim: claims.tfp ? "tfp" : "acr", value: policy, expected: `one of ${policies.join(", ")}`, ok: policies.some((p) => p.toLowerCase() === policy?.toLowerCase()) },
+    { claim: "azp", value: claims.azp, expected: `this app, ${config.clientId}`, ok: claims.azp === config.clientId },
+    {
+      claim: "scp",
+      value: claims.scp ?? "(none)",
+      expected: missing.length ? `${wanted.join(" and ")}; ${missing.join(" and ")} was not granted` : `${wanted.join(" to list, ")} to change`,
+      ok: missing.length === 0,
+    },
+    { claim: "nbf", value: time(claims.nbf), expected: "a time that has come", ok: claims.nbf <= now + 60 },
+    { claim: "exp", value: time(claims.exp), expected: "a time to come", ok: claims.exp > now },
+    { claim: "sub, oid", value: claims.oid ?? claims.sub, expected: "whose items are meant", ok: Boolean(claims.oid ?? claims.sub) },
+  ];
+}
