@@ -362,3 +362,28 @@ func TestReadme(t *testing.T) {
 		require.Contains(t, readme, "`"+name+"`", "the README lacks %s", name)
 	}
 }
+
+// clients/items.http shows every operation that the API describes, and no other.
+func TestItemsHTTP(t *testing.T) {
+	var doc struct {
+		Paths map[string]map[string]json.RawMessage
+	}
+	require.NoError(t, json.Unmarshal([]byte(read(t, "handler/server/openapi.json")), &doc))
+	var described []string
+	for path, operations := range doc.Paths {
+		for method := range operations {
+			if method != "parameters" && method != "head" {
+				described = append(described, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	id := regexp.MustCompile(`\{\{created\.response\.body\.id\}\}`)
+	request := regexp.MustCompile(`(?m)^(GET|POST|PUT|PATCH|DELETE) \{\{api\}\}([^?\s]+)`)
+	var shown []string
+	for _, m := range request.FindAllStringSubmatch(read(t, "clients/items.http"), -1) {
+		shown = append(shown, m[1]+" "+id.ReplaceAllString(m[2], "{id}"))
+	}
+	slices.Sort(described)
+	slices.Sort(shown)
+	require.Equal(t, described, slices.Compact(shown))
+}

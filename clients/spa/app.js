@@ -138,6 +138,7 @@ function setStatus({ offline = false, waiting = 0, busy = false }) {
 }
 
 let running = null;
+let failures = 0; // in a row
 
 /** Sends and learns; several calls at once are one, and one more. */
 function runSync() {
@@ -148,14 +149,14 @@ function runSync() {
 
 async function syncOnce() {
   clearTimeout(timer);
-  let wait = 30;
-  await guard(async () => {
-    const result = await sync.run(account.id);
+  const result = await guard(() => sync.run(account.id));
+  failures = result ? 0 : failures + 1;
+  if (result) {
     setStatus(result);
     showProblem(result.problem ?? null);
-    wait = result.retryAfter ?? wait;
-  });
+  }
   await render();
+  const wait = result?.retryAfter ?? (result ? 30 : Math.min(30, 2 ** failures));
   timer = setTimeout(runSync, wait * 1000);
 }
 

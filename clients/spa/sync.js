@@ -18,6 +18,16 @@ import * as store from "./store.js";
  *   problem  why the server refused it; theirs, after a 412, is the item as it is
  */
 
+// What our own changes have made of keys and ETags that a row on the page may still
+// show: who edits such a row has seen the change.
+const became = new Map();
+
+function latest(item) {
+  let etag = item.etag ?? became.get(`etag of ${item.id}`);
+  while (became.has(etag)) etag = became.get(etag);
+  return { ...item, id: became.get(item.id) ?? item.id, etag };
+}
+
 /** Puts a creation in the line. */
 export function create(draft) {
   const key = crypto.randomUUID();
@@ -31,7 +41,8 @@ export function create(draft) {
  * Puts a change of an item in the line; what waits and was not sent is changed
  * itself. Without draft.properties they stay as they are, digit for digit.
  */
-export function edit(item, draft) {
+export function edit(seen, draft) {
+  const item = latest(seen);
   return store.change(async ({ queue, done }) => {
     const waiting = (await done(queue.getAll())).filter((e) => e.id === item.id);
     const last = waiting.at(-1);
@@ -56,7 +67,8 @@ export function edit(item, draft) {
 }
 
 /** Puts a deletion in the line. */
-export function remove(item) {
+export function remove(seen) {
+  const item = latest(seen);
   return store.change(async ({ queue, done }) => {
     let etag = item.etag;
     for (const e of (await done(queue.getAll())).filter((e) => e.id === item.id)) {
@@ -152,6 +164,8 @@ function send(entry) {
 // Takes the server's answer, and has the changes after it follow: they were made on
 // a version that is known only now.
 function finish(entry, answer) {
+  if (entry.op === "create") became.set(entry.id, answer.id).set(`etag of ${entry.id}`, answer.etag);
+  if (entry.op === "change") became.set(entry.etag, answer.etag);
   return store.change(async ({ items, queue, done }) => {
     queue.delete(entry.seq);
     if (answer.deleted) items.delete(answer.id);

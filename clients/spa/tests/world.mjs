@@ -50,7 +50,13 @@ export async function signIn(page, user, options) {
   await page.getByRole("button", { name: "Sign out" }).waitFor();
 }
 
-export const upToDate = (page) => page.getByText(/^Up to date at/).waitFor();
+export async function upToDate(page) {
+  try {
+    await page.getByText(/^Up to date at/).waitFor();
+  } catch (error) {
+    throw new Error(`the page says: ${await page.locator("main").innerText()}`, { cause: error });
+  }
+}
 
 /** Makes an item through the page. */
 export async function create(page, name, properties = "") {

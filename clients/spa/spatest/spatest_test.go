@@ -1,0 +1,71 @@
+package spatest_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/clients/spa/spatest"
+)
+
+// The file that a person edits has the members that the world's has, and is right
+// for the ports of scripts/dev.
+func TestConfigFile(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "clients", "spa", "config.json"))
+	require.NoError(t, err)
+	var c spatest.Config
+	d := json.NewDecoder(strings.NewReader(string(text)))
+	d.DisallowUnknownFields()
+	require.NoError(t, d.Decode(&c))
+	again, err := json.MarshalIndent(c, "", "  ")
+	require.NoError(t, err)
+	require.Equal(t, strings.TrimSpace(string(text)), string(again))
+	require.Equal(t, "https://localhost:9911/contoso.onmicrosoft.com/B2C_1_signupsignin", c.Authority)
+	require.Equal(t, "http://localhost:7071/api", c.API)
+}
+
+func TestServesTheAppAlone(t *testing.T) {
+	s, err := spatest.Start("", filepath.Join(root, "clients", "spa"))
+	if errors.Is(err, spatest.ErrNotInstalled) && os.Getenv("CI") != "true" {
+		t.Skip("skipped: " + err.Error())
+	}
+	require.NoError(t, err)
+	t.Cleanup(s.Close)
+	get := func(method, path, host string) (*http.Response, string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, s.CrossSite()+path, nil)
+		require.NoError(t, err)
+		if host != "" {
+			req.Host = host
+		}
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp, string(body)
+	}
+	for _, path := range []string{"/", "/app.js", "/style.css", "/redirect.html", "/worker.js", "/node_modules/@azure/msal-browser/lib/msal-browser.min.js"} {
+		resp, _ := get("GET", path, "")
+		require.Equal(t, 200, resp.StatusCode, path)
+		require.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
+	}
+	for _, path := range []string{"/config.json", "/package.json", "/package-lock.json", "/tests/world.mjs", "/spatest/spatest.go", "/../../go.mod", "/..%2f..%2fgo.mod", "/node_modules/playwright-core/index.js", "/.hidden.js", "/nothing.js"} {
+		resp, _ := get("GET", path, "")
+		require.Equal(t, 404, resp.StatusCode, path)
+	}
+	resp, _ := get("GET", "/", "evil.example")
+	require.Equal(t, 421, resp.StatusCode)
+	resp, _ = get("POST", "/", "")
+	require.Equal(t, 405, resp.StatusCode)
+	s.SetConfig(spatest.Config{ClientID: "x", API: "http://localhost:7/api"})
+	resp, body := get("GET", "/config.json", "")
+	require.Contains(t, body, `"clientId": "x"`)
+	require.Contains(t, resp.Header.Get("Content-Security-Policy"), "connect-src 'self' http://localhost:7;")
+}
