@@ -17,6 +17,7 @@ func needs(short bool, raceError string) []need {
 	all := []need{
 		{"Azure Functions Core Tools", noneOf("func"), false},
 		{"the documents that B2C publishes", unset("B2C_FIXTURES"), false},
+		{"Bicep", noneOf("bicep"), false},
 	}
 	if short {
 		return append(all, need{"npm ci and the race detector", "-short", false})

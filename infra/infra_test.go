@@ -1,0 +1,438 @@
+// Package infra_test reads in the committed snapshots what will be created, and
+// holds it against what the compiler does not know. A snapshot is what Bicep
+// predicts for one of tests/*.bicepparam; the compiler itself, where it is on PATH,
+// says whether they are up to date.
+package infra_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/config"
+)
+
+var cases = []string{"dev", "prod", "network"}
+
+type resource struct {
+	ID, Type, Name, Scope string
+	Kind                  string
+	SKU                   struct{ Name string }
+	Tags                  map[string]string
+	Identity              map[string]any
+	Properties            map[string]any
+}
+
+type snapshot struct {
+	Resources   []resource      `json:"predictedResources"`
+	Diagnostics json.RawMessage `json:"diagnostics"`
+	Outputs     map[string]any  `json:"outputs"`
+	text        string
+}
+
+func load(t *testing.T, name string) *snapshot {
+	text, err := os.ReadFile(filepath.Join("tests", name+".snapshot.json"))
+	require.NoError(t, err)
+	return parse(t, string(text))
+}
+
+func parse(t *testing.T, text string) *snapshot {
+	s := &snapshot{text: text}
+	require.NoError(t, json.Unmarshal([]byte(text), s))
+	require.Greater(t, len(s.Resources), 15)
+	return s
+}
+
+func (s *snapshot) of(kind string) (found []resource) {
+	for _, r := range s.Resources {
+		if r.Type == kind {
+			found = append(found, r)
+		}
+	}
+	return found
+}
+
+// one is the only resource of a type.
+func (s *snapshot) one(kind string) resource {
+	if found := s.of(kind); len(found) == 1 {
+		return found[0]
+	}
+	return resource{Properties: map[string]any{}}
+}
+
+// at follows a path of members; what is not there is nil.
+func at(v any, path string) any {
+	for name := range strings.SplitSeq(path, ".") {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[name]
+	}
+	return v
+}
+
+// short is the last parts of a resource's ID, without the names' generated ends.
+func short(id string) string {
+	parts := strings.Split(id, "/providers/")
+	return regexp.MustCompile(`([a-z-])[a-z0-9]{10}(/|$)`).ReplaceAllString(parts[len(parts)-1], "$1*$2")
+}
+
+// checks are what must hold for each case. Each returns what is wrong.
+var checks = map[string]func(s *snapshot, name string) []string{
+	"no diagnostics": func(s *snapshot, _ string) []string {
+		if d := strings.TrimSpace(string(s.Diagnostics)); d != "[]" {
+			return []string{d}
+		}
+		return nil
+	},
+
+	"no secrets": func(s *snapshot, _ string) (wrong []string) {
+		for _, pattern := range []string{`(?i)listkeys`, `(?i)accountkey`, `(?i)sharedaccess`, `(?i)listAdminKeys`, `(?i)instrumentationkey`, `(?i)password`, `(?i)client_?secret`} {
+			for _, m := range regexp.MustCompile(`.*`+pattern+`.*`).FindAllString(s.text, -1) {
+				wrong = append(wrong, m)
+			}
+		}
+		for name, value := range s.Outputs {
+			if strings.Contains(strings.ToLower(fmt.Sprint(name, value)), "connection") {
+				wrong = append(wrong, "output "+name)
+			}
+		}
+		return wrong
+	},
+
+	"roles": func(s *snapshot, _ string) (wrong []string) {
+		expected := []string{
+			"Monitoring Metrics Publisher on Microsoft.Insights/components/appi-*",
+			"Storage Blob Data Owner on Microsoft.Storage/storageAccounts/sthost*",
+			"Storage Table Data Contributor on Microsoft.Storage/storageAccounts/stitems*/tableServices/default/tables/items",
+		}
+		names := map[string]string{
+			"b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+			"0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+			"3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+		}
+		var found []string
+		for _, r := range s.of("Microsoft.Authorization/roleAssignments") {
+			definition := fmt.Sprint(r.Properties["roleDefinitionId"])
+			role := names[definition[strings.LastIndex(definition, "/")+1:]]
+			scope := strings.Split(r.ID, "/providers/Microsoft.Authorization/")[0]
+			found = append(found, role+" on "+short(scope))
+			principal := fmt.Sprint(r.Properties["principalId"])
+			if !strings.Contains(principal, "/userAssignedIdentities/id-api-") || !strings.HasSuffix(principal, ".principalId]") || r.Properties["principalType"] != "ServicePrincipal" {
+				wrong = append(wrong, "a role for "+principal)
+			}
+		}
+		slices.Sort(found)
+		if !slices.Equal(expected, found) {
+			wrong = append(wrong, fmt.Sprintf("roles are %q instead of %q", found, expected))
+		}
+		return wrong
+	},
+
+	"runtime": func(s *snapshot, _ string) []string {
+		runtime := at(s.one("Microsoft.Web/sites").Properties, "functionAppConfig.runtime")
+		if fmt.Sprint(runtime) != "map[name:custom version:1.0]" {
+			return []string{fmt.Sprint("the runtime is ", runtime)}
+		}
+		return nil
+	},
+
+	// Flex Consumption answers 51021 to these, or does not start.
+	"what Flex refuses": func(s *snapshot, _ string) (wrong []string) {
+		site := s.one("Microsoft.Web/sites")
+		siteConfig, _ := at(site.Properties, "siteConfig").(map[string]any)
+		for _, key := range []string{"linuxFxVersion", "ftpsState", "netFrameworkVersion", "use32BitWorkerProcess", "preWarmedInstanceCount", "functionsRuntimeScaleMonitoringEnabled", "alwaysOn", "healthCheckPath", "appSettings", "minimumElasticInstanceCount"} {
+			if _, there := siteConfig[key]; there {
+				wrong = append(wrong, "siteConfig."+key)
+			}
+		}
+		for key := range settings(s) {
+			for _, refused := range []string{"FUNCTIONS_", "WEBSITE_", "SCM_DO_BUILD", "ENABLE_ORYX", "AzureWebJobsStorage__blobServiceUri", "TZ"} {
+				if strings.HasPrefix(key, refused) {
+					wrong = append(wrong, "setting "+key)
+				}
+			}
+		}
+		if plan := s.one("Microsoft.Web/serverfarms"); plan.SKU.Name != "FC1" || plan.Properties["reserved"] != true {
+			wrong = append(wrong, "the plan is not Flex Consumption on Linux")
+		}
+		return wrong
+	},
+
+	"host storage": func(s *snapshot, _ string) (wrong []string) {
+		value := fmt.Sprint(at(s.one("Microsoft.Web/sites").Properties, "functionAppConfig.deployment.storage.value"))
+		container := s.one("Microsoft.Storage/storageAccounts/blobServices/containers")
+		name := container.Name[strings.LastIndex(container.Name, "/")+1:]
+		if name == "" || !strings.Contains(value, "/storageAccounts/sthost") || !strings.Contains(value, "'"+name+"'") {
+			wrong = append(wrong, "the package's container is not made: "+value)
+		}
+		if account := fmt.Sprint(settings(s)["AzureWebJobsStorage__accountName"]); !strings.HasPrefix(account, "sthost") {
+			wrong = append(wrong, "the host's storage is "+account)
+		}
+		for _, key := range []string{"AzureWebJobsStorage__credential", "AzureWebJobsStorage__clientId"} {
+			if settings(s)[key] == nil {
+				wrong = append(wrong, key+" is missing, without which a user-assigned identity is not used")
+			}
+		}
+		return wrong
+	},
+
+	"azd": func(s *snapshot, name string) (wrong []string) {
+		if tag := s.one("Microsoft.Web/sites").Tags["azd-service-name"]; tag != "api" {
+			wrong = append(wrong, "azd-service-name is "+tag)
+		}
+		for _, r := range append(s.of("Microsoft.Resources/resourceGroups"), s.of("Microsoft.Web/sites")...) {
+			if r.Tags["azd-env-name"] != name {
+				wrong = append(wrong, r.Name+" has no azd-env-name")
+			}
+		}
+		for _, output := range []string{"AZURE_LOCATION", "AZURE_TENANT_ID", "SERVICE_API_NAME", "SERVICE_API_URI", "AZURE_STORAGE_TABLE_ENDPOINT"} {
+			if _, there := s.Outputs[output]; !there {
+				wrong = append(wrong, "no output "+output)
+			}
+		}
+		return wrong
+	},
+
+	"storage is locked": func(s *snapshot, _ string) (wrong []string) {
+		accounts := s.of("Microsoft.Storage/storageAccounts")
+		if len(accounts) != 2 {
+			wrong = append(wrong, fmt.Sprint(len(accounts), " accounts instead of 2"))
+		}
+		for _, a := range accounts {
+			for path, want := range map[string]any{"allowSharedKeyAccess": false, "allowBlobPublicAccess": false, "minimumTlsVersion": "TLS1_2", "supportsHttpsTrafficOnly": true, "allowCrossTenantReplication": false} {
+				if got := at(a.Properties, path); got != want {
+					wrong = append(wrong, fmt.Sprintf("%s: %s is %v", a.Name, path, got))
+				}
+			}
+		}
+		for _, b := range s.of("Microsoft.Storage/storageAccounts/blobServices") {
+			if at(b.Properties, "deleteRetentionPolicy.enabled") != true || at(b.Properties, "containerDeleteRetentionPolicy.enabled") != true {
+				wrong = append(wrong, b.Name+" has no soft delete")
+			}
+		}
+		if at(s.one("Microsoft.Insights/components").Properties, "DisableLocalAuth") != true {
+			wrong = append(wrong, "Application Insights takes keys")
+		}
+		return wrong
+	},
+
+	"site": func(s *snapshot, _ string) (wrong []string) {
+		site := s.one("Microsoft.Web/sites")
+		for path, want := range map[string]any{"httpsOnly": true, "clientAffinityEnabled": false, "publicNetworkAccess": "Enabled", "siteConfig.minTlsVersion": "1.2", "siteConfig.http20Enabled": true} {
+			if got := at(site.Properties, path); got != want {
+				wrong = append(wrong, fmt.Sprintf("%s is %v", path, got))
+			}
+		}
+		if at(site.Identity, "type") != "UserAssigned" {
+			wrong = append(wrong, "the site has not the identity that has the roles")
+		}
+		origins, _ := at(site.Properties, "siteConfig.cors.allowedOrigins").([]any)
+		for _, origin := range origins {
+			if !regexp.MustCompile(`^https?://[^/*]+$`).MatchString(fmt.Sprint(origin)) {
+				wrong = append(wrong, fmt.Sprint("CORS has ", origin))
+			}
+		}
+		return wrong
+	},
+
+	"settings": func(s *snapshot, _ string) (wrong []string) {
+		set := settings(s)
+		for _, known := range config.Settings {
+			_, there := set[known.Name]
+			if want := known.Name != "TABLES_CONNECTION_STRING" && known.Name != "FUNCTIONS_CUSTOMHANDLER_PORT"; there != want {
+				wrong = append(wrong, fmt.Sprintf("%s is set: %t", known.Name, there))
+			}
+		}
+		for name := range set {
+			isHosts := strings.HasPrefix(name, "AzureWebJobsStorage__") || strings.HasPrefix(name, "APPLICATIONINSIGHTS_")
+			if !isHosts && !slices.ContainsFunc(config.Settings, func(known config.Setting) bool { return known.Name == name }) {
+				wrong = append(wrong, name+" is unknown to the handler")
+			}
+		}
+		table := s.one("Microsoft.Storage/storageAccounts/tableServices/tables").Name
+		if name := table[strings.LastIndex(table, "/")+1:]; name != set["ITEMS_TABLE"] || !regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{2,62}$`).MatchString(name) {
+			wrong = append(wrong, fmt.Sprintf("the table is %s, and ITEMS_TABLE %v", name, set["ITEMS_TABLE"]))
+		}
+		return wrong
+	},
+
+	"network": func(s *snapshot, name string) (wrong []string) {
+		access, endpoints := "Enabled", 0
+		if name == "network" {
+			access, endpoints = "Disabled", 4
+		}
+		for _, a := range s.of("Microsoft.Storage/storageAccounts") {
+			if a.Properties["publicNetworkAccess"] != access {
+				wrong = append(wrong, a.Name+" is reached from anywhere, or from nowhere")
+			}
+			if name != "network" {
+				continue
+			}
+			if at(a.Properties, "networkAcls.defaultAction") != "Deny" {
+				wrong = append(wrong, a.Name+" does not deny by default")
+			}
+			for _, kind := range []string{"blob", "table"} {
+				if !strings.Contains(s.text, `"name": "pe-`+a.Name+"-"+kind+`"`) || !strings.Contains(s.text, "/privateEndpoints/pe-"+a.Name+"-"+kind+"/privateDnsZoneGroups/") {
+					wrong = append(wrong, "no private endpoint with a name in DNS for the "+kind+"s of "+a.Name)
+				}
+			}
+		}
+		if n := len(s.of("Microsoft.Network/privateEndpoints")); n != endpoints {
+			wrong = append(wrong, fmt.Sprint(n, " private endpoints"))
+		}
+		joined := strings.HasSuffix(fmt.Sprint(s.one("Microsoft.Web/sites").Properties["virtualNetworkSubnetId"]), "/subnets/site")
+		if joined != (name == "network") {
+			wrong = append(wrong, "the site has not joined its network")
+		}
+		return wrong
+	},
+
+	"names": func(s *snapshot, _ string) (wrong []string) {
+		for _, r := range s.Resources {
+			limit := map[string]int{"Microsoft.Storage/storageAccounts": 24, "Microsoft.Web/sites": 60, "Microsoft.Resources/resourceGroups": 90}[r.Type]
+			if limit > 0 && len(r.Name) > limit {
+				wrong = append(wrong, r.Name+" is too long")
+			}
+		}
+		return wrong
+	},
+}
+
+func settings(s *snapshot) map[string]any {
+	return s.one("Microsoft.Web/sites/config").Properties
+}
+
+func TestSnapshots(t *testing.T) {
+	for _, name := range cases {
+		s := load(t, name)
+		for _, check := range slices.Sorted(maps.Keys(checks)) {
+			require.Empty(t, checks[check](s, name), "%s: %s", name, check)
+		}
+	}
+	prod := load(t, "prod")
+	site := prod.one("Microsoft.Web/sites")
+	require.Equal(t, []any{map[string]any{"name": "http", "instanceCount": 2.0}}, at(site.Properties, "functionAppConfig.scaleAndConcurrency.alwaysReady"))
+	require.Equal(t, true, prod.one("Microsoft.Web/serverfarms").Properties["zoneRedundant"])
+	for _, a := range prod.of("Microsoft.Storage/storageAccounts") {
+		require.Equal(t, "Standard_ZRS", a.SKU.Name)
+	}
+	require.Equal(t, []any{"https://app.contoso.com", "https://admin.contoso.com"}, at(site.Properties, "siteConfig.cors.allowedOrigins"))
+	require.Len(t, prod.of("Microsoft.Insights/scheduledQueryRules"), 3)
+}
+
+// A mistake of each kind is found by the check that is for it.
+func TestPlantedMistakes(t *testing.T) {
+	for _, tt := range []struct{ name, check, old, replacement string }{
+		{"dev", "no secrets", `"LOG_LEVEL": "info"`, `"LOG_LEVEL": "[listKeys('x','y').keys[0].value]"`},
+		{"dev", "no secrets", `"AZURE_LOCATION": `, `"STORAGE_CONNECTION": "x", "AZURE_LOCATION": `},
+		{"dev", "roles", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"},
+		{"dev", "roles", "/tableServices/default/tables/items/providers/Microsoft.Authorization", "/providers/Microsoft.Authorization"},
+		{"dev", "roles", `.principalId]"`, `.clientId]"`},
+		{"dev", "runtime", `"name": "custom"`, `"name": "custm"`},
+		{"dev", "what Flex refuses", `"http20Enabled": true`, `"http20Enabled": true, "ftpsState": "Disabled"`},
+		{"dev", "what Flex refuses", `"LOG_LEVEL": "info"`, `"FUNCTIONS_WORKER_RUNTIME": "custom"`},
+		{"dev", "what Flex refuses", `"FC1"`, `"Y1"`},
+		{"dev", "host storage", `/app-package"`, `/another"`},
+		{"dev", "host storage", `"AzureWebJobsStorage__clientId"`, `"AzureWebJobsStorage__client"`},
+		{"dev", "azd", `"azd-service-name": "api"`, `"azd-service-name": "app"`},
+		{"dev", "azd", `"SERVICE_API_URI"`, `"API_URI"`},
+		{"dev", "storage is locked", `"allowSharedKeyAccess": false`, `"allowSharedKeyAccess": true`},
+		{"dev", "storage is locked", `"DisableLocalAuth": true`, `"DisableLocalAuth": false`},
+		{"dev", "site", `"httpsOnly": true`, `"httpsOnly": false`},
+		{"prod", "site", `"https://app.contoso.com"`, `"*"`},
+		{"dev", "settings", `"AUTH_EXPLAIN"`, `"AUTH_EXPLANE"`},
+		{"dev", "settings", `"ITEMS_TABLE": "items"`, `"ITEMS_TABLE": "other"`},
+		{"dev", "network", `"publicNetworkAccess": "Enabled",` + "\n" + `        "networkAcls"`, `"publicNetworkAccess": "Disabled",` + "\n" + `        "networkAcls"`},
+		{"network", "network", `"publicNetworkAccess": "Disabled"`, `"publicNetworkAccess": "Enabled"`},
+		{"network", "network", `"defaultAction": "Deny"`, `"defaultAction": "Allow"`},
+		{"network", "network", `/subnets/site"`, `/subnets/endpoints"`},
+		{"dev", "names", `"name": "sthost`, `"name": "sthostsomethingfartoolong`},
+	} {
+		text := load(t, tt.name).text
+		require.Contains(t, text, tt.old, "nothing to break for %s", tt.check)
+		broken := parse(t, strings.ReplaceAll(text, tt.old, tt.replacement))
+		require.NotEmpty(t, checks[tt.check](broken, tt.name), "%s: %s instead of %s is not found", tt.check, tt.replacement, tt.old)
+	}
+}
+
+// Neither the compiler nor a snapshot tells the order; main.bicep does.
+func TestSiteComesAfterItsRoles(t *testing.T) {
+	text, err := os.ReadFile("main.bicep")
+	require.NoError(t, err)
+	_, api, found := strings.Cut(string(text), "module api ")
+	require.True(t, found)
+	api, _, _ = strings.Cut(api, "\nmodule ")
+	require.Regexp(t, `dependsOn: \[[^\]]*\broles\b[^\]]*\]`, api)
+}
+
+// What azd fills in is named as main.bicep has it, and required where it has no
+// default.
+func TestParameters(t *testing.T) {
+	text, err := os.ReadFile("main.parameters.json")
+	require.NoError(t, err)
+	var file struct{ Parameters map[string]json.RawMessage }
+	require.NoError(t, json.Unmarshal(text, &file))
+	source, err := os.ReadFile("main.bicep")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^param (\w+) [^=\n]+(=?)`).FindAllStringSubmatch(string(source), -1) {
+		if m[2] == "" {
+			require.Contains(t, file.Parameters, m[1])
+		}
+	}
+	for name := range file.Parameters {
+		require.Regexp(t, `(?m)^param `+name+` `, string(source))
+	}
+	for _, m := range regexp.MustCompile(`\$\{(B2C_\w+|ITEMS_TABLE|AUTH_EXPLAIN|LOG_LEVEL)`).FindAllStringSubmatch(string(text), -1) {
+		require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == m[1] }), m[1])
+	}
+}
+
+// TestCompiler has Bicep itself judge, and say whether the snapshots are current.
+func TestCompiler(t *testing.T) {
+	bicep, err := exec.LookPath("bicep")
+	if err != nil {
+		t.Skip("skipped: Bicep (no bicep on PATH)")
+	}
+	run := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), bicep, args...)
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "bicep %v: %s", args, out)
+		return string(out)
+	}
+	var sources []string
+	for _, pattern := range []string{"*.bicep", "modules/*.bicep", "tests/*.bicepparam"} {
+		found, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		sources = append(sources, found...)
+	}
+	require.Greater(t, len(sources), 10)
+	for _, name := range sources {
+		before, err := os.ReadFile(name)
+		require.NoError(t, err)
+		formatted := filepath.Join(t.TempDir(), filepath.Base(name))
+		require.NoError(t, os.WriteFile(formatted, before, 0o644))
+		run("format", formatted)
+		after, err := os.ReadFile(formatted)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(before, after), "bicep format changes %s", name)
+	}
+	require.Empty(t, run("lint", "main.bicep", "--no-restore"))
+	require.Empty(t, run("build", "main.bicep", "--no-restore", "--outfile", filepath.Join(t.TempDir(), "main.json")))
+	for _, name := range cases {
+		run("snapshot", filepath.Join("tests", name+".bicepparam"), "--mode", "validate",
+			"--subscription-id", "00000000-0000-0000-0000-000000000001", "--tenant-id", "00000000-0000-0000-0000-000000000002",
+			"--location", "westeurope", "--deployment-name", "main")
+	}
+}

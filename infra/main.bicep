@@ -1,0 +1,191 @@
+// All that the API needs in a subscription, for azd up. Names are made here and
+// passed on, so that what will be created can be read in tests/*.snapshot.json.
+targetScope = 'subscription'
+
+import { b2cSettings, scaleSettings } from 'types.bicep'
+
+@description('Name of the azd environment; part of the names of resources.')
+@minLength(1)
+@maxLength(40)
+param environmentName string
+
+@description('Region. Flex Consumption must be offered there.')
+@metadata({ azd: { type: 'location' } })
+param location string
+
+@description('The B2C tenant and what is registered in it.')
+param b2c b2cSettings
+
+@description('Origins of single-page apps that may call, such as https://app.contoso.com, with commas between them. Empty: no browser may.')
+param corsOrigins string = ''
+
+@description('Name of the table with the items.')
+@minLength(3)
+@maxLength(63)
+param itemsTable string = 'items'
+
+@description('full: refusals explain themselves; code: they carry the code alone.')
+@allowed(['full', 'code'])
+param explain string = 'full'
+
+@description('The least level that is logged.')
+@allowed(['debug', 'info', 'warn', 'error'])
+param logLevel string = 'info'
+
+@description('How much of the API runs, and when.')
+param scale scaleSettings = {
+  memory: 512
+  maximumInstances: 40
+  alwaysReady: 0
+  concurrency: 0
+  zones: false
+}
+
+@description('Whether storage is reached through a virtual network alone. The API itself stays public.')
+param privateNetwork bool = false
+
+@description('Address to mail alerts to. Empty: alerts are shown in the portal only.')
+param alertEmail string = ''
+
+@description('The most GB of logs that are taken in a day.')
+param logDailyCapGb int = 1
+
+var suffix = take(uniqueString(subscription().id, environmentName, location), 10)
+var tags = { 'azd-env-name': environmentName }
+var names = {
+  group: 'rg-${environmentName}'
+  identity: 'id-api-${suffix}'
+  hostStorage: 'sthost${suffix}'
+  itemStorage: 'stitems${suffix}'
+  workspace: 'log-${suffix}'
+  insights: 'appi-${suffix}'
+  plan: 'plan-${suffix}'
+  site: 'func-api-${suffix}'
+  network: 'vnet-${suffix}'
+  alerts: 'ag-${suffix}'
+}
+var deploymentContainer = 'app-package'
+
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: names.group
+  location: location
+  tags: tags
+}
+
+module identity 'modules/identity.bicep' = {
+  scope: group
+  params: {
+    name: names.identity
+    location: location
+    tags: tags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  scope: group
+  params: {
+    workspaceName: names.workspace
+    insightsName: names.insights
+    dailyCapGb: logDailyCapGb
+    location: location
+    tags: tags
+  }
+}
+
+module hostStorage 'modules/hostStorage.bicep' = {
+  scope: group
+  params: {
+    name: names.hostStorage
+    container: deploymentContainer
+    zones: scale.zones
+    privateNetwork: privateNetwork
+    location: location
+    tags: tags
+  }
+}
+
+module itemStorage 'modules/itemStorage.bicep' = {
+  scope: group
+  params: {
+    name: names.itemStorage
+    table: itemsTable
+    zones: scale.zones
+    privateNetwork: privateNetwork
+    location: location
+    tags: tags
+  }
+}
+
+module network 'modules/network.bicep' = if (privateNetwork) {
+  scope: group
+  params: {
+    name: names.network
+    storageNames: [names.hostStorage, names.itemStorage]
+    location: location
+    tags: tags
+  }
+  dependsOn: [hostStorage, itemStorage]
+}
+
+module roles 'modules/roles.bicep' = {
+  scope: group
+  params: {
+    identityName: names.identity
+    hostStorageName: names.hostStorage
+    itemStorageName: names.itemStorage
+    table: itemsTable
+    insightsName: names.insights
+  }
+  dependsOn: [identity, hostStorage, itemStorage, monitoring]
+}
+
+module api 'modules/api.bicep' = {
+  scope: group
+  params: {
+    name: names.site
+    planName: names.plan
+    identityName: names.identity
+    hostStorageName: names.hostStorage
+    deploymentContainer: deploymentContainer
+    itemStorageName: names.itemStorage
+    table: itemsTable
+    insightsName: names.insights
+    networkName: privateNetwork ? names.network : ''
+    b2c: b2c
+    explain: explain
+    logLevel: logLevel
+    scale: scale
+    corsOrigins: empty(corsOrigins) ? [] : map(split(corsOrigins, ','), (origin) => trim(origin))
+    location: location
+    tags: tags
+  }
+  // Its first start needs the roles, which take a while to be known everywhere.
+  dependsOn: [roles, network]
+}
+
+module alerts 'modules/alerts.bicep' = {
+  scope: group
+  params: {
+    groupName: names.alerts
+    email: alertEmail
+    insightsName: names.insights
+    location: location
+    tags: tags
+  }
+  dependsOn: [monitoring]
+}
+
+@description('The region.')
+output AZURE_LOCATION string = location
+
+@description('The tenant of the subscription, which is not the B2C tenant.')
+output AZURE_TENANT_ID string = tenant().tenantId
+
+@description('Name of the function app, to which azd deploys.')
+output SERVICE_API_NAME string = names.site
+
+@description('Address of the API, without /api.')
+output SERVICE_API_URI string = api.outputs.uri
+
+@description('Where the items are.')
+output AZURE_STORAGE_TABLE_ENDPOINT string = itemStorage.outputs.tableEndpoint

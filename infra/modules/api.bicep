@@ -1,0 +1,152 @@
+// The function app, on a Flex Consumption plan of its own.
+import { b2cSettings, scaleSettings, tags as tagsOf } from '../types.bicep'
+
+@description('Name of the site.')
+param name string
+
+@description('Name of the plan.')
+param planName string
+
+@description('Name of the identity.')
+param identityName string
+
+@description('Name of the host\'s storage account.')
+param hostStorageName string
+
+@description('Name of the container with the package.')
+param deploymentContainer string
+
+@description('Name of the items\' storage account.')
+param itemStorageName string
+
+@description('Name of the table with the items.')
+param table string
+
+@description('Name of the Application Insights component.')
+param insightsName string
+
+@description('Name of the virtual network to join, or empty.')
+param networkName string
+
+@description('The B2C tenant and what is registered in it.')
+param b2c b2cSettings
+
+@description('AUTH_EXPLAIN.')
+param explain string
+
+@description('LOG_LEVEL.')
+param logLevel string
+
+@description('How much runs, and when.')
+param scale scaleSettings
+
+@description('Origins of single-page apps that may call.')
+param corsOrigins string[]
+
+@description('Region.')
+param location string
+
+@description('Tags.')
+param tags tagsOf
+
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
+}
+
+resource hostStorage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: hostStorageName
+}
+
+resource itemStorage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: itemStorageName
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  name: planName
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: { name: 'FC1', tier: 'FlexConsumption' }
+  properties: {
+    reserved: true
+    zoneRedundant: scale.zones
+  }
+}
+
+resource site 'Microsoft.Web/sites@2025-03-01' = {
+  name: name
+  location: location
+  tags: union(tags, { 'azd-service-name': 'api' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: { '${identity.id}': {} }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    clientAffinityEnabled: false
+    publicNetworkAccess: 'Enabled'
+    virtualNetworkSubnetId: networkName == ''
+      ? null
+      : resourceId('Microsoft.Network/virtualNetworks/subnets', networkName, 'site')
+    siteConfig: {
+      minTlsVersion: '1.2'
+      http20Enabled: true
+      cors: empty(corsOrigins) ? null : { allowedOrigins: corsOrigins, supportCredentials: false }
+    }
+    functionAppConfig: {
+      runtime: { name: 'custom', version: '1.0' }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${hostStorage.properties.primaryEndpoints.blob}${deploymentContainer}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identity.id
+          }
+        }
+      }
+      scaleAndConcurrency: {
+        instanceMemoryMB: scale.memory
+        maximumInstanceCount: scale.maximumInstances
+        alwaysReady: scale.alwaysReady == 0 ? [] : [{ name: 'http', instanceCount: scale.alwaysReady }]
+        triggers: scale.concurrency == 0 ? null : { http: { perInstanceConcurrency: scale.concurrency } }
+      }
+    }
+  }
+
+  resource settings 'config' = {
+    name: 'appsettings'
+    properties: {
+      // By name and not by service URI, with which the host may fail to start.
+      AzureWebJobsStorage__accountName: hostStorageName
+      AzureWebJobsStorage__credential: 'managedidentity'
+      AzureWebJobsStorage__clientId: identity.properties.clientId
+      APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
+      AZURE_CLIENT_ID: identity.properties.clientId
+      B2C_TENANT: b2c.tenant
+      B2C_POLICIES: b2c.policies
+      B2C_API_CLIENT_ID: b2c.apiClientId
+      B2C_APP_ID_URI: b2c.appIdUri
+      B2C_READ_SCOPE: b2c.readScope
+      B2C_WRITE_SCOPE: b2c.writeScope
+      B2C_ALLOWED_CLIENTS: b2c.allowedClients
+      B2C_HOST: b2c.host
+      B2C_EXTRA_ISSUERS: b2c.extraIssuers
+      B2C_METADATA_URL: b2c.metadataUrl
+      TABLES_ENDPOINT: itemStorage.properties.primaryEndpoints.table
+      ITEMS_TABLE: table
+      AUTH_EXPLAIN: explain
+      LOG_LEVEL: logLevel
+    }
+  }
+}
+
+@description('Address of the API, without /api.')
+output uri string = 'https://${site.properties.defaultHostName}'

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/functionstest"
+	"itemsapi/handler/tables/tablestest"
+)
+
+const root = "../.."
+
+// The package is the same twice, and runs from an empty folder.
+func TestPackage(t *testing.T) {
+	t.Chdir(root)
+	var written [2][]byte
+	for i := range written {
+		file := filepath.Join(t.TempDir(), "deep", "app.zip")
+		var said bytes.Buffer
+		require.NoError(t, run(context.Background(), []string{"-o", file}, &said))
+		require.Regexp(t, `sha256 [0-9a-f]{64}\n`, said.String())
+		var err error
+		written[i], err = os.ReadFile(file)
+		require.NoError(t, err)
+	}
+	require.True(t, bytes.Equal(written[0], written[1]), "two runs differ")
+
+	z, err := zip.NewReader(bytes.NewReader(written[0]), int64(len(written[0])))
+	require.NoError(t, err)
+	app := t.TempDir()
+	var names []string
+	for _, f := range z.File {
+		names = append(names, f.Name)
+		wanted := fs.FileMode(0o644)
+		if f.Name == binary {
+			wanted = 0o755
+		}
+		require.Equal(t, wanted, f.Mode(), f.Name)
+		r, err := f.Open()
+		require.NoError(t, err)
+		content, err := io.ReadAll(r)
+		require.NoError(t, err)
+		target := filepath.Join(app, filepath.FromSlash(f.Name))
+		require.NoError(t, os.MkdirAll(filepath.Dir(target), 0o755))
+		require.NoError(t, os.WriteFile(target, content, f.Mode()))
+	}
+	require.Equal(t, []string{"bin/handler", "host.json", "items-read/function.json", "items-write/function.json", "openapi/function.json"}, names)
+	require.Equal(t, names, published(t), ".funcignore lets through something else")
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("skipped: the package runs on linux/amd64 alone")
+	}
+
+	tenant, err := b2ctest.Start(b2ctest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(tenant.Close)
+	storage, err := tablestest.Start(tablestest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(storage.Close)
+	host, err := functionstest.Start(t.Context(), functionstest.Config{Dir: app, Env: []string{
+		"B2C_TENANT=" + b2ctest.TenantName, "B2C_POLICIES=" + b2ctest.PolicySignUpSignIn, "B2C_API_CLIENT_ID=" + b2ctest.APIClientID,
+		"B2C_METADATA_URL=" + tenant.MetadataTemplate(), "TABLES_CONNECTION_STRING=" + storage.ConnectionString(),
+	}})
+	require.NoError(t, err)
+	t.Cleanup(func() { host.Close() })
+	require.NoError(t, host.Ready(t.Context()))
+	resp, err := http.Get(host.URL() + "/api/items")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, `Bearer realm="itemsapi"`, resp.Header.Get("WWW-Authenticate"))
+}
+
+// published are the repository's files that .funcignore does not leave out, with
+// the handler built. It reads the patterns that the file has: *, and names with !.
+func published(t *testing.T) []string {
+	text, err := os.ReadFile(".funcignore")
+	require.NoError(t, err)
+	var through []string
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSpace(line)
+		name, isLet := strings.CutPrefix(line, "!")
+		switch {
+		case line == "" || strings.HasPrefix(line, "#") || line == "*":
+		case isLet && regexp.MustCompile(`^[a-z./-]+$`).MatchString(name):
+			through = append(through, name)
+		default:
+			require.Fail(t, "this test cannot read "+line)
+		}
+	}
+	require.Contains(t, string(text), "\n*\n", "all is left out first")
+	var files []string
+	for _, name := range through {
+		info, err := os.Stat(name)
+		if name == binary {
+			files = append(files, name)
+			continue
+		}
+		if name == "bin" {
+			continue
+		}
+		require.NoError(t, err, "%s is let through and not there", name)
+		if !info.IsDir() {
+			require.True(t, !strings.Contains(name, "/") || slices.Contains(through, filepath.ToSlash(filepath.Dir(name))), "git's rules let %s through only if its folder is", name)
+			files = append(files, name)
+		}
+	}
+	slices.Sort(files)
+	return files
+}
+
+func TestUnfitPackages(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	thisProgram, err := os.ReadFile(self) // linked with C, with -race
+	require.NoError(t, err)
+	host := `{"customHandler":{"description":{"defaultExecutablePath":"%s"}}}`
+	for _, tt := range []struct {
+		name    string
+		project fstest.MapFS
+		handler []byte
+		says    string
+	}{
+		{"another path in host.json", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, "handler")}, "f/function.json": {Data: []byte("{}")}}, nil, `starts "handler"`},
+		{"no function", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}}, nil, "no function.json"},
+		{"a secret", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host+`"AccountKey=x"`, binary)}, "f/function.json": {Data: []byte("{}")}}, nil, "secret"},
+		{"no program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, []byte("MZ"), "no Linux program"},
+		{"a large program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, make([]byte, sizeLimit+1), "MB"},
+		{"broken JSON", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{")}}, nil, "no JSON"},
+	} {
+		archive, _, err := pack(tt.project, tt.handler)
+		require.NoError(t, err, tt.name)
+		require.ErrorContains(t, check(archive), tt.says, tt.name)
+	}
+	_, _, err = pack(fstest.MapFS{}, nil)
+	require.ErrorContains(t, err, "host.json")
+	if runtime.GOOS == "linux" && bytes.Contains(thisProgram, []byte("ld-linux")) {
+		require.Error(t, checkBinary(thisProgram))
+	}
+	require.ErrorContains(t, run(context.Background(), []string{"x"}, io.Discard), "too much")
+	require.ErrorContains(t, run(context.Background(), nil, io.Discard), "project's folder")
+}
