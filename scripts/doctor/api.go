@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/scripts/doctor/sender"
 )
 
 // foreignOrigin is nobody's: the name is reserved (RFC 2606).
@@ -45,15 +44,15 @@ func (d *doctor) callAPI(ctx context.Context, base *url.URL, token, origin strin
 		}
 		return
 	}
-	s := whoAnswered(a)
+	s := sender.Of(a.status, a.header, a.body)
 	switch {
-	case !s.ours:
-		d.fail(bare, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.who), s.fix)
-	case a.status == http.StatusUnauthorized && (s.problem.Code == "auth.missing" || s.problem.Code == ""):
+	case !s.Ours:
+		d.fail(bare, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
+	case a.status == http.StatusUnauthorized && (s.Problem.Code == "auth.missing" || s.Problem.Code == ""):
 		d.ok(bare, "401 by the API itself, as it should be")
 	case a.status == http.StatusOK:
 		d.fail(bare, "200: it lets callers in without a token.", "This is not how this API answers. Look for a gateway that adds a token, or another program at this address.")
-	case strings.HasPrefix(s.problem.Code, "auth.") || strings.HasPrefix(s.problem.Code, "token."):
+	case strings.HasPrefix(s.Problem.Code, "auth.") || strings.HasPrefix(s.Problem.Code, "token."):
 		d.problem(bare, a, s, "Something on the way puts credentials of its own into the request. ")
 	default:
 		d.problem(bare, a, s, "")
@@ -81,14 +80,14 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 		d.fail(name, fmt.Sprintf("GET %s: %s.", items, trouble(err)), "Try again; without a token it answered.")
 		return
 	}
-	s := whoAnswered(a)
+	s := sender.Of(a.status, a.header, a.body)
 	switch {
-	case !s.ours:
-		d.fail(name, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.who), s.fix)
+	case !s.Ours:
+		d.fail(name, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
 	case a.status == http.StatusOK && d.tokenFailed():
 		d.warn(name, "200: the running API accepts what the settings here refuse.", "It has other settings. Compare its app settings with those here.")
 	case a.status == http.StatusOK:
-		d.ok(name, "200, a page of %d items", s.items)
+		d.ok(name, "200, a page of %d items", s.Items)
 	default:
 		hint := ""
 		if a.status == http.StatusUnauthorized && !d.tokenFailed() {
@@ -109,17 +108,17 @@ func (d *doctor) tokenFailed() bool {
 }
 
 // problem reports what the API itself answered.
-func (d *doctor) problem(name string, a answer, s sender, hint string) {
-	detail, fix := s.problem.Detail, s.problem.Fix
+func (d *doctor) problem(name string, a answer, s sender.Sender, hint string) {
+	detail, fix := s.Problem.Detail, s.Problem.Fix
 	if detail == "" {
-		detail = s.problem.Title
+		detail = s.Problem.Title
 	}
 	if fix == "" && a.status == http.StatusUnauthorized {
 		fix = "The API explains more with AUTH_EXPLAIN=full, and this doctor with -token."
 	} else if fix == "" {
-		fix = "The API's log has the cause under " + cut(s.problem.Instance) + "."
+		fix = "The API's log has the cause under " + cut(s.Problem.Instance) + "."
 	}
-	d.add(check{Name: name, Status: statusFail, Code: cut(s.problem.Code), Detail: a.said() + " by the API itself. " + hint + cutTo(600, detail), Fix: cutTo(600, fix)})
+	d.add(check{Name: name, Status: statusFail, Code: cut(s.Problem.Code), Detail: a.said() + " by the API itself. " + hint + cutTo(600, detail), Fix: cutTo(600, fix)})
 }
 
 func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
@@ -192,99 +191,3 @@ func allowsHeader(h http.Header, name string) bool {
 	}
 	return false
 }
-
-// problemDocument is what of RFC 9457's is shown.
-type problemDocument struct {
-	Type, Title, Code, Detail, Fix, Instance string
-}
-
-// sender is who gave an answer.
-type sender struct {
-	ours    bool
-	who     string // a sentence, if it was somebody else
-	fix     string
-	problem problemDocument // ours
-	items   int             // ours
-}
-
-// whoAnswered tells the API's answers from those of whatever stands before it.
-// Bodies that nobody has recorded are not guessed at: then it names the likely
-// senders.
-func whoAnswered(a answer) sender {
-	contentType, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
-	contentType = strings.ToLower(strings.TrimSpace(contentType))
-	challenge := a.header.Get("WWW-Authenticate")
-	var s sender
-	if contentType == "application/problem+json" && json.Unmarshal([]byte(a.body), &s.problem) == nil && strings.HasPrefix(s.problem.Type, "urn:itemsapi:") ||
-		strings.Contains(challenge, `realm="`+b2c.Realm+`"`) {
-		s.ours = true
-		return s
-	}
-	var list struct {
-		Value *[]json.RawMessage `json:"value"`
-	}
-	if a.status == http.StatusOK && contentType == "application/json" && json.Unmarshal([]byte(a.body), &list) == nil && list.Value != nil {
-		return sender{ours: true, items: len(*list.Value)}
-	}
-	who, fix := otherSender(a, contentType, challenge)
-	return sender{who: who, fix: fix}
-}
-
-func otherSender(a answer, contentType, challenge string) (who, fix string) {
-	var body struct {
-		Code       json.RawMessage `json:"code"`
-		StatusCode int             `json:"statusCode"`
-		Message    string          `json:"message"`
-	}
-	isJSON := json.Unmarshal([]byte(a.body), &body) == nil
-	empty := strings.TrimSpace(a.body) == ""
-	unauthorized := a.status == http.StatusUnauthorized || a.status == http.StatusForbidden
-	location := a.header.Get("Location")
-	target, _ := url.Parse(location)
-	const easyAuth = "Switch App Service authentication off (Portal: (the function app) > Settings > Authentication): the handler checks the tokens itself."
-	const noCode = "If it is the host, its log says what happened to the handler: wrong settings, or a crash (go run ./scripts/doctor in the app's folder)."
-
-	switch {
-	case isJSON && body.StatusCode != 0 && body.Message != "":
-		fix = "Mend its validate-jwt policy (audience: B2C_API_CLIENT_ID; openid-config: the policy's metadata URL), or let it pass tokens on unread."
-		if strings.Contains(strings.ToLower(body.Message), "subscription") {
-			fix = "Send Ocp-Apim-Subscription-Key, or switch the product's subscription requirement off."
-		}
-		return "API Management in front of it says " + quote(body.Message), fix
-	case isJSON && string(body.Code) == fmt.Sprint(a.status) && body.Message != "":
-		return "Static Web Apps says " + quote(body.Message) + " It puts a token of its own in place of the caller's.", "Call the API at its own address instead of linking it to the Static Web App."
-	case a.status/100 == 3 && target != nil && (strings.HasPrefix(target.Path, "/.auth/login") || strings.HasSuffix(target.Path, "/authorize")):
-		return "App Service authentication (EasyAuth) or another sign-in in front of it redirects to a sign-in page.", easyAuth
-	case a.status/100 == 3:
-		return "something in front of it redirects to " + quote(hostOf(location)), "Use the final address; clients do not send the token along on redirects."
-	case unauthorized && strings.HasPrefix(challenge, "Bearer") && (strings.Contains(challenge, "authorization_uri=") || a.header.Get("X-Ms-Middleware-Request-Id") != ""):
-		return "App Service authentication (EasyAuth), by the look of its challenge.", easyAuth
-	case unauthorized && strings.HasPrefix(challenge, "Bearer") && empty:
-		return "ASP.NET's JwtBearer, by the look of its challenge (" + quote(challenge) + ") and its empty body: another program, or a gateway built on it.", "Check that the address is this API's, and what stands before it."
-	case unauthorized && challenge != "" && strings.HasPrefix(strings.TrimSpace(a.body), "Unauthorized"):
-		return "a Node API with passport, by the look of its body.", "Check that the address is this API's."
-	case a.status == http.StatusUnauthorized && empty:
-		return "the Functions host that wants a function key, or App Service authentication (EasyAuth): both answer 401 with an empty body.",
-			"Set authLevel to anonymous in every function.json and deploy again (go run ./scripts/doctor checks them). " + easyAuth
-	case a.status == http.StatusForbidden && (empty || strings.Contains(contentType, "html")):
-		return "likely senders are the platform (the app is stopped, or its access restrictions keep this machine out), App Service authentication, or a web application firewall.",
-			"Portal: (the function app) > Overview says whether it runs, > Networking who may reach it."
-	case a.status == http.StatusNotFound && empty:
-		return "the Functions host, which has no function for GET /api/items.", "Compare the address, extensions.http.routePrefix of host.json, and the routes of items-read/function.json; a deployment may have failed."
-	case a.status == http.StatusServiceUnavailable && strings.Contains(a.body, "Function host is not running"):
-		return "the Functions host, which is not running.", "Portal: (the function app) > Diagnose and solve problems; its log stream says why it stops."
-	case a.status == http.StatusInternalServerError && empty:
-		return "the Functions host, which could not reach the handler, or read its answer.", noCode
-	case a.header.Get("X-Azure-Ref") != "":
-		return "Azure Front Door (X-Azure-Ref).", "Check its origin, route and firewall policy, or call the app's own address."
-	case a.header.Get("Cf-Ray") != "" || strings.EqualFold(a.header.Get("Server"), "cloudflare"):
-		return "Cloudflare.", "Check its rules, or call the app's own address."
-	case a.status >= 500:
-		return "likely senders are a gateway or content delivery network that does not reach the app, the platform while the app starts, or the Functions host.", "Call the app's own address (https://NAME.azurewebsites.net). " + noCode
-	case strings.Contains(contentType, "html"):
-		return "a web page: a single-page app's server that answers every path, a sign-in page, or a platform's page.", "Check the address: the API's is the function app's, not the page's."
-	}
-	return "the answer has none of the API's marks.", "Check that the address is this API's. Likely senders are another program, a gateway or a proxy."
-}
-
-func quote(s string) string { return fmt.Sprintf("%q", cut(s)) }
