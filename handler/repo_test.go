@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
@@ -386,4 +387,44 @@ func TestItemsHTTP(t *testing.T) {
 	slices.Sort(described)
 	slices.Sort(shown)
 	require.Equal(t, described, slices.Compact(shown))
+}
+
+// What is written down to be typed is there, and what machines read can be read.
+func TestWhatIsTyped(t *testing.T) {
+	script := regexp.MustCompile(`go run \./(scripts/[a-z-]+)`)
+	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	for _, name := range repoFiles(t) {
+		switch path.Ext(name) {
+		case ".md", ".yml", ".yaml":
+		default:
+			continue
+		}
+		text := read(t, name)
+		for _, m := range script.FindAllStringSubmatch(text, -1) {
+			require.DirExists(t, filepath.Join(module, m[1]), "%s says %s", name, m[0])
+		}
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			_, err := os.Stat(filepath.Join(module, path.Dir(name), m[1]))
+			require.NoError(t, err, "%s links to %s", name, m[1])
+		}
+		if path.Ext(name) != ".md" {
+			var anything map[string]any
+			require.NoError(t, yaml.Unmarshal([]byte(text), &anything), name)
+			require.NotEmpty(t, anything)
+		}
+	}
+	var container struct{ Build struct{ Dockerfile string } }
+	require.NoError(t, json.Unmarshal([]byte(read(t, ".devcontainer/devcontainer.json")), &container))
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
+	require.Contains(t, read(t, ".devcontainer/"+container.Build.Dockerfile), "/go:"+version+"-")
+	for name, want := range map[string][]string{
+		".github/workflows/check.yml": {"go-version-file: go.mod", "contents: read"},
+		".github/workflows/azd.yml":   {"AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM", "id-token: write", "--federated-credential-provider github"},
+		"azure.yaml":                  {"dist: dist/app.zip", "language: custom", "host: function"},
+	} {
+		for _, line := range want {
+			require.Contains(t, read(t, name), line)
+		}
+		require.NotContains(t, read(t, name), "secrets.", "%s needs no secret", name)
+	}
 }

@@ -18,6 +18,7 @@ func needs(short bool, raceError string) []need {
 		{"Azure Functions Core Tools", noneOf("func"), false},
 		{"the documents that B2C publishes", unset("B2C_FIXTURES"), false},
 		{"Bicep", noneOf("bicep"), false},
+		{"azd", noneOf("azd"), false},
 	}
 	if short {
 		return append(all, need{"npm ci and the race detector", "-short", false})

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -154,4 +155,21 @@ func TestUnfitPackages(t *testing.T) {
 	}
 	require.ErrorContains(t, run(context.Background(), []string{"x"}, io.Discard), "too much")
 	require.ErrorContains(t, run(context.Background(), nil, io.Discard), "project's folder")
+}
+
+// azd itself takes the package, where azd is.
+func TestAzdPackage(t *testing.T) {
+	azd, err := exec.LookPath("azd")
+	if err != nil {
+		t.Skip("skipped: azd package (no azd on PATH)")
+	}
+	t.Chdir(root)
+	target := filepath.Join(t.TempDir(), "api.zip")
+	cmd := exec.CommandContext(t.Context(), azd, "package", "api", "--output-path", target, "--no-prompt", "-e", "test")
+	cmd.Env = append(os.Environ(), "AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM=true", "AZURE_DEV_COLLECT_TELEMETRY=no", "AZURE_ENV_NAME=test")
+	said, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	archive, err := os.ReadFile(target)
+	require.NoError(t, err)
+	require.NoError(t, check(archive))
 }

@@ -15,8 +15,8 @@ import (
 	"itemsapi/clients/spa/spatest"
 )
 
-// The file that a person edits has the members that the world's has, and is right
-// for the ports of scripts/dev.
+// The file that a person edits, or scripts/register writes, has the members that
+// the local world's has.
 func TestConfigFile(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "clients", "spa", "config.json"))
 	require.NoError(t, err)
@@ -27,8 +27,7 @@ func TestConfigFile(t *testing.T) {
 	again, err := json.MarshalIndent(c, "", "  ")
 	require.NoError(t, err)
 	require.Equal(t, strings.TrimSpace(string(text)), string(again))
-	require.Equal(t, "https://localhost:9911/contoso.onmicrosoft.com/B2C_1_signupsignin", c.Authority)
-	require.Equal(t, "http://localhost:7071/api", c.API)
+	require.NotEmpty(t, c.Authority)
 }
 
 func TestServesTheAppAlone(t *testing.T) {

@@ -1,0 +1,297 @@
+// Command register makes or mends the two applications that the API needs in a B2C
+// tenant, the API and its client, through Microsoft Graph: App ID URI, scopes, token
+// version, redirect URIs, permissions and an administrator's consent. It can be run
+// again at any time. User flows are a person's to make, in the portal.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"itemsapi/clients/spa/spatest"
+	"itemsapi/handler/config"
+	"itemsapi/handler/loopbacktest"
+)
+
+const usage = `usage: go run ./scripts/register -tenant NAME [flags]
+
+Makes or mends the API's and the client's application in the B2C tenant
+NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
+local.settings.json and to clients/spa/config.json. What others registered stays.
+
+It needs a token for Microsoft Graph of somebody who may register applications and
+consent for all: GRAPH_TOKEN, or else Azure CLI's, after
+  az login --tenant NAME.onmicrosoft.com --allow-no-subscriptions
+
+Flags:
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "register:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Set(s string) error { *l = append(*l, s); return nil }
+
+func run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
+	f := flag.NewFlagSet("register", flag.ContinueOnError)
+	f.Usage = func() {
+		fmt.Fprint(f.Output(), usage)
+		f.PrintDefaults()
+	}
+	w := wanted{read: "read", write: "write"}
+	var origins, natives list
+	f.StringVar(&w.tenant, "tenant", "", "`name` of the tenant: contoso for contoso.onmicrosoft.com")
+	f.StringVar(&w.apiName, "api-name", "B2CAPI", "display `name` of the API's application, if it is made")
+	f.StringVar(&w.clientName, "client-name", "B2CTest", "display `name` of the client's application")
+	f.StringVar(&w.clientID, "client-id", "", "application `ID` of a client that is there under another name")
+	f.StringVar(&w.appIDURI, "app-id-uri", "", "the API's App ID `URI` (default https://NAME.onmicrosoft.com/b2capi)")
+	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated (default http://localhost:9912)")
+	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated")
+	policies := f.String("policies", "B2C_1_signupsignin,B2C_1_profileedit", "comma `list` of the user flows: sign-up or sign-in first, profile editing second")
+	apiURL := f.String("api-url", "", "the API's `address`, for the single-page app (default: what its config.json has)")
+	check := f.Bool("check", false, "change nothing; tell what differs, exit code 1 if something does")
+	dryRun := f.Bool("dry-run", false, "change nothing; show the calls that would be made")
+	dir := f.String("dir", ".", "the project's `folder`")
+	endpoint := f.String("graph", "https://graph.microsoft.com/v1.0", "`URL` of Microsoft Graph; another one only on this machine")
+	if err := f.Parse(args); err != nil {
+		return flag.ErrHelp // it has said what is wrong
+	}
+	if err := prepare(f, &w, origins, natives, *endpoint); err != nil {
+		return err
+	}
+	token, err := graphToken(ctx, getenv, w.tenant)
+	if err != nil {
+		return err
+	}
+	p := &plan{
+		graph: &graph{base: *endpoint, token: token, patience: time.Minute, pause: time.Second},
+		out:   out, tell: *check || *dryRun, calls: *dryRun,
+	}
+	if loopback(*endpoint) {
+		p.graph.pause = 5 * time.Millisecond
+	}
+	fmt.Fprintf(out, "Tenant %s.onmicrosoft.com:\n", w.tenant)
+	r, err := p.run(ctx, w)
+	switch {
+	case err != nil:
+		return err
+	case p.drift == 0:
+		fmt.Fprintln(out, "  everything is as it should be")
+	case *check:
+		return fmt.Errorf("%d things differ; without -check they are mended", p.drift)
+	}
+	if p.tell {
+		return nil
+	}
+	return write(ctx, out, *dir, w, r, strings.Split(*policies, ","), *apiURL)
+}
+
+func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string) error {
+	if f.NArg() > 0 {
+		return fmt.Errorf("%q is too much; see -h", f.Arg(0))
+	}
+	w.tenant = strings.TrimSuffix(strings.ToLower(w.tenant), ".onmicrosoft.com")
+	if !regexp.MustCompile(`^[a-z0-9]{1,27}$`).MatchString(w.tenant) {
+		return errors.New("-tenant wants the tenant's name, such as contoso for contoso.onmicrosoft.com")
+	}
+	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" && (u.Host == "" || !loopbacktest.IsLoopback(u.Host)) {
+		return errors.New("-graph may only be Microsoft's, or on this machine: it is sent the token")
+	}
+	if w.appIDURI == "" {
+		w.appIDURI = "https://" + w.tenant + ".onmicrosoft.com/b2capi"
+	}
+	if len(origins) == 0 {
+		origins = list{"http://localhost:9912"}
+	}
+	for _, origin := range origins {
+		u, err := url.Parse(origin)
+		if err != nil || u.Host == "" || u.Path != "" || u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost") {
+			return fmt.Errorf("-origin %s must be https://HOST or http://localhost:PORT, without a slash at its end", origin)
+		}
+		w.redirectURIs = append(w.redirectURIs, origin+"/", origin+"/redirect.html")
+	}
+	w.publicClients = natives
+	return nil
+}
+
+func loopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	return err == nil && loopbacktest.IsLoopback(u.Host)
+}
+
+// graphToken is GRAPH_TOKEN, or what Azure CLI has.
+func graphToken(ctx context.Context, getenv func(string) string, tenant string) (string, error) {
+	if token := strings.TrimSpace(getenv("GRAPH_TOKEN")); token != "" {
+		return token, nil
+	}
+	domain := tenant + ".onmicrosoft.com"
+	az, err := exec.LookPath("az")
+	if err != nil {
+		return "", errors.New("there is no GRAPH_TOKEN, and no Azure CLI (az) that could get one")
+	}
+	cmd := exec.CommandContext(ctx, az, "account", "get-access-token", "--resource", "https://graph.microsoft.com", "--tenant", domain, "--query", "accessToken", "--output", "tsv")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	token, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("Azure CLI has no token for %s; sign in: az login --tenant %s --allow-no-subscriptions\n%s", domain, domain, strings.TrimSpace(said.String()))
+	}
+	return strings.TrimSpace(string(token)), nil
+}
+
+// write puts the IDs where they are needed. The tenant is done by then: what cannot
+// be written is said, with the values.
+func write(ctx context.Context, out io.Writer, dir string, w wanted, r registered, policies []string, apiURL string) error {
+	settings := [][2]string{
+		{"B2C_TENANT", w.tenant},
+		{"B2C_POLICIES", strings.Join(policies, ",")},
+		{"B2C_API_CLIENT_ID", r.apiClientID},
+		{"B2C_APP_ID_URI", w.appIDURI},
+		{"B2C_ALLOWED_CLIENTS", r.clientID},
+	}
+	fmt.Fprintln(out, "\nWritten:")
+	var errs []error
+	report := func(where string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", where, err))
+			return
+		}
+		fmt.Fprintf(out, "  %s\n", where)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".azure")); err == nil {
+		report("the azd environment", azd(ctx, dir, settings))
+	} else {
+		fmt.Fprintln(out, "  (no azd environment here; after azd init, run this again)")
+	}
+	report("local.settings.json", localSettings(dir, append(settings, [2]string{"B2C_METADATA_URL", ""})))
+	report("clients/spa/config.json", spaConfig(dir, w, r, policies, apiURL))
+
+	fmt.Fprintln(out, "\nThe values:")
+	for _, s := range settings {
+		fmt.Fprintf(out, "  %s=%s\n", s[0], s[1])
+	}
+	fmt.Fprintf(out, `
+What is left for you, in the portal of the tenant, under Azure AD B2C > User flows:
+  %s, of the kind "Sign up and sign in", if it is not there
+  %s, of the kind "Profile editing", if it is wanted
+Then: go run ./scripts/doctor, and go run ./scripts/run-now
+`, policies[0], policies[min(1, len(policies)-1)])
+	return errors.Join(errs...)
+}
+
+func azd(ctx context.Context, dir string, settings [][2]string) error {
+	path, err := exec.LookPath("azd")
+	if err != nil {
+		return errors.New("there is no azd on PATH; set the values below with azd env set NAME VALUE")
+	}
+	for _, s := range settings {
+		cmd := exec.CommandContext(ctx, path, "env", "set", s[0], s[1])
+		cmd.Dir = dir
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("azd env set %s: %w\n%s", s[0], err, said)
+		}
+	}
+	return nil
+}
+
+// localSettings changes values in local.settings.json, or a copy of the sample, and
+// leaves everything else as it stands there.
+func localSettings(dir string, settings [][2]string) error {
+	name := filepath.Join(dir, "local.settings.json")
+	text, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = os.ReadFile(filepath.Join(dir, "local.settings.sample.json"))
+	}
+	if err != nil {
+		return err
+	}
+	for _, s := range settings {
+		if !known(s[0]) {
+			return fmt.Errorf("%s is no setting of the handler", s[0])
+		}
+		value, err := json.Marshal(s[1])
+		if err != nil {
+			return err
+		}
+		member := regexp.MustCompile(`("` + s[0] + `"\s*:\s*)"(?:[^"\\]|\\.)*"`)
+		if member.Match(text) {
+			text = member.ReplaceAllFunc(text, func(m []byte) []byte {
+				return append(member.FindSubmatch(m)[1], value...)
+			})
+			continue
+		}
+		values := regexp.MustCompile(`"Values"\s*:\s*\{`)
+		at := values.FindIndex(text)
+		if at == nil {
+			return errors.New(`it has no "Values"`)
+		}
+		text = []byte(string(text[:at[1]]) + "\n    \"" + s[0] + `": ` + string(value) + "," + string(text[at[1]:]))
+	}
+	var file struct{ Values map[string]string }
+	if err := json.Unmarshal(text, &file); err != nil {
+		return fmt.Errorf("it is no JSON as azd and func read it: %w", err)
+	}
+	for _, s := range settings {
+		if file.Values[s[0]] != s[1] {
+			return fmt.Errorf("%s is not among its Values", s[0])
+		}
+	}
+	return os.WriteFile(name, text, 0o600)
+}
+
+func known(name string) bool {
+	for _, s := range config.Settings {
+		if s.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func spaConfig(dir string, w wanted, r registered, policies []string, apiURL string) error {
+	name := filepath.Join(dir, "clients", "spa", "config.json")
+	var c spatest.Config
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return fmt.Errorf("read it: %w", err)
+	}
+	c.ClientID = r.clientID
+	c.Authority = "https://" + w.tenant + ".b2clogin.com/" + w.tenant + ".onmicrosoft.com/" + policies[0]
+	c.LocalMetadata = ""
+	c.Scopes.Read, c.Scopes.Write = w.appIDURI+"/"+w.read, w.appIDURI+"/"+w.write
+	c.Policies.SignUpSignIn, c.Policies.EditProfile = policies[0], policies[min(1, len(policies)-1)]
+	if apiURL != "" {
+		c.API = strings.TrimSuffix(strings.TrimRight(apiURL, "/"), "/api") + "/api"
+	}
+	text, err = json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(text, '\n'), 0o644)
+}
