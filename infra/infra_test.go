@@ -99,9 +99,7 @@ var checks = map[string]func(s *snapshot, name string) []string{
 
 	"no secrets": func(s *snapshot, _ string) (wrong []string) {
 		for _, pattern := range []string{`(?i)listkeys`, `(?i)accountkey`, `(?i)sharedaccess`, `(?i)listAdminKeys`, `(?i)instrumentationkey`, `(?i)password`, `(?i)client_?secret`} {
-			for _, m := range regexp.MustCompile(`.*`+pattern+`.*`).FindAllString(s.text, -1) {
-				wrong = append(wrong, m)
-			}
+			wrong = append(wrong, regexp.MustCompile(`.*`+pattern+`.*`).FindAllString(s.text, -1)...)
 		}
 		for name, value := range s.Outputs {
 			if strings.Contains(strings.ToLower(fmt.Sprint(name, value)), "connection") {

@@ -157,7 +157,7 @@ func graphToken(ctx context.Context, getenv func(string) string, tenant string) 
 	cmd.Stderr = &said
 	token, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("Azure CLI has no token for %s; sign in: az login --tenant %s --allow-no-subscriptions\n%s", domain, domain, strings.TrimSpace(said.String()))
+		return "", fmt.Errorf("there is no token of Azure CLI's for %s; sign in: az login --tenant %s --allow-no-subscriptions\n%s", domain, domain, strings.TrimSpace(said.String()))
 	}
 	return strings.TrimSpace(string(token)), nil
 }
