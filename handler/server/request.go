@@ -1,0 +1,256 @@
+package server
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"itemsapi/handler/items"
+)
+
+// This file reads what a request says: its query, its headers and its body. What is
+// wrong with one is returned as a problem.
+
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+	maxBody      = 256 << 10
+	maxBatchBody = 2 << 20
+	maxBatch     = 50  // items
+	maxKey       = 255 // characters of an Idempotency-Key
+)
+
+// parameters parses the query, which may have the known parameters, once each.
+func (c *call) parameters(known ...string) error {
+	query, err := url.ParseQuery(c.URL.RawQuery)
+	if err != nil {
+		return &problem{Code: "parameter.invalid", Detail: "The query is not a list of name=value, separated by & and percent-encoded."}
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			detail := fmt.Sprintf("%.80q is no parameter here; there is none.", name)
+			if len(known) > 0 {
+				detail = fmt.Sprintf("%.80q is no parameter here; there are %s.", name, strings.Join(known, ", "))
+			}
+			return &problem{Code: "parameter.unknown", Detail: detail}
+		}
+		if len(values) > 1 {
+			return &problem{Code: "parameter.invalid", Detail: name + " is there more than once."}
+		}
+	}
+	c.query = query
+	return nil
+}
+
+// creation reads what the two routes that create have in common.
+func (c *call) creation(limit int64) (*items.Key, map[string]json.RawMessage, error) {
+	if err := c.parameters(); err != nil {
+		return nil, nil, err
+	}
+	key, err := idempotencyKey(c.Header)
+	if err != nil {
+		return nil, nil, err
+	}
+	members, sum, err := c.object(limit, "application/json")
+	if err != nil {
+		return nil, nil, err
+	}
+	if key != nil {
+		key.Request = sum
+	}
+	return key, members, nil
+}
+
+// idempotencyKey reads Idempotency-Key (draft-ietf-httpapi-idempotency-key-header),
+// a string in quotes or, as most clients send it, without. Without the header it
+// returns nil.
+func idempotencyKey(h http.Header) (*items.Key, error) {
+	values := h.Values("Idempotency-Key")
+	if len(values) == 0 {
+		return nil, nil
+	}
+	key := values[0]
+	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
+		key = key[1 : len(key)-1]
+	}
+	if len(values) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("Idempotency-Key must be one value of 1 to %d visible ASCII characters, such as a UUID.", maxKey)}
+	}
+	return &items.Key{Value: key}, nil
+}
+
+// object reads the body: one JSON object, of at most limit bytes and one of the
+// media types, in which no object has a name twice. Each member's value has no
+// blanks between tokens. sum is a hash of what the body says and what is asked:
+// neither blanks nor the order of members count, digits do.
+func (c *call) object(limit int64, media ...string) (members map[string]json.RawMessage, sum [sha256.Size]byte, err error) {
+	is, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
+	charset := params["charset"]
+	encoding := c.Header.Get("Content-Encoding")
+	switch {
+	case err != nil || !slices.Contains(media, is) || charset != "" && !strings.EqualFold(charset, "utf-8"):
+		return nil, sum, c.unsupported("Content-Type must be "+strings.Join(media, " or ")+".", media)
+	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+		return nil, sum, c.unsupported("Send the body without Content-Encoding.", media)
+	case c.ContentLength > limit:
+		return nil, sum, tooLarge(limit)
+	}
+	body, err := io.ReadAll(io.LimitReader(c.Body, limit+1))
+	if err != nil {
+		return nil, sum, &problem{Code: "request.malformed", Detail: "The body ended before it was whole."}
+	}
+	if int64(len(body)) > limit {
+		return nil, sum, tooLarge(limit)
+	}
+	var values map[string]jsontext.Value
+	if err := jsonv2.Unmarshal(body, &values); err != nil || values == nil {
+		return nil, sum, &problem{Code: "request.malformed", Detail: "The body must be one JSON object in UTF-8, with each name once: " + trouble(body, err)}
+	}
+	members = make(map[string]json.RawMessage, len(values))
+	for name, value := range values {
+		if err := value.Compact(); err != nil {
+			return nil, sum, fmt.Errorf("compact %q: %w", name, err)
+		}
+		members[name] = json.RawMessage(value)
+	}
+	whole := jsontext.Value(body)
+	if err := whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
+		return nil, sum, fmt.Errorf("hash the body: %w", err)
+	}
+	return members, sha256.Sum256(append([]byte(c.Method+" "+c.route+"\n"), whole...)), nil
+}
+
+// trouble says where a body is wrong.
+func trouble(body []byte, err error) string {
+	if len(body) == 0 {
+		return "it is empty."
+	}
+	if syntactic, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Sprintf("%v, at byte %d.", syntactic.Err, syntactic.ByteOffset)
+	}
+	switch {
+	case err != nil:
+		return "it is something else."
+	default:
+		return "it is null."
+	}
+}
+
+func (c *call) unsupported(detail string, media []string) error {
+	name := map[string]string{http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept"}[c.Method]
+	return &problem{Code: "content_type.unsupported", Detail: detail, header: http.Header{name: {strings.Join(media, ", ")}}}
+}
+
+func tooLarge(limit int64) error {
+	return &problem{Code: "body.too_large", Detail: fmt.Sprintf("The body may have %d bytes.", limit)}
+}
+
+// listQuery reads what is listed.
+func listQuery(query url.Values) (items.Query, error) {
+	q := items.Query{Name: query.Get("name"), NamePrefix: query.Get("name_prefix")}
+	var err error
+	if q.Limit, err = limit(query); err != nil {
+		return q, err
+	}
+	for _, name := range []string{"name", "name_prefix"} {
+		if value := query.Get(name); query.Has(name) && (value == "" || !utf8.ValidString(value) || utf8.RuneCountInString(value) > items.MaxNameLength) {
+			return q, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("%s must have 1 to %d characters in UTF-8.", name, items.MaxNameLength)}
+		}
+	}
+	for name, field := range map[string]*time.Time{"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore} {
+		if !query.Has(name) {
+			continue
+		}
+		at, err := time.Parse(time.RFC3339, query.Get(name))
+		if err != nil {
+			return q, &problem{Code: "parameter.invalid", Detail: name + " must be a time as in RFC 3339, such as 2026-11-24T20:26:31.543Z."}
+		}
+		*field = at
+	}
+	return q, nil
+}
+
+// limit reads how much of a list a page may hold.
+func limit(query url.Values) (int, error) {
+	if !query.Has("limit") {
+		return defaultLimit, nil
+	}
+	n, err := strconv.Atoi(query.Get("limit"))
+	if err != nil || n < 1 || n > maxLimit {
+		return 0, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit)}
+	}
+	return n, nil
+}
+
+// selection reads select, a comma list of members; nil means all.
+func selection(query url.Values) ([]string, error) {
+	if !query.Has("select") {
+		return nil, nil
+	}
+	selected := strings.Split(query.Get("select"), ",")
+	for _, name := range selected {
+		if !slices.Contains(members, name) {
+			return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("select must be a comma list of %s; %.80q is none of them.", strings.Join(members, ", "), name)}
+		}
+	}
+	return selected, nil
+}
+
+// decodeBatch reads {"items":[…]}. It reports all that is wrong with all of them.
+func decodeBatch(members map[string]json.RawMessage) ([]items.Draft, error) {
+	var invalid items.InvalidError
+	report := func(pointer, detail string) {
+		invalid.Problems = append(invalid.Problems, items.Problem{Pointer: pointer, Detail: detail})
+	}
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if name != "items" {
+			report(items.Pointer(name), "unknown member; a batch has items alone")
+		}
+	}
+	var each []jsontext.Value
+	if raw, ok := members["items"]; !ok || raw[0] != '[' {
+		report("/items", fmt.Sprintf("required: an array of 1 to %d items", maxBatch))
+	} else if err := jsonv2.Unmarshal(raw, &each); err != nil {
+		return nil, fmt.Errorf("read the items: %w", err)
+	} else if len(each) == 0 || len(each) > maxBatch {
+		report("/items", fmt.Sprintf("has %d items; 1 to %d are possible at once", len(each), maxBatch))
+		each = nil
+	}
+	drafts := make([]items.Draft, len(each))
+	for i, raw := range each {
+		var one map[string]json.RawMessage
+		if raw[0] != '{' {
+			report(fmt.Sprintf("/items/%d", i), "must be an object with name and properties")
+			continue
+		}
+		if err := jsonv2.Unmarshal(raw, &one); err != nil {
+			return nil, fmt.Errorf("read item %d: %w", i, err)
+		}
+		err := drafts[i].Decode(one)
+		if wrong, ok := errors.AsType[*items.InvalidError](err); ok {
+			for _, p := range wrong.Problems {
+				report(fmt.Sprintf("/items/%d%s", i, p.Pointer), p.Detail)
+			}
+		} else if err != nil {
+			return nil, fmt.Errorf("read item %d: %w", i, err)
+		}
+	}
+	if invalid.Problems != nil {
+		return nil, &invalid
+	}
+	return drafts, nil
+}
