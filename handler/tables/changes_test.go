@@ -332,6 +332,46 @@ func testChanges(t *testing.T, s, other items.Store) {
 		}
 	})
 
+	t.Run("a delta finds items that lie far from each other", func(t *testing.T) {
+		owner := someone("scatterer")
+		var made []items.Item
+		for range 4 {
+			batch := make([]items.Draft, 50)
+			for i := range batch {
+				batch[i].Name = fmt.Sprint(i)
+			}
+			several, _, err := s.Create(ctx, owner, batch, nil)
+			require.NoError(t, err)
+			made = append(made, several...)
+		}
+		_, position := delta(t, s, owner, "", 200)
+		want := map[string]items.Item{}
+		for _, i := range []int{0, 3, 60, 61, 120, 121, 122, 198} {
+			item, err := other.Update(ctx, owner, made[i].ID, version(made[i].ETag), rename(t, "changed"))
+			require.NoError(t, err)
+			want[item.ID] = item
+		}
+		for _, i := range []int{61, 198} { // and it says so of those that are gone
+			_, err := other.Delete(ctx, owner, made[i].ID, anyVersion)
+			require.NoError(t, err)
+			delete(want, made[i].ID)
+		}
+		for _, limit := range []int{3, 5, 200} {
+			told, _ := delta(t, s, owner, position, limit)
+			got := map[string]items.Item{}
+			deleted := 0
+			for _, change := range told {
+				if change.Deleted {
+					deleted++
+					continue
+				}
+				got[change.ID] = change.Item
+			}
+			require.Equal(t, want, got, "limit %d", limit)
+			require.Equal(t, 2, deleted)
+		}
+	})
+
 	t.Run("a position is one of the store's", func(t *testing.T) {
 		owner := someone("positioner")
 		create(t, s, owner, "x")

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,32 +170,41 @@ func (s *Store) entries(ctx context.Context, partition string, p position, limit
 	return entries, nil
 }
 
-// fill reads the items of changes, many at a time, as an entry of the log has but
-// their IDs. Those that are gone are left out: an entry with a higher number says
-// so.
+// fill reads the items of changes, as an entry of the log has but their IDs. Those
+// that are gone are left out: an entry with a higher number says so.
 func (s *Store) fill(ctx context.Context, partition string, changes []items.Change) ([]items.Change, error) {
+	wanted := map[string]int{} // row prefix → place
+	for i, c := range changes {
+		if prefix, ok := rowPrefix(c.ID); ok && !c.Deleted {
+			wanted[prefix] = i
+		}
+	}
+	gone := make([]bool, len(changes))
+	if len(wanted) >= fewItems {
+		if err := s.fillRange(ctx, partition, changes, wanted, gone); err != nil {
+			return nil, fmt.Errorf("read items: %w", err)
+		}
+	}
 	const atOnce = 16
 	var wg sync.WaitGroup
 	places := make(chan int)
 	errs := make([]error, len(changes))
-	for range min(atOnce, len(changes)) {
+	for range min(atOnce, len(wanted)) {
 		wg.Go(func() {
 			for i := range places {
 				errs[i] = s.fillOne(ctx, partition, &changes[i])
 			}
 		})
 	}
-	for i := range changes {
-		if !changes[i].Deleted {
-			places <- i
-		}
+	for _, i := range wanted {
+		places <- i
 	}
 	close(places)
 	wg.Wait()
 	there := changes[:0]
 	for i, c := range changes {
 		switch {
-		case errors.Is(errs[i], items.ErrNotFound):
+		case gone[i] || errors.Is(errs[i], items.ErrNotFound):
 		case errs[i] != nil:
 			return nil, fmt.Errorf("read item %s: %w", c.ID, errs[i])
 		default:
@@ -201,6 +212,44 @@ func (s *Store) fill(ctx context.Context, partition string, changes []items.Chan
 		}
 	}
 	return there, nil
+}
+
+// fewItems are read one by one.
+const fewItems = 4
+
+// fillRange reads the rows from the first item that is wanted on, in one page of
+// twice as many: items that were created together lie together. It takes from
+// wanted what it has seen, or seen to be gone.
+func (s *Store) fillRange(ctx context.Context, partition string, changes []items.Change, wanted map[string]int, gone []bool) error {
+	prefixes := slices.Sorted(maps.Keys(wanted))
+	seen := "" // up to here
+	for page, err := range query[itemRow](ctx, s, partition, prefixes[0], after(prefixes[len(prefixes)-1]), itemMembers, 2*len(prefixes)) {
+		if err != nil {
+			return err
+		}
+		for i := range page.Rows {
+			seen = page.Rows[i].RowKey
+			item, err := page.Rows[i].item()
+			if err != nil {
+				return err
+			}
+			prefix, _ := rowPrefix(item.ID)
+			if place, ok := wanted[prefix]; ok {
+				changes[place].Item = item // of two versions, the second has just replaced the first
+			}
+		}
+		if !page.More {
+			seen = after(itemPrefix)
+		}
+		break
+	}
+	for _, prefix := range prefixes {
+		if place := wanted[prefix]; after(prefix) <= seen {
+			gone[place] = changes[place].ETag == ""
+			delete(wanted, prefix)
+		}
+	}
+	return nil
 }
 
 func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) (err error) {

@@ -255,9 +255,17 @@ func TestCosts(t *testing.T) {
 			_, err := s.Delete(ctx, owner, item.ID, version(item.ETag))
 			return err
 		}},
-		{"delta of 53 items, of which one is gone", 2 + 53 - 1, func(ctx context.Context) error {
+		{"delta of 53 items that lie together, of which one is gone", 3, func(ctx context.Context) error {
 			d, err := s.Delta(ctx, owner, position, 100)
 			require.Len(t, d.Changes, 53)
+			position = d.Next
+			return err
+		}},
+		{"delta of two", 2 + 2, func(ctx context.Context) error {
+			create(t, s, owner, "x")
+			create(t, s, owner, "y")
+			d, err := s.Delta(ctx, owner, position, 100)
+			require.Len(t, d.Changes, 2)
 			position = d.Next
 			return err
 		}},
