@@ -104,14 +104,15 @@ func check(short bool, run string) (failed bool, err error) {
 	s.command(nil, "go", "mod", "tidy", "-diff")
 	s.step("build for Azure, under 12 MB", build)
 
-	if len(s.failed) > 0 {
-		fmt.Printf("\nFAILED before the tests: %s\n", strings.Join(s.failed, "; "))
-	}
 	args := testArgs(!short && raceError == "", run)
 	fmt.Printf("\ngo test %s\n", strings.Join(args, " "))
 	tests := exec.Command("go", tool("gotestsum", append([]string{"--format", "pkgname", "--"}, args...)...)...)
 	tests.Stdout, tests.Stderr = os.Stdout, os.Stderr
-	return tests.Run() != nil || len(s.failed) > 0, nil
+	failed = tests.Run() != nil
+	if len(s.failed) > 0 { // last, as nobody looks above the tests' DONE
+		fmt.Printf("\nFAILED before the tests: %s\n", strings.Join(s.failed, "; "))
+	}
+	return failed || len(s.failed) > 0, nil
 }
 
 // steps counts what failed.
