@@ -60,17 +60,32 @@ async function guard(work) {
 
 // ---- the list -----------------------------------------------------------------
 
+let rendered = "";
+
+/** Shows the list, and leaves it alone where it is the same: somebody may be in it. */
 async function render() {
   const all = await sync.view();
+  const part = all.slice(0, shown);
   $("empty").hidden = all.length > 0;
-  $("list").replaceChildren(...all.slice(0, shown).map(row));
   $("more").hidden = all.length <= shown;
+  if (JSON.stringify(part) === rendered) return;
+  rendered = JSON.stringify(part);
+  const focused = document.activeElement;
+  const [id, text] = [focused.closest("#list li")?.dataset.id, focused.textContent];
+  $("list").replaceChildren(...part.map(row));
+  if (id) focusRow(id, text);
+}
+
+/** Puts the focus on a row's button, or where a row is made if it is gone. */
+function focusRow(id, text) {
+  const there = [...$("list").querySelectorAll(`li[data-id="${CSS.escape(sync.idNow(id))}"] button`)];
+  (there.find((b) => b.textContent === text) ?? there[0] ?? $("new")).focus();
 }
 
 function row({ item, entry }) {
   const waits = entry && !entry.problem ? element("p", { className: "waits", textContent: { create: "Waits to be sent", change: "Your change waits to be sent", delete: "Waits to be deleted" }[entry.op] }) : null;
   const deleted = entry?.op === "delete";
-  return element(
+  const li = element(
     "li",
     { className: deleted ? "deleted" : "" },
     element(
@@ -90,6 +105,8 @@ function row({ item, entry }) {
           button("Delete", () => changed(sync.remove(item)), `Delete ${item.name}`),
         ),
   );
+  li.dataset.id = item.id;
+  return li;
 }
 
 /** A change that the server refused, and what can be done with it. */
@@ -240,6 +257,7 @@ async function show() {
 
 async function signedIn(as) {
   account = as;
+  rendered = "";
   if (account) await store.open(account.id);
   await show();
   await runSync();
@@ -254,6 +272,10 @@ $("more").onclick = () => {
   guard(render);
 };
 $("cancel").onclick = () => $("editor").close();
+$("editor").onclose = () => {
+  // The row may have been drawn anew while the editor was open.
+  if (document.activeElement === document.body && editing) focusRow(editing.id, "Edit");
+};
 $("editor").querySelector("form").onsubmit = (event) => {
   event.preventDefault();
   const draft = readEditor();

@@ -25,8 +25,11 @@ const became = new Map();
 function latest(item) {
   let etag = item.etag ?? became.get(`etag of ${item.id}`);
   while (became.has(etag)) etag = became.get(etag);
-  return { ...item, id: became.get(item.id) ?? item.id, etag };
+  return { ...item, id: idNow(item.id), etag };
 }
+
+/** What an item's ID is by now: one that was just made had its key in its place. */
+export const idNow = (id) => became.get(id) ?? id;
 
 /** Puts a creation in the line. */
 export function create(draft) {

@@ -207,6 +207,167 @@ test("what is changed without a network is sent later, and seen elsewhere", asyn
   await item(desk, "mine").waitFor();
 });
 
+test("an answer that is lost on the way is asked for again, and there is one item", async (t) => {
+  const page = await visit(t, { expected: ["ERR_FAILED"] });
+  await signIn(page, "bob");
+  await upToDate(page);
+  let lost = 0;
+  await page.route("**/api/items**", async (route) => {
+    if (route.request().method() === "GET" || lost++ > 0) return route.continue();
+    await route.fetch(); // the API has it
+    await route.abort(); // and nobody is told
+  });
+  await create(page, "sent twice");
+  await item(page, "sent twice").getByText("Waits to be sent").waitFor({ state: "detached" });
+  await upToDate(page);
+  assert.equal(lost, 2);
+  await page.reload();
+  await upToDate(page);
+  assert.equal(await item(page, "sent twice").count(), 1);
+  await page.getByRole("button", { name: "Delete sent twice" }).click();
+  await item(page, "sent twice").waitFor({ state: "detached" });
+});
+
+test("what the API refuses is explained at the item, and can be mended", async (t) => {
+  const page = await visit(t, { expected: ["status of 422"] });
+  await signIn(page, "alice");
+  await upToDate(page);
+  await create(page, "x".repeat(201));
+  const refused = item(page, "x".repeat(201));
+  await refused.getByText("/name: 201 characters long; at most 200 fit").waitFor();
+  await accessible(page, "refused item");
+  await picture(page, "refused-item");
+  await refused.getByRole("button", { name: "Edit" }).click();
+  await page.getByLabel("Name").fill("short enough");
+  await page.getByRole("button", { name: "Save" }).click();
+  await item(page, "short enough").getByText("Waits to be sent").waitFor({ state: "detached" });
+  await upToDate(page);
+
+  // What is changed cannot be made wrong, either.
+  await edit(page, "short enough", "y".repeat(201));
+  await item(page, "y".repeat(201)).getByText("at most 200 fit").waitFor();
+  await item(page, "y".repeat(201)).getByRole("button", { name: "Discard" }).click();
+  await item(page, "short enough").waitFor();
+});
+
+test("changed here and deleted there, and the other way round", async (t) => {
+  const [here, there] = [await visit(t, { expected: [offline, "ERR_FAILED", "status of 412", "status of 404"] }), await visit(t)];
+  for (const page of [here, there]) {
+    await signIn(page, "bob");
+    await upToDate(page);
+  }
+  for (const name of ["one", "two", "three", "four"]) await create(here, name);
+  await upToDate(here);
+  await look(there);
+  await item(there, "four").waitFor();
+  await here.context().setOffline(true);
+  await edit(here, "one", "one, changed here");
+  await edit(here, "two", "two, changed here");
+  await here.getByRole("button", { name: "Delete three" }).click();
+  await here.getByRole("button", { name: "Delete four" }).click();
+  for (const name of ["one", "two"]) {
+    await there.getByRole("button", { name: `Delete ${name}`, exact: true }).click();
+    await item(there, name).waitFor({ state: "detached" });
+  }
+  for (const name of ["three", "four"]) {
+    await edit(there, name, `${name}, changed there`);
+    await item(there, `${name}, changed there`).waitFor();
+  }
+  await upToDate(there);
+  await here.context().setOffline(false);
+  await look(here);
+
+  const gone = (name) => item(here, name).filter({ hasText: "It was deleted elsewhere meanwhile" });
+  await gone("one, changed here").getByRole("button", { name: "Make it anew" }).click();
+  await gone("two, changed here").getByRole("button", { name: "Let it go" }).click();
+  await item(here, "three").getByText("You deleted it.").waitFor();
+  await item(here, "three").getByRole("button", { name: "Keep mine" }).click();
+  await item(here, "four").getByText("Now it is called “four, changed there”").waitFor();
+  await item(here, "four").getByRole("button", { name: "Take theirs" }).click();
+  await item(here, "four, changed there").waitFor();
+  await item(here, "three").waitFor({ state: "detached" });
+  await upToDate(here);
+  await look(there);
+  for (const page of [here, there]) {
+    await item(page, "one, changed here").waitFor();
+    await item(page, "four, changed there").waitFor();
+    for (const name of ["two, changed here", "three, changed there"]) await item(page, name).waitFor({ state: "detached" });
+  }
+});
+
+test("when the API has forgotten what changed, the list is learnt anew", async (t) => {
+  const page = await visit(t, { expected: ["status of 410"] });
+  await signIn(page, "alice");
+  await create(page, "there all the time");
+  await upToDate(page);
+  // An item that the API does not have: deleted so long ago that no delta says so.
+  await page.evaluate(async () => {
+    const [{ name }] = await indexedDB.databases();
+    const request = indexedDB.open(name);
+    await new Promise((resolve) => (request.onsuccess = resolve));
+    const put = request.result.transaction("items", "readwrite").objectStore("items").put({ id: "0", name: "long gone", createdAt: "2099-01-01T00:00:00Z", etag: '"x"' });
+    await new Promise((resolve) => (put.onsuccess = resolve));
+    request.result.close();
+  });
+  let answered = false;
+  await page.route("**/api/items/delta?*token=*", (route) =>
+    answered
+      ? route.continue()
+      : ((answered = true), route.fulfill({ status: 410, headers: { "Access-Control-Allow-Origin": "*", "Content-Type": "application/problem+json" }, body: '{"code":"delta.resync","title":"The delta token is too old"}' })),
+  );
+  await page.getByRole("link", { name: "Token" }).click();
+  await page.getByRole("link", { name: "Items" }).click();
+  await item(page, "long gone").waitFor();
+  await look(page);
+  await item(page, "long gone").waitFor({ state: "detached" });
+  await item(page, "there all the time").first().waitFor();
+  assert.ok(answered);
+});
+
+test("two tabs send once, and show the same", async (t) => {
+  const tab = await visit(t, { expected: [offline, "ERR_FAILED"] });
+  await signIn(tab, "bob");
+  await upToDate(tab);
+  const other = await tab.context().newPage();
+  await other.goto(SPA_URL);
+  await upToDate(other);
+  await tab.context().setOffline(true);
+  await create(tab, "from one tab");
+  await create(other, "from the other");
+  let posts = 0;
+  tab.context().on("request", (r) => (posts += r.method() === "POST" && r.url() === `${API_URL}/api/items`));
+  await tab.context().setOffline(false);
+  await Promise.all([look(tab), look(other)]);
+  for (const page of [tab, other]) {
+    await upToDate(page);
+    for (const name of ["from one tab", "from the other"]) await item(page, name).getByText("Waits").waitFor({ state: "detached" });
+  }
+  assert.equal(posts, 2);
+});
+
+test("by keyboard alone", async (t) => {
+  const page = await visit(t);
+  const press = async (...keys) => {
+    for (const key of keys) await page.keyboard.press(key);
+  };
+  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+  await press("Tab", "Enter");
+  await page.waitForURL((url) => url.origin === SIGN_IN_URL);
+  await page.getByRole("button", { name: "alice", exact: true }).focus();
+  await press("Enter");
+  await page.getByRole("button", { name: "Sign out" }).waitFor();
+  await upToDate(page);
+  await page.getByRole("button", { name: "New item" }).focus();
+  await press("Enter");
+  await page.keyboard.type("typed");
+  await press("Enter");
+  await item(page, "typed").waitFor();
+  await page.getByRole("button", { name: "Edit typed" }).focus();
+  await press("Enter", "Escape");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "Edit typed", "the focus comes back");
+});
+
 test("what waits is its maker's alone", async (t) => {
   const page = await visit(t, { expected: [offline, "ERR_FAILED"] });
   await signIn(page, "alice");
