@@ -122,15 +122,9 @@ export function run(account) {
 }
 
 async function flush() {
-  const blocked = new Set();
   for (;;) {
-    const entry = (await store.queue()).find((e) => !e.problem && !blocked.has(e.id));
+    const entry = await take();
     if (!entry) return null;
-    if ((await store.queue()).some((e) => e.id === entry.id && e.seq < entry.seq)) {
-      blocked.add(entry.id); // the change before it was refused
-      continue;
-    }
-    await store.change(({ queue }) => queue.put({ ...entry, sent: true }));
     const { status, data, problem } = await send(entry);
     if (!problem) {
       await finish(entry, data);
@@ -150,6 +144,22 @@ async function flush() {
       await store.change(({ queue }) => queue.put({ ...entry, sent: true, problem, theirs }));
     }
   }
+}
+
+// Takes the next change from the line and marks it as sent, at once: from then on an
+// edit of the same item is a change of its own. An item is blocked while a change of
+// it that was refused waits for the person.
+function take() {
+  const blocked = new Set();
+  return store.change(async ({ queue, done }) => {
+    for (const entry of await done(queue.getAll())) {
+      if (entry.problem) blocked.add(entry.id);
+      if (blocked.has(entry.id)) continue;
+      queue.put({ ...entry, sent: true });
+      return entry;
+    }
+    return null;
+  });
 }
 
 function send(entry) {
