@@ -78,8 +78,10 @@ async function render() {
 
 /** Puts the focus on a row's button, or where a row is made if it is gone. */
 function focusRow(id, text) {
-  const there = [...$("list").querySelectorAll(`li[data-id="${CSS.escape(sync.idNow(id))}"] button`)];
-  (there.find((b) => b.textContent === text) ?? there[0] ?? $("new")).focus();
+  // Before the answer to a creation is kept, its row still has the key in place of the ID.
+  const there = [...$("list").children].find((li) => sync.idNow(li.dataset.id) === sync.idNow(id));
+  const buttons = [...(there?.querySelectorAll("button") ?? [])];
+  (buttons.find((b) => b.textContent === text) ?? buttons[0] ?? $("new")).focus();
 }
 
 function row({ item, entry }) {
@@ -276,12 +278,20 @@ $("editor").onclose = () => {
   // The row may have been drawn anew while the editor was open.
   if (document.activeElement === document.body && editing) focusRow(editing.id, "Edit");
 };
-$("editor").querySelector("form").onsubmit = (event) => {
+$("editor").querySelector("form").onsubmit = async (event) => {
   event.preventDefault();
   const draft = readEditor();
   if (!draft) return;
-  $("editor").close();
-  guard(() => changed(editing ? sync.edit(editing, draft) : sync.create(draft)));
+  $("save").disabled = true;
+  try {
+    await (editing ? sync.edit(editing, draft) : sync.create(draft));
+    $("editor").close(); // not before: closed means kept
+    guard(changed);
+  } catch (error) {
+    fieldError("name", `This could not be kept on this device: ${error.message}`);
+  } finally {
+    $("save").disabled = false;
+  }
 };
 $("problem-close").onclick = () => showProblem(null);
 $("ask").onclick = () => guard(() => ask());

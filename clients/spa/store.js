@@ -45,8 +45,14 @@ export function change(work) {
   });
 }
 
+/** Items and line as they are at one moment: an item that was just sent is in one of them. */
+export async function everything() {
+  const transaction = db.transaction(["items", "queue"]);
+  const [items, queue] = await Promise.all(["items", "queue"].map((name) => done(transaction.objectStore(name).getAll())));
+  return { items, queue };
+}
+
 const read = (name) => db.transaction(name).objectStore(name);
 
-export const items = () => done(read("items").getAll());
 export const queue = () => done(read("queue").getAll());
 export const meta = (key) => done(read("meta").get(key));

@@ -18,9 +18,16 @@ import * as store from "./store.js";
  *   problem  why the server refused it; theirs, after a 412, is the item as it is
  */
 
-// What our own changes have made of keys and ETags that a row on the page may still
-// show: who edits such a row has seen the change.
+// What our own changes have made of keys and ETags that a row on the page, or on that
+// of another tab, may still show: who edits such a row has seen the change.
 const became = new Map();
+const tabs = new BroadcastChannel("became");
+tabs.onmessage = ({ data: [was, is] }) => became.set(was, is);
+
+function becomes(was, is) {
+  became.set(was, is);
+  tabs.postMessage([was, is]);
+}
 
 function latest(item) {
   let etag = item.etag ?? became.get(`etag of ${item.id}`);
@@ -100,8 +107,9 @@ function bodyOf({ name, properties }) {
 
 /** The items as they will be when all is sent, newest first. */
 export async function view() {
-  const shown = new Map((await store.items()).map((item) => [item.id, { item }]));
-  for (const entry of await store.queue()) {
+  const { items, queue } = await store.everything();
+  const shown = new Map(items.map((item) => [item.id, { item }]));
+  for (const entry of queue) {
     shown.set(entry.id, { item: { ...shown.get(entry.id)?.item, ...entry.item, etag: shown.get(entry.id)?.item.etag }, entry });
   }
   return [...shown.values()].sort((a, b) => (a.item.createdAt < b.item.createdAt ? 1 : -1));
@@ -177,8 +185,11 @@ function send(entry) {
 // Takes the server's answer, and has the changes after it follow: they were made on
 // a version that is known only now.
 function finish(entry, answer) {
-  if (entry.op === "create") became.set(entry.id, answer.id).set(`etag of ${entry.id}`, answer.etag);
-  if (entry.op === "change") became.set(entry.etag, answer.etag);
+  if (entry.op === "create") {
+    becomes(entry.id, answer.id);
+    becomes(`etag of ${entry.id}`, answer.etag);
+  }
+  if (entry.op === "change") becomes(entry.etag, answer.etag);
   return store.change(async ({ items, queue, done }) => {
     queue.delete(entry.seq);
     if (answer.deleted) items.delete(answer.id);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import axe from "axe-core";
-import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, browser, choose, control, create, edit, item, look, picture, signIn, upToDate, visit } from "./world.mjs";
+import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, browser, choose, control, create, edit, item, look, picture, save, signIn, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -344,6 +344,25 @@ test("two tabs send once, and show the same", async (t) => {
     for (const name of ["from one tab", "from the other"]) await item(page, name).getByText("Waits").waitFor({ state: "detached" });
   }
   assert.equal(posts, 2);
+
+  // What one tab has sent, the other still shows as it was, and can change.
+  let held, send;
+  const asked = new Promise((resolve) => (held = resolve));
+  await tab.route(`${API_URL}/api/items`, async (route) => {
+    if (route.request().method() === "POST") await new Promise((resolve) => held((send = resolve)));
+    await route.continue();
+  });
+  await create(tab, "shown in both");
+  await asked;
+  await other.reload();
+  await other.getByRole("button", { name: "Edit shown in both" }).click();
+  send();
+  await item(tab, "shown in both").getByText("Waits").waitFor({ state: "detached" });
+  await other.getByLabel("Name").fill("changed in the other");
+  await save(other);
+  await item(other, "changed in the other").getByText("waits").waitFor({ state: "detached" });
+  await upToDate(other);
+  assert.equal(await other.getByText("elsewhere meanwhile").count(), 0);
 });
 
 test("by keyboard alone", async (t) => {
@@ -358,15 +377,46 @@ test("by keyboard alone", async (t) => {
   await press("Enter");
   await page.getByRole("button", { name: "Sign out" }).waitFor();
   await upToDate(page);
+  const focusOn = (label) => page.waitForFunction((label) => document.activeElement.getAttribute("aria-label") === label, label);
+  let send;
+  const held = new Promise((resolve) => (send = resolve));
+  await page.route(`${API_URL}/api/items`, async (route) => {
+    if (route.request().method() === "POST") await held;
+    await route.continue();
+  });
   await page.getByRole("button", { name: "New item" }).focus();
   await press("Enter");
   await page.keyboard.type("typed");
   await press("Enter");
-  await item(page, "typed").waitFor();
+  await item(page, "typed").getByText("Waits to be sent").waitFor();
   await page.getByRole("button", { name: "Edit typed" }).focus();
-  await press("Enter", "Escape");
+  send();
+  await item(page, "typed").getByText("Waits to be sent").waitFor({ state: "detached" });
+  await focusOn("Edit typed"); // in the row that was drawn anew
+  await press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await press("Escape");
   await page.getByRole("dialog").waitFor({ state: "hidden" });
-  assert.equal(await page.evaluate(() => document.activeElement.getAttribute("aria-label")), "Edit typed", "the focus comes back");
+  await focusOn("Edit typed");
+});
+
+test("what cannot be kept on the device stays in the editor", async (t) => {
+  const page = await visit(t);
+  await signIn(page, "alice");
+  await upToDate(page);
+  await page.evaluate(() => {
+    const add = IDBObjectStore.prototype.add;
+    IDBObjectStore.prototype.add = function () {
+      IDBObjectStore.prototype.add = add;
+      throw new DOMException("The disk is full.", "QuotaExceededError");
+    };
+  });
+  await page.getByRole("button", { name: "New item" }).click();
+  await page.getByLabel("Name").fill("for a full disk");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("This could not be kept on this device: The disk is full.").waitFor();
+  await save(page);
+  await item(page, "for a full disk").waitFor();
 });
 
 test("what waits is its maker's alone", async (t) => {

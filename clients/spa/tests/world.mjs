@@ -63,8 +63,14 @@ export async function create(page, name, properties = "") {
   await page.getByRole("button", { name: "New item" }).click();
   await page.getByLabel("Name").fill(name);
   await page.getByLabel(/^Properties/).fill(properties);
-  await page.getByRole("button", { name: "Save" }).click();
+  await save(page);
   await item(page, name).waitFor();
+}
+
+/** Saves what the editor shows; when it has closed, it is kept on the device. */
+export async function save(page) {
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
 }
 
 export const item = (page, name) => page.getByRole("listitem").filter({ has: page.getByText(name, { exact: true }) });
@@ -72,7 +78,7 @@ export const item = (page, name) => page.getByRole("listitem").filter({ has: pag
 export async function edit(page, name, to) {
   await page.getByRole("button", { name: `Edit ${name}`, exact: true }).click();
   await page.getByLabel("Name").fill(to);
-  await page.getByRole("button", { name: "Save" }).click();
+  await save(page);
 }
 
 /** Looks for changes now, as a page does that is looked at again. */
