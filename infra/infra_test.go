@@ -426,11 +426,17 @@ func TestCompiler(t *testing.T) {
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(before, after), "bicep format changes %s", name)
 	}
-	require.Empty(t, run("lint", "main.bicep", "--no-restore"))
-	require.Empty(t, run("build", "main.bicep", "--no-restore", "--outfile", filepath.Join(t.TempDir(), "main.json")))
+	require.Empty(t, notOfAge(run("lint", "main.bicep", "--no-restore")))
+	require.Empty(t, notOfAge(run("build", "main.bicep", "--no-restore", "--outfile", filepath.Join(t.TempDir(), "main.json"))))
 	for _, name := range cases {
 		run("snapshot", filepath.Join("tests", name+".bicepparam"), "--mode", "validate",
 			"--subscription-id", "00000000-0000-0000-0000-000000000001", "--tenant-id", "00000000-0000-0000-0000-000000000002",
 			"--location", "westeurope", "--deployment-name", "main")
 	}
+}
+
+// notOfAge takes out what only the calendar makes the compiler say: that an API
+// version is old. Nobody's check turns red on a day when nothing was changed.
+func notOfAge(said string) string {
+	return regexp.MustCompile(`(?m)^.* Warning use-recent-api-versions: .*\n?`).ReplaceAllString(said, "")
 }
