@@ -144,15 +144,17 @@ const draftOf = ({ name, properties }) => ({ name, properties: properties && JSO
 
 async function changed(work) {
   await work;
+  const waiting = await sync.waiting();
+  if (waiting) setStatus({ waiting });
   await render();
   await runSync();
 }
 
 // ---- sending and learning -----------------------------------------------------
 
-function setStatus({ offline = false, waiting = 0, busy = false }) {
+function setStatus({ offline = false, waiting = 0 }) {
   const changes = waiting === 1 ? "1 change waits" : `${waiting} changes wait`;
-  const text = offline ? "Offline. What you change is kept here and sent later." : busy ? "Looking for changes …" : waiting ? `${changes} to be sent.` : `Up to date at ${new Date().toLocaleTimeString()}.`;
+  const text = offline ? "Offline. What you change is kept here and sent later." : waiting ? `${changes} to be sent.` : `Up to date at ${new Date().toLocaleTimeString()}.`;
   $("status").textContent = text;
 }
 

@@ -115,6 +115,9 @@ export async function view() {
   return [...shown.values()].sort((a, b) => (a.item.createdAt < b.item.createdAt ? 1 : -1));
 }
 
+/** How many changes wait to be sent; what was refused waits for the person. */
+export const waiting = async () => (await store.queue()).filter((e) => !e.problem).length;
+
 /**
  * Sends and learns, in one tab at a time. Returns {waiting, retryAfter, problem}:
  * how many changes still wait, in how many seconds to try again, and what the server
@@ -124,8 +127,7 @@ export function run(account) {
   return navigator.locks.request(`sync of ${account}`, async () => {
     if (!navigator.onLine) throw new Unreachable("There is no network.");
     const stopped = (await flush()) ?? (await learn());
-    const waiting = (await store.queue()).filter((e) => !e.problem).length;
-    return { waiting, ...stopped };
+    return { waiting: await waiting(), ...stopped };
   });
 }
 
