@@ -40,10 +40,8 @@ const (
 )
 
 func main() {
-	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "package:", err)
-		}
+	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "package:", err)
 		os.Exit(1)
 	}
 }
@@ -56,7 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	target := f.String("o", filepath.Join("dist", "app.zip"), "the `file` to write")
 	if err := f.Parse(args); err != nil {
-		return flag.ErrHelp // it has said what is wrong
+		return err
 	}
 	if f.NArg() > 0 {
 		return fmt.Errorf("%q is too much; see -h", f.Arg(0))

@@ -42,10 +42,8 @@ Flags:
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "register:", err)
-		}
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "register:", err)
 		os.Exit(1)
 	}
 }
@@ -77,7 +75,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	dir := f.String("dir", ".", "the project's `folder`")
 	endpoint := f.String("graph", "https://graph.microsoft.com/v1.0", "`URL` of Microsoft Graph; another one only on this machine")
 	if err := f.Parse(args); err != nil {
-		return flag.ErrHelp // it has said what is wrong
+		return err
 	}
 	if err := prepare(f, &w, origins, natives, *endpoint); err != nil {
 		return err

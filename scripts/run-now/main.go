@@ -51,7 +51,8 @@ func main() {
 	context.AfterFunc(ctx, stop) // the next one ends the program at once
 	err := runHere(ctx)
 	switch {
-	case errors.Is(err, flag.ErrHelp), errors.Is(err, errFlags):
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, errFlags):
 		os.Exit(2)
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "run-now: %v\n", err)

@@ -43,10 +43,8 @@ const foreignOrigin = "https://smoke.invalid"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "smoke:", err)
-		}
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "smoke:", err)
 		os.Exit(1)
 	}
 }
@@ -70,7 +68,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	origin := f.String("origin", "", "an `origin` that the API's CORS must allow, such as https://app.contoso.com")
 	wait := f.Duration("wait", 2*time.Minute, "how long the first answer may take: roles and a new instance take a while")
 	if err := f.Parse(args); err != nil {
-		return flag.ErrHelp // it has said what is wrong
+		return err
 	}
 	u, err := url.Parse(*address)
 	switch {
