@@ -236,6 +236,9 @@ var checks = map[string]func(s *snapshot, name string) []string{
 		if at(site.Identity, "type") != "UserAssigned" {
 			wrong = append(wrong, "the site has not the identity that has the roles")
 		}
+		if p := s.one("Microsoft.Web/sites/basicPublishingCredentialsPolicies"); !strings.HasSuffix(p.Name, "/scm") || at(p.Properties, "allow") != false {
+			wrong = append(wrong, "it can be deployed with a password")
+		}
 		origins, _ := at(site.Properties, "siteConfig.cors.allowedOrigins").([]any)
 		for _, origin := range origins {
 			if !regexp.MustCompile(`^https?://[^/*]+$`).MatchString(fmt.Sprint(origin)) {
@@ -349,6 +352,7 @@ func TestPlantedMistakes(t *testing.T) {
 		{"dev", "storage is locked", `"allowSharedKeyAccess": false`, `"allowSharedKeyAccess": true`},
 		{"dev", "storage is locked", `"DisableLocalAuth": true`, `"DisableLocalAuth": false`},
 		{"dev", "site", `"httpsOnly": true`, `"httpsOnly": false`},
+		{"dev", "site", `"allow": false`, `"allow": true`},
 		{"prod", "site", `"https://app.contoso.com"`, `"*"`},
 		{"dev", "settings", `"AUTH_EXPLAIN"`, `"AUTH_EXPLANE"`},
 		{"dev", "settings", `"ITEMS_TABLE": "items"`, `"ITEMS_TABLE": "other"`},

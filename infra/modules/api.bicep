@@ -120,6 +120,12 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
 
+  // Who deploys has a name: no publishing password. FTP is not there on this plan.
+  resource publishing 'basicPublishingCredentialsPolicies' = {
+    name: 'scm'
+    properties: { allow: false }
+  }
+
   resource settings 'config' = {
     name: 'appsettings'
     properties: {
