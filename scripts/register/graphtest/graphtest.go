@@ -149,13 +149,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, body object) {
 			fail(w, 404, "Request_ResourceNotFound", "Resource '"+id[2]+"' does not exist.")
 			return
 		}
-		if refused := checkScopes(o, body); refused != "" {
-			fail(w, 400, "CannotDeleteOrUpdateEnabledEntitlement", refused)
-			return
-		}
-		s.wrote(r)
-		merge(o, body)
-		w.WriteHeader(204)
+		s.change(w, r, o, body)
 	case r.Method == http.MethodPost && path == "servicePrincipals":
 		switch app := fmt.Sprint(body["appId"]); {
 		case s.find("applications", "appId", app, true) == nil:
@@ -194,16 +188,21 @@ func (s *Server) make(w http.ResponseWriter, r *http.Request, collection string,
 	reply(w, 201, o)
 }
 
+// change is PATCH of what is there.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, o, body object) {
+	if refused := checkScopes(o, body); refused != "" {
+		fail(w, 400, "CannotDeleteOrUpdateEnabledEntitlement", refused)
+		return
+	}
+	s.wrote(r)
+	merge(o, body)
+	w.WriteHeader(204)
+}
+
 // upsert is PATCH by the unique name, which makes what is not there.
 func (s *Server) upsert(w http.ResponseWriter, r *http.Request, name string, body object) {
 	if o := s.find("applications", "uniqueName", name, false); o != nil {
-		if refused := checkScopes(o, body); refused != "" {
-			fail(w, 400, "CannotDeleteOrUpdateEnabledEntitlement", refused)
-			return
-		}
-		s.wrote(r)
-		merge(o, body)
-		w.WriteHeader(204)
+		s.change(w, r, o, body)
 		return
 	}
 	if !strings.Contains(r.Header.Get("Prefer"), "create-if-missing") {
