@@ -360,9 +360,13 @@ test("two tabs send once, and show the same", async (t) => {
   await item(tab, "shown in both").getByText("Waits").waitFor({ state: "detached" });
   await other.getByLabel("Name").fill("changed in the other");
   await save(other);
+  await look(tab);
+  await item(tab, "changed in the other").waitFor();
   await item(other, "changed in the other").getByText("waits").waitFor({ state: "detached" });
-  await upToDate(other);
-  assert.equal(await other.getByText("elsewhere meanwhile").count(), 0);
+  for (const page of [tab, other]) {
+    await item(page, "shown in both").waitFor({ state: "detached" });
+    assert.equal(await page.getByRole("button", { name: "Edit changed in the other" }).count(), 1); // and nothing was refused
+  }
 });
 
 test("by keyboard alone", async (t) => {
