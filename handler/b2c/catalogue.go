@@ -105,9 +105,9 @@ var catalogue = []group{
 	{"form", func(ctx context.Context, e *evidence, c Credentials) { e.parse(ctx, c) }, []rule{
 		{
 			code: "token.too_large", status: http.StatusUnauthorized, title: "The token is too large",
-			description: "The token is longer than 8 KiB", applies: shaped("token.too_large"),
-			explain: func(*evidence) (string, string) {
-				return fmt.Sprintf("The token is longer than %d bytes.", maxToken),
+			description: "The token is longer than 16 KiB", applies: shaped("token.too_large"),
+			explain: func(e *evidence) (string, string) {
+				return fmt.Sprintf("The token has %d bytes; at most %d are read.", len(e.raw), maxToken),
 					"Have the policy put fewer claims into the token. Portal: Azure AD B2C > User flows > (the policy) > Application claims."
 			},
 		},
@@ -130,10 +130,7 @@ var catalogue = []group{
 		{
 			code: "token.malformed", status: http.StatusUnauthorized, title: "The token cannot be read",
 			description: "The token cannot be read", applies: shaped("token.malformed"),
-			explain: func(*evidence) (string, string) {
-				return "A part of the token is not strict base64url, not one JSON object with unique names, or has a claim of the wrong type.",
-					"Send the token exactly as B2C gave it: whole, without quotes, line ends or padding. Terminals and tools cut long lines."
-			},
+			explain: func(e *evidence) (string, string) { return e.token.fault.detail, e.token.fault.fix },
 		},
 	}},
 

@@ -2,18 +2,21 @@ package b2c
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
 
-// Bounds of a token's JSON. B2C's own tokens have some fifteen members and no
-// depth.
-const (
-	maxDepth   = 8
-	maxMembers = 64
-)
+// maxDepth is how deep a token's JSON may nest; a claim of a custom policy can be an
+// object. How many members there are, the token's size alone bounds: a user of B2C can
+// have 100 custom attributes.
+const maxDepth = 8
 
-var errJSON = errors.New("not one JSON object with unique member names")
+var (
+	errJSON  = errors.New("not one JSON object with unique member names, in UTF-8")
+	errDepth = fmt.Errorf("nested deeper than %d levels", maxDepth)
+)
 
 // value is one JSON value in a token. Its text is the token's own bytes.
 type value struct {
@@ -33,6 +36,9 @@ func scanObject(data string, visit func(name string, v value)) error {
 	s := scanner{data: data}
 	s.blanks()
 	if !s.object(1, visit) {
+		if s.tooDeep {
+			return errDepth
+		}
 		return errJSON
 	}
 	s.blanks()
@@ -43,8 +49,9 @@ func scanObject(data string, visit func(name string, v value)) error {
 }
 
 type scanner struct {
-	data string
-	pos  int
+	data    string
+	pos     int
+	tooDeep bool
 }
 
 func (s *scanner) peek() byte {
@@ -74,11 +81,10 @@ func (s *scanner) blanks() {
 }
 
 func (s *scanner) object(depth int, visit func(name string, v value)) bool {
-	if depth > maxDepth || !s.take('{') {
+	if s.tooDeep = depth > maxDepth; s.tooDeep || !s.take('{') {
 		return false
 	}
-	var room [16]string
-	names := room[:0]
+	var names nameSet
 	s.blanks()
 	if s.take('}') {
 		return true
@@ -90,15 +96,9 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 			return false
 		}
 		name := unescape(raw)
-		for _, other := range names {
-			if other == name {
-				return false
-			}
-		}
-		if len(names) == maxMembers {
+		if !names.add(name) {
 			return false
 		}
-		names = append(names, name)
 		s.blanks()
 		if !s.take(':') {
 			return false
@@ -120,8 +120,37 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 	}
 }
 
+// nameSet is the names of one object. Comparing each with all others would let a
+// token of thousands of names take milliseconds.
+type nameSet struct {
+	few  [16]string
+	n    int
+	many map[string]struct{}
+}
+
+// add reports false where the name is there already.
+func (s *nameSet) add(name string) bool {
+	if s.n < len(s.few) {
+		if slices.Contains(s.few[:s.n], name) {
+			return false
+		}
+		s.few[s.n] = name
+		s.n++
+		return true
+	}
+	if s.many == nil {
+		s.many = make(map[string]struct{}, 4*len(s.few))
+		for _, one := range s.few {
+			s.many[one] = struct{}{}
+		}
+	}
+	before := len(s.many)
+	s.many[name] = struct{}{}
+	return len(s.many) > before
+}
+
 func (s *scanner) array(depth int) bool {
-	if depth > maxDepth || !s.take('[') {
+	if s.tooDeep = depth > maxDepth; s.tooDeep || !s.take('[') {
 		return false
 	}
 	s.blanks()

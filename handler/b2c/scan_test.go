@@ -46,7 +46,7 @@ func FuzzScan(f *testing.F) {
 					depth--
 				}
 			}
-			require.True(t, deepest > 8 || strings.Count(string(data), ":") > 64, "refused %q", data)
+			require.Greater(t, deepest, 8, "refused %q", data)
 		}
 	})
 }

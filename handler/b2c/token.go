@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// maxToken is the longest token that is looked at, in bytes. B2C's are some
-// 900; the longest that custom claims make stay below 4 KiB.
-const maxToken = 8 << 10
+// maxToken is the longest token that is looked at, in bytes. Most have some 900;
+// 200 groups, the most that Entra ID puts into one, make 12,000.
+const maxToken = 16 << 10
 
 // maxKeyID is the longest key ID, in bytes. B2C's have 43.
 const maxKeyID = 256
@@ -18,6 +18,7 @@ const maxKeyID = 256
 type token struct {
 	signed    string // what the signature is over
 	signature []byte
+	fault     fault // why the code is token.malformed
 
 	// The header.
 	alg, kid, typ string
@@ -33,6 +34,20 @@ type token struct {
 	exp, nbf, iat                               seconds
 }
 
+// fault says what about a token's bytes makes it unreadable, and how to fix it.
+type fault struct{ detail, fix string }
+
+func cutFault(detail string) fault {
+	return fault{detail, "Send the token exactly as it was issued: whole, without quotes, line ends or padding. Terminals and tools cut long lines."}
+}
+
+func scanFault(part string, err error) fault {
+	if err == errDepth {
+		return fault{part + " is " + err.Error() + ".", "Have whatever adds that value write it flatter, or leave it out of the token."}
+	}
+	return cutFault(part + " is " + err.Error() + ".")
+}
+
 // seconds is a NumericDate (RFC 7519, section 2), of which only whole numbers
 // of at most 12 digits are taken.
 type seconds struct {
@@ -45,8 +60,7 @@ func parseToken(raw string) (t token, code string) {
 	if len(raw) > maxToken {
 		return t, "token.too_large"
 	}
-	dots := strings.Count(raw, ".")
-	switch dots {
+	switch strings.Count(raw, ".") {
 	case 2:
 	case 4:
 		// B2C's codes and refresh tokens are JWEs whose header says so.
@@ -54,37 +68,43 @@ func parseToken(raw string) (t token, code string) {
 		if b, err := decodeSegment(nil, header); err == nil && (bytes.Contains(b, []byte(`"cpimcore_`)) || bytes.Contains(b, []byte(`"zip"`))) {
 			return t, "token.code_or_refresh"
 		}
+		t.fault = fault{
+			"The token has five parts, so that it is encrypted; this API reads signed tokens, of three parts.",
+			"Have the token issued signed and not encrypted.",
+		}
 		return t, "token.malformed"
 	default:
 		return t, "token.opaque"
 	}
+	if t.fault = t.read(raw); t.fault != (fault{}) {
+		t.signed = ""
+		return t, "token.malformed"
+	}
+	t.issuer = splitIssuer(t.iss)
+	return t, ""
+}
+
+// read takes the three parts of a compact JWS apart.
+func (t *token) read(raw string) fault {
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	if header == "" || payload == "" {
-		return t, "token.malformed"
+	parts := []struct{ name, text string }{{"header", header}, {"payload", payload}, {"signature", signature}}
+	decoded := make([]byte, 0, len(raw)) // one buffer for all three
+	var ends [3]int
+	for i, part := range parts {
+		var err error
+		if decoded, err = decodeSegment(decoded, part.text); err != nil {
+			return cutFault("The token's " + part.name + " is not base64url without padding.")
+		}
+		ends[i] = len(decoded)
 	}
-
-	// One buffer for all three.
-	decoded := make([]byte, 0, len(raw))
-	head, err := decodeSegment(decoded, header)
-	if err != nil {
-		return t, "token.malformed"
-	}
-	body, err := decodeSegment(head, payload)
-	if err != nil {
-		return t, "token.malformed"
-	}
-	all, err := decodeSegment(body, signature)
-	if err != nil {
-		return t, "token.malformed"
-	}
-	t.signature = all[len(body):]
-	text := string(body)
+	t.signature = decoded[ends[1]:]
 	t.signed = raw[:len(header)+1+len(payload)]
+	text := string(decoded[:ends[1]])
 
 	t.badAlg = true
-	if scanObject(text[:len(head)], t.headerMember) != nil {
-		return t, "token.malformed"
+	if err := scanObject(text[:ends[0]], t.headerMember); err != nil {
+		return scanFault("The token's header", err)
 	}
 	if t.kid == "" || len(t.kid) > maxKeyID {
 		t.badHeader = true
@@ -92,16 +112,21 @@ func parseToken(raw string) (t token, code string) {
 	if !strings.EqualFold(t.typ, "JWT") && !strings.EqualFold(t.typ, "at+jwt") {
 		t.badHeader = true
 	}
-	wrongType := false
-	if scanObject(text[len(head):], func(name string, v value) {
-		if !t.claim(name, v) {
-			wrongType = true
+	wrong := ""
+	if err := scanObject(text[ends[0]:], func(name string, v value) {
+		if !t.claim(name, v) && wrong == "" {
+			wrong = name
 		}
-	}) != nil || wrongType {
-		return t, "token.malformed"
+	}); err != nil {
+		return scanFault("The token's payload", err)
 	}
-	t.issuer = splitIssuer(t.iss)
-	return t, ""
+	if wrong != "" {
+		return fault{
+			"The claim " + wrong + " is not a string.",
+			"Send an access token of the tenant's own sign-in; it has strings there. If it is one, fix what writes " + wrong + " in the custom policy.",
+		}
+	}
+	return fault{}
 }
 
 // headerMember takes a member of the header. What it does not know it leaves

@@ -101,8 +101,8 @@ func init() {
 			return "undefined"
 		})},
 
-		{"token.too_large", "The token is longer than 8 KiB.", changedClaims(func(c map[string]any) {
-			c["extension_Padding"] = strings.Repeat("padding ", 1024)
+		{"token.too_large", "The token is longer than 16 KiB.", changedClaims(func(c map[string]any) {
+			c["extension_Padding"] = strings.Repeat("padding ", 2048)
 		})},
 		{"token.opaque", "The token is a random string, not a JWT.", brokenToken(func(*Server) string {
 			return randomText(32)
