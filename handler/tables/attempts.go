@@ -48,8 +48,11 @@ func (attempts) Do(req *policy.Request) (*http.Response, error) {
 	o, _ := ctx.Value(observationKey{}).(*observation)
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		items.Called(ctx)
 		resp, err := once(req, timeout)
+		if _, unsent := errors.AsType[*identityError](err); unsent {
+			return nil, err
+		}
+		items.Called(ctx)
 		if o != nil {
 			o.note(resp, err)
 		}

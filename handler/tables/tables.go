@@ -22,7 +22,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 	jsonv2 "github.com/go-json-experiment/json"
 
@@ -52,12 +51,12 @@ type Config struct {
 
 // Store keeps items in one table. It is safe for concurrent use.
 type Store struct {
-	table      *aztables.Client
-	credential azcore.TokenCredential // nil with a connection string
-	log        *slog.Logger
-	clock      clock
-	heads      heads
-	logLife    time.Duration
+	table    *aztables.Client
+	identity *identity // nil with a connection string
+	log      *slog.Logger
+	clock    clock
+	heads    heads
+	logLife  time.Duration
 }
 
 var _ items.Store = (*Store)(nil)
@@ -85,14 +84,10 @@ func Open(c Config) (*Store, error) {
 	if c.ConnectionString != "" {
 		service, err = aztables.NewServiceClientFromConnectionString(c.ConnectionString, options)
 	} else {
-		identity := &azidentity.ManagedIdentityCredentialOptions{}
-		if c.IdentityClientID != "" {
-			identity.ID = azidentity.ClientID(c.IdentityClientID)
+		if s.identity, err = newIdentity(c.IdentityClientID); err != nil {
+			return nil, err
 		}
-		if s.credential, err = azidentity.NewManagedIdentityCredential(identity); err != nil {
-			return nil, fmt.Errorf("use managed identity: %w", err)
-		}
-		service, err = aztables.NewServiceClient(c.Endpoint, s.credential, options)
+		service, err = aztables.NewServiceClient(c.Endpoint, s.identity, options)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open table %s: %w", c.Table, err)
@@ -145,12 +140,10 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if s.credential != nil {
-		_, err := s.credential.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{"https://storage.azure.com/.default"}})
-		if err != nil {
-			return fmt.Errorf("get a token for storage: %w", err)
-		}
-		return nil
+	if s.identity != nil {
+		scopes := []string{"https://storage.azure.com/.default"}
+		_, err := s.identity.token(ctx, policy.TokenRequestOptions{Scopes: scopes}, identityTimeout)
+		return err
 	}
 	_, err = s.table.CreateTable(ctx, nil)
 	if err != nil && errorCode(err) != "TableAlreadyExists" {
@@ -306,9 +299,12 @@ func errorCode(err error) string {
 // place where that happens.
 func translate(ctx context.Context, err error) error {
 	var response *azcore.ResponseError
+	var noIdentity *identityError
 	switch {
 	case errors.Is(err, items.ErrTooLarge):
 		return err
+	case errors.As(err, &noIdentity):
+		return fmt.Errorf("%w: %w", items.ErrUnavailable, noIdentity)
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", items.ErrTimeout, err)
 	case !errors.As(err, &response):
