@@ -14,10 +14,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"itemsapi/handler/config"
 )
@@ -399,6 +401,53 @@ func TestParameters(t *testing.T) {
 	for _, m := range regexp.MustCompile(`\$\{(B2C_\w+|ITEMS_TABLE|AUTH_EXPLAIN|LOG_LEVEL)`).FindAllStringSubmatch(string(text), -1) {
 		require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == m[1] }), m[1])
 	}
+}
+
+// variables are those of the environment that azd fills in.
+func variables(t *testing.T) (names []string) {
+	text, err := os.ReadFile("main.parameters.json")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`\$\{(\w+)`).FindAllStringSubmatch(string(text), -1) {
+		names = append(names, m[1])
+	}
+	require.Greater(t, len(names), 15)
+	return names
+}
+
+// azd pipeline config looks for the workflow by its name, and where it is missing
+// offers to add one of its own. A runner has no azd environment, so a variable that
+// the workflow does not pass would be deployed with its default at each push.
+func TestWorkflow(t *testing.T) {
+	files, err := filepath.Glob("../.github/workflows/*")
+	require.NoError(t, err)
+	var deploying []string
+	var text []byte
+	for _, name := range files {
+		read, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if regexp.MustCompile(`azd (up|provision|deploy)`).Match(read) {
+			deploying, text = append(deploying, filepath.Base(name)), read
+		}
+	}
+	require.Equal(t, []string{"azure-dev.yml"}, deploying)
+
+	var workflow struct {
+		Jobs map[string]struct{ Env map[string]string }
+	}
+	require.NoError(t, yaml.Unmarshal(text, &workflow))
+	require.Len(t, workflow.Jobs, 1)
+	env := workflow.Jobs["deploy"].Env
+	// azd reads it by ParseBool, and leaves the feature off at another word.
+	on, err := strconv.ParseBool(env["AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM"])
+	require.NoError(t, err)
+	require.True(t, on)
+	delete(env, "AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM")
+
+	want := map[string]string{}
+	for _, name := range append(variables(t), "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") {
+		want[name] = "${{ vars." + name + " }}"
+	}
+	require.Equal(t, want, env)
 }
 
 // TestCompiler has Bicep itself judge, and say whether the snapshots are current.
