@@ -432,8 +432,20 @@ func TestParameters(t *testing.T) {
 			require.Equal(t, "string", types[name], name)
 		}
 	}
+}
+
+// azd takes from the shell, and from a runner, what its environment lacks, so each
+// name is one that nobody sets for another purpose. The README explains each.
+func TestVariables(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
 	for _, name := range variables(t) {
-		if regexp.MustCompile(`^(B2C_|ITEMS_TABLE|AUTH_EXPLAIN|LOG_LEVEL)`).MatchString(name) {
+		if name == "AZURE_ENV_NAME" || name == "AZURE_LOCATION" { // azd's own
+			continue
+		}
+		require.Regexp(t, `^(API|B2C)_`, name)
+		require.Contains(t, string(readme), "`"+name+"`")
+		if strings.HasPrefix(name, "B2C_") {
 			require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == name }), name)
 		}
 	}
@@ -541,11 +553,14 @@ func lines(t *testing.T, text string) []string {
 }
 
 // Every variable arrives where it belongs. One that is not set, or is empty as in a
-// workflow, is the default.
+// workflow, is the default. What a shell has for other programs is left out.
 func TestEnvironment(t *testing.T) {
 	bicep := compiler(t)
 	for name, word := range map[string]string{"dev": "", "network": "true"} {
-		s, err := predict(t, bicep, environment(map[string]string{"AZURE_ENV_NAME": name, "API_PRIVATE_NETWORK": word}))
+		s, err := predict(t, bicep, environment(map[string]string{
+			"AZURE_ENV_NAME": name, "API_PRIVATE_NETWORK": word,
+			"ITEMS_TABLE": "other", "AUTH_EXPLAIN": "code", "LOG_LEVEL": "debug", // a shell's
+		}))
 		require.NoError(t, err)
 		want, got := lines(t, load(t, name).text), lines(t, s.text)
 		for i := range min(len(want), len(got)) {
@@ -557,15 +572,18 @@ func TestEnvironment(t *testing.T) {
 	env := environment(map[string]string{
 		"B2C_READ_SCOPE": "see", "B2C_WRITE_SCOPE": "change", "B2C_HOST": "login.contoso.com",
 		"B2C_EXTRA_ISSUERS": "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
-		"B2C_METADATA_URL":  "https://login.contoso.com/{policy}", "ITEMS_TABLE": "orders", "AUTH_EXPLAIN": "code", "LOG_LEVEL": "warn",
+		"B2C_METADATA_URL":  "https://login.contoso.com/{policy}",
+		"API_ITEMS_TABLE":   "orders", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
 		"API_CORS_ORIGINS": "https://app.contoso.com", "API_ALERT_EMAIL": "operator@contoso.com", "API_PRIVATE_NETWORK": "false",
 	})
 	require.ElementsMatch(t, variables(t), slices.Collect(maps.Keys(env)))
 	s, err := predict(t, bicep, env)
 	require.NoError(t, err)
 	for _, known := range config.Settings {
-		if want, there := env[known.Name]; there {
-			require.Equal(t, want, settings(s)[known.Name], known.Name)
+		for _, name := range []string{known.Name, "API_" + known.Name} {
+			if want, there := env[name]; there {
+				require.Equal(t, want, settings(s)[known.Name], name)
+			}
 		}
 	}
 	site := s.one("Microsoft.Web/sites")
@@ -576,7 +594,7 @@ func TestEnvironment(t *testing.T) {
 
 // A word that is not in its list stops the deployment.
 func TestWrongWords(t *testing.T) {
-	closed := []string{"API_PRIVATE_NETWORK", "AUTH_EXPLAIN", "LOG_LEVEL"}
+	closed := []string{"API_PRIVATE_NETWORK", "API_AUTH_EXPLAIN", "API_LOG_LEVEL"}
 	source, err := os.ReadFile("main.bicep")
 	require.NoError(t, err)
 	require.Equal(t, len(closed), strings.Count(string(source), "@allowed("), "a list without a test, or the reverse")
