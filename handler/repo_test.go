@@ -418,9 +418,9 @@ func TestWhatIsTyped(t *testing.T) {
 	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read(t, "go.mod"))[1]
 	require.Contains(t, read(t, ".devcontainer/"+container.Build.Dockerfile), "/go:"+version+"-")
 	for name, want := range map[string][]string{
-		".github/workflows/check.yml": {"go-version-file: go.mod", "contents: read"},
-		".github/workflows/azd.yml":   {"AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM", "id-token: write", "--federated-credential-provider github"},
-		"azure.yaml":                  {"dist: dist/app.zip", "language: custom", "host: function"},
+		".github/workflows/check.yml":     {"go-version-file: go.mod", "contents: read"},
+		".github/workflows/azure-dev.yml": {"id-token: write", "--federated-credential-provider github"},
+		"azure.yaml":                      {"dist: dist/app.zip", "language: custom", "host: function"},
 	} {
 		for _, line := range want {
 			require.Contains(t, read(t, name), line)

@@ -7,6 +7,7 @@ package infra_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -14,10 +15,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/drone/envsubst"
 	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
 
 	"itemsapi/handler/config"
 )
@@ -379,39 +383,235 @@ func TestSiteComesAfterItsRoles(t *testing.T) {
 	require.Regexp(t, `dependsOn: \[[^\]]*\broles\b[^\]]*\]`, api)
 }
 
-// What azd fills in is named as main.bicep has it, and required where it has no
-// default.
-func TestParameters(t *testing.T) {
+// parameters are the values in main.parameters.json, with the variables in them that
+// azd fills in.
+func parameters(t *testing.T) map[string]string {
 	text, err := os.ReadFile("main.parameters.json")
 	require.NoError(t, err)
-	var file struct{ Parameters map[string]json.RawMessage }
+	var file struct {
+		Parameters map[string]struct{ Value json.RawMessage }
+	}
 	require.NoError(t, json.Unmarshal(text, &file))
-	source, err := os.ReadFile("main.bicep")
-	require.NoError(t, err)
-	for _, m := range regexp.MustCompile(`(?m)^param (\w+) [^=\n]+(=?)`).FindAllStringSubmatch(string(source), -1) {
-		if m[2] == "" {
-			require.Contains(t, file.Parameters, m[1])
+	values := map[string]string{}
+	for name, parameter := range file.Parameters {
+		values[name] = string(parameter.Value)
+	}
+	return values
+}
+
+var variable = regexp.MustCompile(`\$\{(\w+)`)
+
+// variables are those that azd fills in.
+func variables(t *testing.T) (names []string) {
+	for _, value := range parameters(t) {
+		for _, m := range variable.FindAllStringSubmatch(value, -1) {
+			names = append(names, m[1])
 		}
 	}
-	for name := range file.Parameters {
-		require.Regexp(t, `(?m)^param `+name+` `, string(source))
+	require.Greater(t, len(names), 15)
+	return names
+}
+
+// What azd fills in is named as main.bicep has it, and required where it has no
+// default. It is a string: of any other type azd drops a value that it cannot read,
+// and deploys the default without a word.
+func TestParameters(t *testing.T) {
+	values := parameters(t)
+	source, err := os.ReadFile("main.bicep")
+	require.NoError(t, err)
+	types := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^param (\w+) (\w+)( =)?`).FindAllStringSubmatch(string(source), -1) {
+		types[m[1]] = m[2]
+		if m[3] == "" {
+			require.Contains(t, values, m[1])
+		}
 	}
-	for _, m := range regexp.MustCompile(`\$\{(B2C_\w+|ITEMS_TABLE|AUTH_EXPLAIN|LOG_LEVEL)`).FindAllStringSubmatch(string(text), -1) {
-		require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == m[1] }), m[1])
+	for name, value := range values {
+		require.Contains(t, types, name)
+		if strings.HasPrefix(value, `"`) {
+			require.Equal(t, "string", types[name], name)
+		}
+	}
+}
+
+// azd takes from the shell, and from a runner, what its environment lacks, so each
+// name is one that nobody sets for another purpose. The README explains each.
+func TestVariables(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	for _, name := range variables(t) {
+		if name == "AZURE_ENV_NAME" || name == "AZURE_LOCATION" { // azd's own
+			continue
+		}
+		require.Regexp(t, `^(API|B2C)_`, name)
+		require.Contains(t, string(readme), "`"+name+"`")
+		if strings.HasPrefix(name, "B2C_") {
+			require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == name }), name)
+		}
+	}
+}
+
+// azd pipeline config looks for the workflow by its name, and where it is missing
+// offers to add one of its own. A runner has no azd environment, so a variable that
+// the workflow does not pass would be deployed with its default at each push.
+func TestWorkflow(t *testing.T) {
+	files, err := filepath.Glob("../.github/workflows/*")
+	require.NoError(t, err)
+	var deploying []string
+	var text []byte
+	for _, name := range files {
+		read, err := os.ReadFile(name)
+		require.NoError(t, err)
+		if regexp.MustCompile(`azd (up|provision|deploy)`).Match(read) {
+			deploying, text = append(deploying, filepath.Base(name)), read
+		}
+	}
+	require.Equal(t, []string{"azure-dev.yml"}, deploying)
+
+	var workflow struct {
+		Jobs map[string]struct{ Env map[string]string }
+	}
+	require.NoError(t, yaml.Unmarshal(text, &workflow))
+	require.Len(t, workflow.Jobs, 1)
+	env := workflow.Jobs["deploy"].Env
+	// azd reads it by ParseBool, and leaves the feature off at another word.
+	on, err := strconv.ParseBool(env["AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM"])
+	require.NoError(t, err)
+	require.True(t, on)
+	delete(env, "AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM")
+
+	want := map[string]string{}
+	for _, name := range append(variables(t), "AZURE_CLIENT_ID", "AZURE_TENANT_ID", "AZURE_SUBSCRIPTION_ID") {
+		want[name] = "${{ vars." + name + " }}"
+	}
+	require.Equal(t, want, env)
+}
+
+// compiler is Bicep, where it is on PATH.
+func compiler(t *testing.T) (run func(args ...string) (string, error)) {
+	bicep, err := exec.LookPath("bicep")
+	if err != nil {
+		t.Skip("skipped: Bicep (no bicep on PATH)")
+	}
+	return func(args ...string) (string, error) {
+		out, err := exec.CommandContext(t.Context(), bicep, args...).CombinedOutput()
+		return string(out), err
+	}
+}
+
+// scope is where a snapshot is taken to be deployed.
+var scope = []string{
+	"--subscription-id", "00000000-0000-0000-0000-000000000001", "--tenant-id", "00000000-0000-0000-0000-000000000002",
+	"--location", "westeurope", "--deployment-name", "main",
+}
+
+// predict fills an environment into main.parameters.json as azd does, by the same
+// library, and has Bicep say what would be created.
+func predict(t *testing.T, bicep func(args ...string) (string, error), env map[string]string) (*snapshot, error) {
+	folder := t.TempDir()
+	main, err := filepath.Abs("main.bicep")
+	require.NoError(t, err)
+	main, err = filepath.Rel(folder, main)
+	require.NoError(t, err)
+	text := fmt.Sprintf("using '%s'\n", filepath.ToSlash(main))
+	for name, value := range parameters(t) {
+		filled, err := envsubst.Eval(value, func(variable string) string { return env[variable] })
+		require.NoError(t, err)
+		// any: what is wrong is for the deployment to refuse, as it never sees this file.
+		text += fmt.Sprintf("param %s = any(json('''%s'''))\n", name, filled)
+	}
+	file := filepath.Join(folder, "azd.bicepparam")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o644))
+	if said, err := bicep(append([]string{"snapshot", file, "--mode", "overwrite"}, scope...)...); err != nil {
+		return nil, errors.New(said)
+	}
+	predicted, err := os.ReadFile(filepath.Join(folder, "azd.snapshot.json"))
+	require.NoError(t, err)
+	return parse(t, string(predicted)), nil
+}
+
+// environment is what register writes into a new one; it makes the case dev.
+func environment(more map[string]string) map[string]string {
+	env := map[string]string{
+		"AZURE_ENV_NAME": "dev", "AZURE_LOCATION": "westeurope",
+		"B2C_TENANT": "contoso", "B2C_POLICIES": "B2C_1_signupsignin,B2C_1_profileedit",
+		"B2C_API_CLIENT_ID":   "ecfb57af-c76a-49a0-b48f-37311846956f",
+		"B2C_APP_ID_URI":      "https://contoso.onmicrosoft.com/b2capi",
+		"B2C_ALLOWED_CLIENTS": "47840c35-e986-468b-8d2c-e25aa02d3d08",
+	}
+	maps.Copy(env, more)
+	return env
+}
+
+// lines are those of a JSON text whose members are sorted.
+func lines(t *testing.T, text string) []string {
+	var value any
+	require.NoError(t, json.Unmarshal([]byte(text), &value))
+	sorted, err := json.MarshalIndent(value, "", " ")
+	require.NoError(t, err)
+	return strings.Split(string(sorted), "\n")
+}
+
+// Every variable arrives where it belongs. One that is not set, or is empty as in a
+// workflow, is the default. What a shell has for other programs is left out.
+func TestEnvironment(t *testing.T) {
+	bicep := compiler(t)
+	for name, word := range map[string]string{"dev": "", "network": "true"} {
+		s, err := predict(t, bicep, environment(map[string]string{
+			"AZURE_ENV_NAME": name, "API_PRIVATE_NETWORK": word,
+			"ITEMS_TABLE": "other", "AUTH_EXPLAIN": "code", "LOG_LEVEL": "debug", // a shell's
+		}))
+		require.NoError(t, err)
+		want, got := lines(t, load(t, name).text), lines(t, s.text)
+		for i := range min(len(want), len(got)) {
+			require.Equal(t, want[i], got[i], "%s, after %s", name, want[max(0, i-5):i])
+		}
+		require.Equal(t, len(want), len(got), name)
+	}
+
+	env := environment(map[string]string{
+		"B2C_READ_SCOPE": "see", "B2C_WRITE_SCOPE": "change", "B2C_HOST": "login.contoso.com",
+		"B2C_EXTRA_ISSUERS": "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
+		"B2C_METADATA_URL":  "https://login.contoso.com/{policy}",
+		"API_ITEMS_TABLE":   "orders", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
+		"API_CORS_ORIGINS": "https://app.contoso.com", "API_ALERT_EMAIL": "operator@contoso.com", "API_PRIVATE_NETWORK": "false",
+	})
+	require.ElementsMatch(t, variables(t), slices.Collect(maps.Keys(env)))
+	s, err := predict(t, bicep, env)
+	require.NoError(t, err)
+	for _, known := range config.Settings {
+		for _, name := range []string{known.Name, "API_" + known.Name} {
+			if want, there := env[name]; there {
+				require.Equal(t, want, settings(s)[known.Name], name)
+			}
+		}
+	}
+	site := s.one("Microsoft.Web/sites")
+	require.Equal(t, []any{"https://app.contoso.com"}, at(site.Properties, "siteConfig.cors.allowedOrigins"))
+	require.Contains(t, s.text, `"emailAddress": "operator@contoso.com"`)
+	require.Empty(t, s.of("Microsoft.Network/virtualNetworks"))
+}
+
+// A word that is not in its list stops the deployment.
+func TestWrongWords(t *testing.T) {
+	closed := []string{"API_PRIVATE_NETWORK", "API_AUTH_EXPLAIN", "API_LOG_LEVEL"}
+	source, err := os.ReadFile("main.bicep")
+	require.NoError(t, err)
+	require.Equal(t, len(closed), strings.Count(string(source), "@allowed("), "a list without a test, or the reverse")
+	bicep := compiler(t)
+	for _, name := range closed {
+		_, err := predict(t, bicep, environment(map[string]string{name: "yes"}))
+		require.ErrorContains(t, err, "The value 'yes' is not part of the allowed value(s)", name)
 	}
 }
 
 // TestCompiler has Bicep itself judge, and say whether the snapshots are current.
 func TestCompiler(t *testing.T) {
-	bicep, err := exec.LookPath("bicep")
-	if err != nil {
-		t.Skip("skipped: Bicep (no bicep on PATH)")
-	}
+	bicep := compiler(t)
 	run := func(args ...string) string {
-		cmd := exec.CommandContext(t.Context(), bicep, args...)
-		out, err := cmd.CombinedOutput()
+		out, err := bicep(args...)
 		require.NoError(t, err, "bicep %v: %s", args, out)
-		return string(out)
+		return out
 	}
 	var sources []string
 	for _, pattern := range []string{"*.bicep", "modules/*.bicep", "tests/*.bicepparam"} {
@@ -433,9 +633,7 @@ func TestCompiler(t *testing.T) {
 	require.Empty(t, notOfAge(run("lint", "main.bicep", "--no-restore")))
 	require.Empty(t, notOfAge(run("build", "main.bicep", "--no-restore", "--outfile", filepath.Join(t.TempDir(), "main.json"))))
 	for _, name := range cases {
-		run("snapshot", filepath.Join("tests", name+".bicepparam"), "--mode", "validate",
-			"--subscription-id", "00000000-0000-0000-0000-000000000001", "--tenant-id", "00000000-0000-0000-0000-000000000002",
-			"--location", "westeurope", "--deployment-name", "main")
+		run(append([]string{"snapshot", filepath.Join("tests", name+".bicepparam"), "--mode", "validate"}, scope...)...)
 	}
 }
 

@@ -41,8 +41,9 @@ param scale scaleSettings = {
   zones: false
 }
 
-@description('Whether storage is reached through a virtual network alone. The API itself stays public.')
-param privateNetwork bool = false
+@description('true: storage is reached through a virtual network alone. The API itself stays public.')
+@allowed(['true', 'false'])
+param privateNetwork string = 'false'
 
 @description('Address to mail alerts to. Empty: alerts are shown in the portal only.')
 param alertEmail string = ''
@@ -65,6 +66,10 @@ var names = {
   alerts: 'ag-${suffix}'
 }
 var deploymentContainer = 'app-package'
+
+// A list of words, as azd replaces what it cannot read as a boolean by the default
+// without a word. What gets past the list is private.
+var isPrivate = privateNetwork != 'false'
 
 resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: names.group
@@ -98,7 +103,7 @@ module hostStorage 'modules/hostStorage.bicep' = {
     name: names.hostStorage
     container: deploymentContainer
     zones: scale.zones
-    privateNetwork: privateNetwork
+    privateNetwork: isPrivate
     location: location
     tags: tags
   }
@@ -110,13 +115,13 @@ module itemStorage 'modules/itemStorage.bicep' = {
     name: names.itemStorage
     table: itemsTable
     zones: scale.zones
-    privateNetwork: privateNetwork
+    privateNetwork: isPrivate
     location: location
     tags: tags
   }
 }
 
-module network 'modules/network.bicep' = if (privateNetwork) {
+module network 'modules/network.bicep' = if (isPrivate) {
   scope: group
   params: {
     name: names.network
@@ -150,7 +155,7 @@ module api 'modules/api.bicep' = {
     itemStorageName: names.itemStorage
     table: itemsTable
     insightsName: names.insights
-    networkName: privateNetwork ? names.network : ''
+    networkName: isPrivate ? names.network : ''
     b2c: b2c
     explain: explain
     logLevel: logLevel

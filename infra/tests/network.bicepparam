@@ -15,4 +15,4 @@ param b2c = {
   extraIssuers: ''
   metadataUrl: ''
 }
-param privateNetwork = true
+param privateNetwork = 'true'
