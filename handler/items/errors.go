@@ -18,6 +18,9 @@ var (
 	ErrTimeout = errors.New("the storage did not answer in time")
 	// ErrBusy says that too many of the owner's changes wait for each other.
 	ErrBusy = errors.New("too many changes of one owner at once")
+	// ErrNoRoom says that other requests hold all the memory that there is for
+	// what is read from the storage.
+	ErrNoRoom = errors.New("no room in memory")
 	// ErrOutcomeUnknown is wrapped beside one of the three above where the change
 	// may have been kept all the same.
 	ErrOutcomeUnknown = errors.New("the change may have been kept")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -39,7 +38,8 @@ func (q Query) Matches(name string) bool {
 }
 
 // Page is a part of a list. It may hold fewer items than were asked for, or
-// none, and still not be the last: a selective query stops on its budget.
+// none, and still not be the last: it ends before it has [MaxPage] bytes of content,
+// and a selective query stops on its budget.
 type Page struct {
 	Items []Item
 	// Next is the position after this page, or empty if nothing comes after it.
@@ -72,7 +72,8 @@ type Change struct {
 }
 
 // Delta is a part of what changed. It may hold fewer changes than were asked
-// for, or none, and still not be the last.
+// for, or none, and still not be the last. It ends before it has [MaxPage] bytes of
+// content.
 type Delta struct {
 	Changes []Change
 	// Next is the position after this part. Where More is false, everything up
@@ -115,20 +116,4 @@ type Store interface {
 	// ErrPosition if after is none, and ErrResync if it is older than what is
 	// remembered, 30 days at least.
 	Delta(ctx context.Context, owner Owner, after string, limit int) (Delta, error)
-}
-
-type callsKey struct{}
-
-// CountCalls returns a context under which a [Store] counts its calls to the
-// storage, and the count.
-func CountCalls(ctx context.Context) (context.Context, *atomic.Int64) {
-	n := new(atomic.Int64)
-	return context.WithValue(ctx, callsKey{}, n), n
-}
-
-// Called counts one call to the storage, where somebody asked for the count.
-func Called(ctx context.Context) {
-	if n, ok := ctx.Value(callsKey{}).(*atomic.Int64); ok {
-		n.Add(1)
-	}
 }

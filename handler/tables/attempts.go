@@ -48,14 +48,11 @@ func (attempts) Do(req *policy.Request) (*http.Response, error) {
 	o, _ := ctx.Value(observationKey{}).(*observation)
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
-		resp, err := once(req, timeout)
+		resp, err := once(req, timeout, o)
 		if _, unsent := errors.AsType[*identityError](err); unsent {
 			return nil, err
 		}
 		items.Called(ctx)
-		if o != nil {
-			o.note(resp, err)
-		}
 		if attempt == maxAttempts || ctx.Err() != nil || !again(resp, err) {
 			return resp, err
 		}
@@ -80,16 +77,25 @@ func (attempts) Do(req *policy.Request) (*http.Response, error) {
 	}
 }
 
-func once(req *policy.Request, timeout time.Duration) (*http.Response, error) {
+func once(req *policy.Request, timeout time.Duration, o *observation) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(req.Raw().Context(), timeout)
-	defer cancel() // azcore has read the body by then
-	return req.Clone(ctx).Next()
+	defer cancel() // the body was read by then
+	req = req.Clone(ctx)
+	if o == nil {
+		return req.Next()
+	}
+	if o.rows != nil {
+		runtime.SkipBodyDownload(req)
+	}
+	resp, err := req.Next()
+	return o.note(resp, err)
 }
 
 // again reports whether another attempt may go better.
 func again(resp *http.Response, err error) bool {
 	if err != nil {
-		return !errors.Is(err, context.Canceled)
+		_, taken := errors.AsType[*takenError](err)
+		return !taken && !errors.Is(err, context.Canceled)
 	}
 	switch resp.StatusCode {
 	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -104,6 +110,8 @@ type observation struct {
 	// nothing then: it would decode it to maps, encode those, and leave us to
 	// decode again.
 	body []byte
+	// rows, where it is set, reads a successful answer as it comes, in place of body.
+	rows func(body io.Reader) error
 	// served is the service's time.
 	served time.Time
 	// maybe says that an attempt may have been carried out although it failed.
@@ -116,16 +124,25 @@ func observe(ctx context.Context, o *observation) context.Context {
 	return context.WithValue(ctx, observationKey{}, o)
 }
 
-func (o *observation) note(resp *http.Response, err error) {
+func (o *observation) note(resp *http.Response, err error) (*http.Response, error) {
 	if err != nil {
 		dial, ok := errors.AsType[*net.OpError](err)
 		o.maybe = o.maybe || !ok || dial.Op != "dial"
-		return
+		return resp, err
+	}
+	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		o.served = at
+	}
+	if o.rows != nil && resp.StatusCode == http.StatusOK {
+		err := o.rows(resp.Body)
+		resp.Body.Close()
+		resp.Body = io.NopCloser(strings.NewReader("{}"))
+		return resp, err
 	}
 	body, err := runtime.Payload(resp) // kept in resp for the SDK
 	if err != nil {
 		o.maybe = true
-		return
+		return resp, err
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:
@@ -138,5 +155,5 @@ func (o *observation) note(resp *http.Response, err error) {
 	case http.StatusServiceUnavailable: // a server too busy has done nothing
 		o.maybe = o.maybe || bytes.Contains(body, []byte("OperationTimedOut"))
 	}
-	o.served, _ = http.ParseTime(resp.Header.Get("Date"))
+	return resp, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -120,19 +121,20 @@ func (s *Store) changed(ctx context.Context, partition string, p position, limit
 	if err != nil {
 		return items.Delta{}, err
 	}
+	var places []position     // where to go on if a change is not told
 	known := map[string]int{} // an item's place among the changes
+collecting:
 	for _, e := range entries {
 		ids := strings.Split(e.Items, ",")
 		for _, id := range ids[min(p.skip, len(ids)):] {
 			place, again := known[id]
 			if !again {
 				if len(d.Changes) == limit {
-					d.Next, d.More = p.String(), true
-					d.Changes, err = s.fill(ctx, partition, d.Changes)
-					return d, err
+					break collecting
 				}
 				place = len(d.Changes)
 				known[id] = place
+				places = append(places, p)
 				d.Changes = append(d.Changes, items.Change{Item: items.Item{ID: id}})
 			}
 			if e.Deleted {
@@ -142,19 +144,27 @@ func (s *Store) changed(ctx context.Context, partition string, p position, limit
 		}
 		p.from, p.skip = p.from+1, 0
 	}
+	told := 0
+	if d.Changes, told, err = s.fill(ctx, partition, d.Changes); err != nil {
+		return items.Delta{}, err
+	}
+	if told < len(places) {
+		p = places[told]
+	}
 	d.Next, d.More = p.String(), p.from < p.to
-	d.Changes, err = s.fill(ctx, partition, d.Changes)
-	return d, err
+	return d, nil
 }
 
 // entries reads the log from a position on: at least one entry, at most limit.
 func (s *Store) entries(ctx context.Context, partition string, p position, limit int) ([]logRow, error) {
-	var entries []logRow
-	for page, err := range query[logRow](ctx, s, partition, logKey(p.from), logKey(p.to+1), "RowKey,change,items,deleted,epoch", limit) {
+	var entries, rows []logRow
+	first, last := logKey(p.from), logKey(p.to+1)
+	const members = "RowKey,change,items,deleted,epoch"
+	for _, err := range query(ctx, s, partition, first, last, members, limit, collect(&rows)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the log: %w", err)
 		}
-		for _, e := range page.Rows {
+		for _, e := range rows {
 			// Numbers have no gaps, so what is missing was cleaned away.
 			if e.RowKey != logKey(p.from+1+uint64(len(entries))) || e.Epoch != p.epoch {
 				return nil, items.ErrResync
@@ -170,9 +180,12 @@ func (s *Store) entries(ctx context.Context, partition string, p position, limit
 	return entries, nil
 }
 
-// fill reads the items of changes, as an entry of the log has but their IDs. Those
-// that are gone are left out: an entry with a higher number says so.
-func (s *Store) fill(ctx context.Context, partition string, changes []items.Change) ([]items.Change, error) {
+// fill reads the items of changes, as an entry of the log has only their IDs. Those
+// that are gone are left out: an entry with a higher number says so. told is how many
+// changes fit into one answer.
+func (s *Store) fill(
+	ctx context.Context, partition string, changes []items.Change,
+) (there []items.Change, told int, err error) {
 	wanted := map[string]int{} // row prefix → place
 	for i, c := range changes {
 		if prefix, ok := rowPrefix(c.ID); ok && !c.Deleted {
@@ -180,65 +193,116 @@ func (s *Store) fill(ctx context.Context, partition string, changes []items.Chan
 		}
 	}
 	gone := make([]bool, len(changes))
+	var held content
 	if len(wanted) >= fewItems {
-		if err := s.fillRange(ctx, partition, changes, wanted, gone); err != nil {
-			return nil, fmt.Errorf("read items: %w", err)
+		if held.roomy, err = s.fillRange(ctx, partition, changes, wanted, gone); err != nil {
+			return nil, 0, fmt.Errorf("read items: %w", err)
 		}
 	}
-	const atOnce = 16
-	var wg sync.WaitGroup
-	places := make(chan int)
-	errs := make([]error, len(changes))
-	for range min(atOnce, len(wanted)) {
-		wg.Go(func() {
-			for i := range places {
-				errs[i] = s.fillOne(ctx, partition, &changes[i])
-			}
-		})
-	}
+	missing := make([]bool, len(changes))
 	for _, i := range wanted {
-		places <- i
+		missing[i] = true
 	}
-	close(places)
-	wg.Wait()
-	there := changes[:0]
-	for i, c := range changes {
-		switch {
-		case gone[i] || errors.Is(errs[i], items.ErrNotFound):
-		case errs[i] != nil:
-			return nil, fmt.Errorf("read item %s: %w", c.ID, errs[i])
-		default:
-			there = append(there, c)
+	there = changes[:0]
+	for first := 0; first < len(changes); first += fillAtOnce {
+		window := changes[first:min(first+fillAtOnce, len(changes))]
+		if err := s.fillEach(ctx, partition, window, missing[first:], gone[first:], &held); err != nil {
+			return nil, 0, err
+		}
+		for i := range window {
+			if gone[first+i] {
+				continue
+			}
+			fits, err := held.add(ctx, &window[i].Item)
+			if err != nil {
+				return nil, 0, err
+			}
+			if !fits {
+				return there, first + i, nil
+			}
+			there = append(there, window[i])
 		}
 	}
-	return there, nil
+	return there, len(changes), nil
 }
 
-// fewItems are read one by one.
-const fewItems = 4
+const (
+	fewItems   = 4  // are read one by one
+	fillAtOnce = 16 // at most
+)
 
-// fillRange reads the rows from the first item that is wanted on, in one page of
-// twice as many: items that were created together lie together. It takes from
-// wanted what it has seen, or seen to be gone.
-func (s *Store) fillRange(ctx context.Context, partition string, changes []items.Change, wanted map[string]int, gone []bool) error {
-	prefixes := slices.Sorted(maps.Keys(wanted))
-	seen := "" // up to here
-	for page, err := range query[itemRow](ctx, s, partition, prefixes[0], after(prefixes[len(prefixes)-1]), itemMembers, 2*len(prefixes)) {
-		if err != nil {
+// fillEach reads those items one by one that are missing.
+func (s *Store) fillEach(
+	ctx context.Context, partition string, changes []items.Change, missing, gone []bool, held *content,
+) error {
+	var places []int
+	for i := range changes {
+		if missing[i] {
+			places = append(places, i)
+		}
+	}
+	if len(places) >= fewItems && !held.roomy {
+		if err := items.Room(ctx); err != nil {
 			return err
 		}
-		for i := range page.Rows {
-			seen = page.Rows[i].RowKey
-			item, err := page.Rows[i].item()
+		held.roomy = true
+	}
+	errs := make([]error, len(places))
+	var wg sync.WaitGroup
+	for n, i := range places {
+		wg.Go(func() { errs[n] = s.fillOne(ctx, partition, &changes[i]) })
+	}
+	wg.Wait()
+	for n, i := range places {
+		gone[i] = errors.Is(errs[n], items.ErrNotFound)
+		if errs[n] != nil && !gone[i] {
+			return fmt.Errorf("read item %s: %w", changes[i].ID, errs[n])
+		}
+	}
+	return nil
+}
+
+// fillRange reads the rows from the first item that is wanted on, in one page of
+// twice as many: items that were created together lie together. It removes from
+// wanted what it found, or found missing.
+func (s *Store) fillRange(
+	ctx context.Context, partition string, changes []items.Change, wanted map[string]int, gone []bool,
+) (roomy bool, err error) {
+	prefixes := slices.Sorted(maps.Keys(wanted))
+	var held content
+	var seen string // up to here
+	var full bool
+	take := func(rows iter.Seq2[*itemRow, error]) error {
+		held, seen, full = content{roomy: held.roomy}, "", false
+		for row, err := range rows {
+			if err != nil {
+				return err
+			}
+			item, err := row.item()
 			if err != nil {
 				return err
 			}
 			prefix, _ := rowPrefix(item.ID)
 			if place, ok := wanted[prefix]; ok {
+				fits, err := held.add(ctx, &item)
+				if err != nil {
+					return err
+				}
+				if full = !fits; full {
+					return nil
+				}
 				changes[place].Item = item // of two versions, the second has just replaced the first
 			}
+			seen = row.RowKey
 		}
-		if !page.More {
+		return nil
+	}
+	last := after(prefixes[len(prefixes)-1])
+	for page, err := range query(ctx, s, partition, prefixes[0], last, itemMembers, 2*len(prefixes), take) {
+		if err != nil {
+			return held.roomy, err
+		}
+		if !page.more && !full {
 			seen = after(itemPrefix)
 		}
 		break
@@ -249,7 +313,7 @@ func (s *Store) fillRange(ctx context.Context, partition string, changes []items
 			delete(wanted, prefix)
 		}
 	}
-	return nil
+	return held.roomy, nil
 }
 
 func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) (err error) {
@@ -294,12 +358,14 @@ func (s *Store) cleanOnce(ctx context.Context, partition string) error {
 		logRow
 		Timestamp time.Time `json:"Timestamp"`
 	}
-	for page, err := range query[dated](ctx, s, partition, logPrefix, after(logPrefix), "RowKey,Timestamp,items,deleted,key", cleanAtOnce) {
+	var rows []dated
+	const members = "RowKey,Timestamp,items,deleted,key"
+	for page, err := range query(ctx, s, partition, logPrefix, after(logPrefix), members, cleanAtOnce, collect(&rows)) {
 		if err != nil {
 			return err
 		}
-		for _, e := range page.Rows {
-			if page.Served.Sub(e.Timestamp) <= s.logLife || len(operations) > 2*(cleanAtOnce-1) {
+		for _, e := range rows {
+			if page.served.Sub(e.Timestamp) <= s.logLife || len(operations) > 2*(cleanAtOnce-1) {
 				break
 			}
 			operations = append(operations, remove(partition, e.RowKey))
@@ -310,7 +376,7 @@ func (s *Store) cleanOnce(ctx context.Context, partition string) error {
 				operations = append(operations, remove(partition, e.Key))
 			}
 		}
-		if len(page.Rows) > 0 {
+		if len(rows) > 0 {
 			break // the rest, if any, next time
 		}
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
-	jsonv2 "github.com/go-json-experiment/json"
 
 	"itemsapi/handler/items"
 )
@@ -157,7 +156,6 @@ func (s *Store) prepare(ctx context.Context) (err error) {
 const (
 	scanRows = 5000
 	scanTime = 2 * time.Second
-	pageRows = 1000 // the most that the service gives at once
 )
 
 // List returns a page of the owner's items. It implements items.Store.
@@ -174,40 +172,73 @@ func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (ite
 	if selective {
 		wanted = pageRows
 	}
-	page := items.Page{Items: make([]items.Item, 0, min(q.Limit, pageRows))}
-	position, read, start := "", 0, time.Now()
-	for rows, err := range query[itemRow](ctx, s, partitionKey(owner), first, last, itemMembers, wanted) {
+	done := listing{Page: items.Page{Items: make([]items.Item, 0, min(q.Limit, pageRows))}}
+	var now listing
+	take := func(rows iter.Seq2[*itemRow, error]) error {
+		now = done
+		return now.take(ctx, q, rows)
+	}
+	start := time.Now()
+	for page, err := range query(ctx, s, partitionKey(owner), first, last, itemMembers, wanted, take) {
 		if err != nil {
 			return items.Page{}, fmt.Errorf("list items: %w", err)
 		}
-		for i := range rows.Rows {
-			row := &rows.Rows[i]
-			item, err := row.item()
-			if err != nil {
-				return items.Page{}, fmt.Errorf("list items: %w", err)
-			}
-			// Of two versions of an item, one was just replaced by the second.
-			if n := len(page.Items); n > 0 && page.Items[n-1].ID == item.ID {
-				page.Items = page.Items[:n-1]
-			}
-			if selective && !q.Matches(row.Name) {
-				position = item.ID
-				continue
-			}
-			if len(page.Items) == q.Limit {
-				page.Next = position
-				return page, nil
-			}
-			page.Items = append(page.Items, item)
-			position = item.ID
+		done = now
+		if done.full {
+			break
 		}
-		read += len(rows.Rows)
-		if selective && rows.More && position != "" && (read >= scanRows || time.Since(start) > scanTime) {
-			page.Next = position
-			return page, nil
+		exhausted := done.read >= scanRows || time.Since(start) > scanTime
+		if selective && page.more && done.position != "" && exhausted {
+			done.Next = done.position
+			break
 		}
 	}
-	return page, nil
+	return done.Page, nil
+}
+
+// listing is a page of a list while it is read.
+type listing struct {
+	items.Page
+	content  content
+	position string // the last item that was looked at
+	read     int
+	full     bool // and Next says where to go on
+}
+
+func (l *listing) take(ctx context.Context, q items.Query, rows iter.Seq2[*itemRow, error]) error {
+	for row, err := range rows {
+		if err != nil {
+			return err
+		}
+		item, err := row.item()
+		if err != nil {
+			return err
+		}
+		// Of two versions of an item, one was just replaced by the second.
+		if n := len(l.Items); n > 0 && l.Items[n-1].ID == item.ID {
+			l.Items = l.Items[:n-1]
+		}
+		l.read++
+		if !q.Matches(row.Name) {
+			l.position = item.ID
+			continue
+		}
+		l.full = len(l.Items) == q.Limit
+		if !l.full {
+			fits, err := l.content.add(ctx, &item)
+			if err != nil {
+				return err
+			}
+			l.full = !fits
+		}
+		if l.full {
+			l.Next = l.position
+			return nil
+		}
+		l.Items = append(l.Items, item)
+		l.position = item.ID
+	}
+	return nil
 }
 
 // Get returns one item. It implements items.Store.
@@ -226,65 +257,24 @@ func (s *Store) row(ctx context.Context, partition, id string) (*itemRow, error)
 		return nil, items.ErrNotFound
 	}
 	var found *itemRow
-	for page, err := range query[itemRow](ctx, s, partition, prefix, after(prefix), itemMembers, 2) {
+	take := func(rows iter.Seq2[*itemRow, error]) error {
+		for row, err := range rows {
+			if err != nil {
+				return err
+			}
+			found = row // of two, one was just replaced by the second
+		}
+		return nil
+	}
+	for _, err := range query(ctx, s, partition, prefix, after(prefix), itemMembers, 2, take) {
 		if err != nil {
 			return nil, err
-		}
-		for i := range page.Rows {
-			found = &page.Rows[i] // of two, one was just replaced by the second
 		}
 	}
 	if found == nil {
 		return nil, items.ErrNotFound
 	}
 	return found, nil
-}
-
-// page is what the service answers to a query. It may be short or empty and still
-// not be the last.
-type page[row any] struct {
-	Rows   []row `json:"value"`
-	Served time.Time
-	More   bool
-}
-
-// query returns a partition's rows between two keys, neither of them included.
-func query[row any](ctx context.Context, s *Store, partition, first, last, members string, top int) iter.Seq2[page[row], error] {
-	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey gt '%s' and RowKey lt '%s'", partition, first, last)
-	limit := int32(min(top, pageRows))
-	pager := s.table.NewListEntitiesPager(&aztables.ListEntitiesOptions{Filter: &filter, Select: &members, Top: &limit})
-	return func(yield func(page[row], error) bool) {
-		for pager.More() {
-			var o observation
-			var p page[row]
-			if _, err := pager.NextPage(observe(ctx, &o)); err != nil {
-				yield(p, translate(ctx, err))
-				return
-			}
-			if err := jsonv2.Unmarshal(o.body, &p); err != nil {
-				yield(p, fmt.Errorf("read a page: %w: %w", err, items.ErrUnavailable))
-				return
-			}
-			p.Served, p.More = o.served, pager.More()
-			if !yield(p, nil) {
-				return
-			}
-		}
-	}
-}
-
-// get reads one row, or returns ErrNotFound.
-func get[row any](ctx context.Context, s *Store, partition, key string) (row, string, error) {
-	var r row
-	var o observation
-	answer, err := s.table.GetEntity(observe(ctx, &o), partition, key, nil)
-	if err != nil {
-		return r, "", translate(ctx, err)
-	}
-	if err := jsonv2.Unmarshal(o.body, &r); err != nil {
-		return r, "", fmt.Errorf("read an entity: %w: %w", err, items.ErrUnavailable)
-	}
-	return r, string(answer.ETag), nil
 }
 
 func errorCode(err error) string {
@@ -300,7 +290,10 @@ func errorCode(err error) string {
 func translate(ctx context.Context, err error) error {
 	var response *azcore.ResponseError
 	var noIdentity *identityError
+	var taken *takenError
 	switch {
+	case errors.As(err, &taken):
+		return taken.error
 	case errors.Is(err, items.ErrTooLarge):
 		return err
 	case errors.As(err, &noIdentity):

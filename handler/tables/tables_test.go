@@ -68,6 +68,7 @@ func TestStore(t *testing.T) {
 		s, other := open(t, connectionString, in(table)), open(t, connectionString, in(table))
 		testStore(t, s)
 		testChanges(t, s, other)
+		t.Run("room", func(t *testing.T) { testRoom(t, s) })
 	})
 }
 
