@@ -14,10 +14,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -28,10 +30,19 @@ import (
 	"itemsapi/handler/tables"
 )
 
-// shutdownTimeout is longer than any request may take.
-const shutdownTimeout = 15 * time.Second
+// shutdownTimeout is as long as a request may take from its head to its answer; the
+// host kills after 30 s.
+const shutdownTimeout = 25 * time.Second
+
+// memoryLimit is from where on the garbage collector works harder (bytes). It shares
+// an instance of 512 MB with the host; what the server admits at a time, some 140 MB at
+// most, could otherwise grow to twice as much. GOMEMLIMIT overrides it.
+const memoryLimit = 176 << 20
 
 func main() {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // no GOMEMLIMIT
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {

@@ -30,6 +30,7 @@ const (
 var (
 	errClosed   = errors.New("the handler closed the connection without an answer")
 	errNoAnswer = errors.New("the handler gave no answer")
+	errEarly    = errors.New("it answered before it had read the request's body")
 	errSilent   = errors.New("the handler was silent for too long")
 )
 
@@ -126,6 +127,9 @@ func (h *Host) sendOnce(ctx context.Context, o *outgoing) (*answer, error) {
 	up := startUpload(c, o, active)
 
 	a, err := readAnswer(c, o.method, up)
+	if err == nil && !up.whole(ctx) {
+		err = errEarly
+	}
 	if err != nil {
 		release()
 		up.abandon()
@@ -191,14 +195,16 @@ func readAnswer(c *conn, method string, up *upload) (*answer, error) {
 	}
 }
 
-// upload sends a request while its answer is awaited, because a handler may answer
-// before it has read the body.
+// upload sends a request while its answer is awaited: an interim one may come before
+// the body is sent.
 type upload struct {
 	c     *conn
 	o     *outgoing
 	go100 chan bool
 	done  chan struct{}
-	ok    bool // valid once done is closed: everything was sent
+	// Valid once done is closed.
+	ok       bool // everything was sent
+	declined bool // the handler did not want the body
 }
 
 func startUpload(c *conn, o *outgoing, active func()) *upload {
@@ -222,6 +228,7 @@ func (u *upload) run(active func()) {
 		select {
 		case yes := <-u.go100:
 			if !yes {
+				u.declined = true
 				return
 			}
 		case <-time.After(continueWait):
@@ -268,6 +275,18 @@ func (u *upload) proceed(yes bool) {
 	select {
 	case u.go100 <- yes:
 	default:
+	}
+}
+
+// whole waits until the upload is over, and reports whether the answer counts: .NET's
+// client writes all of a body before it looks for an answer, and drops one that came
+// from a connection to which it could not write any more.
+func (u *upload) whole(ctx context.Context) bool {
+	select {
+	case <-u.done:
+		return u.ok || u.declined
+	case <-ctx.Done():
+		return false
 	}
 }
 

@@ -28,16 +28,16 @@ func Called(ctx context.Context) {
 type roomKey struct{}
 
 // WithRoom returns a context under which a [Store] calls reserve before it holds
-// more than a little of what it reads: at most once, and nothing is held if that
-// fails. Its error should wrap [ErrNoRoom].
-func WithRoom(ctx context.Context, reserve func(context.Context) error) context.Context {
+// more than a little of what it reads: with how many bytes it needs in all, and from
+// any goroutine. Nothing is held if that fails; its error should wrap [ErrNoRoom].
+func WithRoom(ctx context.Context, reserve func(ctx context.Context, bytes int64) error) context.Context {
 	return context.WithValue(ctx, roomKey{}, reserve)
 }
 
-// Room makes room for a whole page, where somebody watches over it.
-func Room(ctx context.Context) error {
-	if reserve, ok := ctx.Value(roomKey{}).(func(context.Context) error); ok {
-		return reserve(ctx)
+// Room makes sure of room for so many bytes, where somebody watches over it.
+func Room(ctx context.Context, bytes int64) error {
+	if reserve, ok := ctx.Value(roomKey{}).(func(context.Context, int64) error); ok {
+		return reserve(ctx, bytes)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ var kinds = map[string]struct {
 	"delta.resync":             {http.StatusGone, "The delta token is too old"},
 	"if_match.required":        {http.StatusPreconditionRequired, "The request does not say which version it is for"},
 	"content_type.unsupported": {http.StatusUnsupportedMediaType, "The body is not declared as JSON"},
+	"request.timeout":          {http.StatusRequestTimeout, "The body did not come in time"},
 	"body.too_large":           {http.StatusRequestEntityTooLarge, "The body is too large"},
 	"request.malformed":        {http.StatusBadRequest, "The body cannot be read"},
 	"item.invalid":             {http.StatusUnprocessableEntity, "The item is not valid"},
@@ -92,6 +93,11 @@ func (s *server) problemOf(c *call, err error) *problem {
 		p = deltaResync()
 	case errors.Is(err, items.ErrBusy):
 		p = &problem{Code: "overloaded", Detail: "Too many changes of this caller wait for each other, as they are made one after the other.", retryAfter: time.Second}
+	case errors.Is(err, items.ErrNoRoom):
+		p = &problem{
+			Code: "overloaded", retryAfter: time.Second,
+			Detail: "Other requests hold all the memory that there is for large bodies and large pages.",
+		}
 	case errors.Is(err, items.ErrTimeout):
 		p = &problem{Code: "storage.timeout", Detail: "The storage did not answer within the time that a request may take.", retryAfter: storageRetry}
 	case errors.Is(err, items.ErrUnavailable):

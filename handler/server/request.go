@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"mime"
 	"net/http"
@@ -109,12 +108,17 @@ func (c *call) object(limit int64, media ...string) (members map[string]json.Raw
 	case c.ContentLength > limit:
 		return nil, sum, tooLarge(limit)
 	}
-	body, err := io.ReadAll(io.LimitReader(c.Body, limit+1))
+	body, err := c.readBody(limit)
 	if err != nil {
-		return nil, sum, &problem{Code: "request.malformed", Detail: "The body ended before it was whole."}
+		return nil, sum, err
 	}
-	if int64(len(body)) > limit {
-		return nil, sum, tooLarge(limit)
+	if err := c.begin(); err != nil {
+		return nil, sum, err
+	}
+	if len(body) > smallBody {
+		if err := c.hold.page(c.Context(), bodyRoom*int64(len(body))); err != nil {
+			return nil, sum, err
+		}
 	}
 	var values map[string]jsontext.Value
 	if err := jsonv2.Unmarshal(body, &values); err != nil || values == nil {

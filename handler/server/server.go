@@ -24,15 +24,13 @@ import (
 )
 
 const (
-	// requestTimeout is how long a request may take, from its head to its answer.
-	requestTimeout = 10 * time.Second
+	// bodyTimeout is how long a body may take to come.
+	bodyTimeout = 15 * time.Second
+	// workTimeout is how long the work may take once the body is there.
+	workTimeout = 10 * time.Second
 	// writeTimeout is how long an answer may take to be read, by a host that
 	// passes on the pace of a slow client.
 	writeTimeout = 2 * time.Minute
-	// concurrent is how many requests are worked on at a time; more wait for
-	// queueTimeout and are turned away then.
-	concurrent   = 256
-	queueTimeout = 100 * time.Millisecond
 )
 
 // Config says what the API is made of. All fields are required but for Log.
@@ -62,7 +60,7 @@ type route struct {
 type server struct {
 	Config
 	routes    []route
-	slots     chan struct{}
+	admission *admission
 	described []byte
 }
 
@@ -74,7 +72,7 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: c, slots: make(chan struct{}, concurrent), described: c.describe()}
+	s := &server{Config: c, admission: newAdmission(), described: c.describe()}
 	read, write := c.ReadScope, c.WriteScope
 	s.routes = []route{
 		{http.MethodGet, "/", "", s.ping},
@@ -99,6 +97,8 @@ type call struct {
 	id         string // the segment for {id}
 	query      url.Values
 	caller     b2c.Caller
+	hold       hold
+	reading    bool // the body was asked for
 }
 
 // owner is whose items the call is about: always the caller's own. Neither the
@@ -124,12 +124,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	conn := http.NewResponseController(w)
 	// Both fail where a test's ResponseWriter has no connection, and do no harm.
-	_ = conn.SetReadDeadline(start.Add(requestTimeout))
-	_ = conn.SetWriteDeadline(start.Add(writeTimeout))
-	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-	defer cancel()
-	ctx, storageCalls := items.CountCalls(ctx)
-	c := &call{Request: r.WithContext(ctx), invocation: invocationID(r.Header)}
+	_ = conn.SetReadDeadline(start.Add(bodyTimeout))
+	_ = conn.SetWriteDeadline(start.Add(bodyTimeout + workTimeout + writeTimeout))
+	ctx, storageCalls := items.CountCalls(r.Context())
+	c := &call{Request: r, invocation: invocationID(r.Header), hold: hold{admission: s.admission}}
+	defer c.hold.release()
+	c.Request = r.WithContext(items.WithRoom(ctx, c.hold.page))
 
 	a, err := s.answer(c)
 	if err == nil {
@@ -140,6 +140,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p = s.problemOf(c, err)
 		a = p.answer()
 	}
+
+	c.hold.leave(len(a.body))
+	c.discard()
 
 	header := w.Header()
 	for name, values := range a.header {
@@ -190,10 +193,6 @@ func (s *server) answer(c *call) (a *answer, err error) {
 	if rt.scope == "" {
 		return rt.handle(c)
 	}
-	if err := s.enter(c.Context()); err != nil {
-		return nil, err
-	}
-	defer func() { <-s.slots }()
 	credentials := b2c.Credentials{Authorization: c.Header.Values("Authorization"), InQuery: strings.Contains(c.URL.RawQuery, "access_token") && c.URL.Query().Has("access_token")}
 	caller, refusal := s.Verify(c.Context(), credentials, rt.scope)
 	if refusal != nil {
@@ -203,25 +202,17 @@ func (s *server) answer(c *call) (a *answer, err error) {
 	if err := acceptsJSON(c.Header.Values("Accept")); err != nil {
 		return nil, err
 	}
+	if !rt.hasBody() {
+		if err := c.begin(); err != nil {
+			return nil, err
+		}
+	}
 	return rt.handle(c)
 }
 
-// enter waits for a place among the requests that are worked on.
-func (s *server) enter(ctx context.Context) error {
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	queue := time.NewTimer(queueTimeout)
-	defer queue.Stop()
-	select {
-	case s.slots <- struct{}{}:
-		return nil
-	case <-queue.C:
-	case <-ctx.Done():
-	}
-	return &problem{Code: "overloaded", Detail: fmt.Sprintf("%d requests are being worked on, and none was finished in time.", concurrent), retryAfter: time.Second}
+// hasBody reports whether the route reads a body, and begins its work after that.
+func (rt *route) hasBody() bool {
+	return rt.method == http.MethodPost || rt.method == http.MethodPut || rt.method == http.MethodPatch
 }
 
 // find looks the request up in the table of routes.

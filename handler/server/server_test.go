@@ -619,8 +619,8 @@ func TestClientThatStops(t *testing.T) {
 	req.Header.Set("Content-Type", "application/json")
 	go func() { _, _ = pw.Write([]byte(`{"name":`)) }()
 	r := do(t, req)
-	require.Equal(t, 400, r.StatusCode)
-	require.Equal(t, "request.malformed", r.code(t))
+	require.Equal(t, 408, r.StatusCode)
+	require.Equal(t, "request.timeout", r.code(t))
 	pw.Close()
 }
 

@@ -195,7 +195,7 @@ func (s *Store) fill(
 	gone := make([]bool, len(changes))
 	var held content
 	if len(wanted) >= fewItems {
-		if held.roomy, err = s.fillRange(ctx, partition, changes, wanted, gone); err != nil {
+		if err := s.fillRange(ctx, partition, changes, wanted, gone); err != nil {
 			return nil, 0, fmt.Errorf("read items: %w", err)
 		}
 	}
@@ -206,18 +206,14 @@ func (s *Store) fill(
 	there = changes[:0]
 	for first := 0; first < len(changes); first += fillAtOnce {
 		window := changes[first:min(first+fillAtOnce, len(changes))]
-		if err := s.fillEach(ctx, partition, window, missing[first:], gone[first:], &held); err != nil {
+		if err := s.fillEach(ctx, partition, window, missing[first:], gone[first:]); err != nil {
 			return nil, 0, err
 		}
 		for i := range window {
 			if gone[first+i] {
 				continue
 			}
-			fits, err := held.add(ctx, &window[i].Item)
-			if err != nil {
-				return nil, 0, err
-			}
-			if !fits {
+			if !held.add(&window[i].Item) {
 				return there, first + i, nil
 			}
 			there = append(there, window[i])
@@ -233,7 +229,7 @@ const (
 
 // fillEach reads those items one by one that are missing.
 func (s *Store) fillEach(
-	ctx context.Context, partition string, changes []items.Change, missing, gone []bool, held *content,
+	ctx context.Context, partition string, changes []items.Change, missing, gone []bool,
 ) error {
 	var places []int
 	for i := range changes {
@@ -241,11 +237,10 @@ func (s *Store) fillEach(
 			places = append(places, i)
 		}
 	}
-	if len(places) >= fewItems && !held.roomy {
-		if err := items.Room(ctx); err != nil {
+	if len(places) >= fewItems {
+		if err := items.Room(ctx, pageRoom); err != nil {
 			return err
 		}
-		held.roomy = true
 	}
 	errs := make([]error, len(places))
 	var wg sync.WaitGroup
@@ -267,13 +262,13 @@ func (s *Store) fillEach(
 // wanted what it found, or found missing.
 func (s *Store) fillRange(
 	ctx context.Context, partition string, changes []items.Change, wanted map[string]int, gone []bool,
-) (roomy bool, err error) {
+) error {
 	prefixes := slices.Sorted(maps.Keys(wanted))
 	var held content
 	var seen string // up to here
 	var full bool
 	take := func(rows iter.Seq2[*itemRow, error]) error {
-		held, seen, full = content{roomy: held.roomy}, "", false
+		held, seen, full = 0, "", false
 		for row, err := range rows {
 			if err != nil {
 				return err
@@ -284,11 +279,7 @@ func (s *Store) fillRange(
 			}
 			prefix, _ := rowPrefix(item.ID)
 			if place, ok := wanted[prefix]; ok {
-				fits, err := held.add(ctx, &item)
-				if err != nil {
-					return err
-				}
-				if full = !fits; full {
+				if full = !held.add(&item); full {
 					return nil
 				}
 				changes[place].Item = item // of two versions, the second has just replaced the first
@@ -300,7 +291,7 @@ func (s *Store) fillRange(
 	last := after(prefixes[len(prefixes)-1])
 	for page, err := range query(ctx, s, partition, prefixes[0], last, itemMembers, 2*len(prefixes), take) {
 		if err != nil {
-			return held.roomy, err
+			return err
 		}
 		if !page.more && !full {
 			seen = after(itemPrefix)
@@ -313,7 +304,7 @@ func (s *Store) fillRange(
 			delete(wanted, prefix)
 		}
 	}
-	return held.roomy, nil
+	return nil
 }
 
 func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) (err error) {

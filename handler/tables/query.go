@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"net"
 	"time"
 
@@ -16,8 +17,39 @@ import (
 	"itemsapi/handler/items"
 )
 
-// pageRows is how many rows the service gives at once, at most.
-const pageRows = 1000
+const (
+	// pageRows is how many rows the service gives at once, at most.
+	pageRows = 1000
+	// oneRow asks for an item's row: there may be two, when it was just replaced.
+	oneRow = 2
+
+	// fewBytes of a page are read before there is room for more: most have no more.
+	fewBytes = 32 << 10
+	// rowRoom is what a row takes while an item is made of it, and pageRoom what a
+	// page takes, of items.MaxPage: as text, as items, and as an answer.
+	rowRoom  = 1 << 20
+	pageRoom = 4 * items.MaxPage
+)
+
+// roomyReader reads the service's answer, and makes room before it is large.
+type roomyReader struct {
+	ctx  context.Context
+	body io.Reader
+	room int64
+	read int
+}
+
+func (r *roomyReader) Read(p []byte) (int, error) {
+	if r.read >= fewBytes {
+		if err := items.Room(r.ctx, r.room); err != nil {
+			return 0, &takenError{err}
+		}
+		r.read = math.MinInt
+	}
+	n, err := r.body.Read(p)
+	r.read += n
+	return n, err
+}
 
 // page is what is known of the service's answer to a query once its rows were read.
 // It may be short or empty and still not be the last.
@@ -36,11 +68,17 @@ func query[row any](
 ) iter.Seq2[page, error] {
 	filter := fmt.Sprintf("PartitionKey eq '%s' and RowKey gt '%s' and RowKey lt '%s'", partition, first, last)
 	limit := int32(min(top, pageRows))
+	room := int64(pageRoom)
+	if top <= oneRow {
+		room = rowRoom
+	}
 	options := &aztables.ListEntitiesOptions{Filter: &filter, Select: &members, Top: &limit}
 	pager := s.table.NewListEntitiesPager(options)
 	return func(yield func(page, error) bool) {
 		for pager.More() {
-			o := observation{rows: func(body io.Reader) error { return readRows(body, take) }}
+			o := observation{rows: func(body io.Reader) error {
+				return readRows(&roomyReader{ctx: ctx, body: body, room: room}, take)
+			}}
 			if _, err := pager.NextPage(observe(ctx, &o)); err != nil {
 				yield(page{}, translate(ctx, err))
 				return
@@ -97,6 +135,9 @@ func readRows[row any](body io.Reader, take func(iter.Seq2[*row, error]) error) 
 // pageError says that a page could not be read. One that came whole and is not as it
 // should be is not worth another attempt.
 func pageError(err error) error {
+	if taken, ok := errors.AsType[*takenError](err); ok {
+		return taken
+	}
 	_, network := errors.AsType[net.Error](err)
 	if err = fmt.Errorf("read a page: %w", err); network || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -155,26 +196,15 @@ func get[row any](ctx context.Context, s *Store, partition, key string) (row, st
 	return r, string(answer.ETag), nil
 }
 
-// content is how much of items an answer holds so far.
-type content struct {
-	bytes int
-	roomy bool // room for a whole page was made
-}
+// content is how many bytes of items an answer holds so far.
+type content int
 
-// fewBytes may be held without asking for room: what most pages have.
-const fewBytes = 64 << 10
-
-// add counts an item's content, unless it would be more than an answer may hold.
-func (c *content) add(ctx context.Context, item *items.Item) (fits bool, err error) {
-	n := len(item.Name) + len(item.Properties)
-	if c.bytes > 0 && c.bytes+n > items.MaxPage {
-		return false, nil
+// add counts an item, unless it would be more than an answer may hold.
+func (c *content) add(item *items.Item) (fits bool) {
+	n := content(len(item.Name) + len(item.Properties))
+	if *c > 0 && *c+n > items.MaxPage {
+		return false
 	}
-	if c.bytes += n; c.bytes > fewBytes && !c.roomy {
-		if err := items.Room(ctx); err != nil {
-			return false, err
-		}
-		c.roomy = true
-	}
-	return true, nil
+	*c += n
+	return true
 }

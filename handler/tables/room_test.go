@@ -26,7 +26,7 @@ func contentOf(item items.Item) int { return len(item.Name) + len(item.Propertie
 // watched is a context under which rooms are counted.
 func watched(ctx context.Context) (context.Context, *atomic.Int64) {
 	rooms := new(atomic.Int64)
-	return items.WithRoom(ctx, func(context.Context) error { rooms.Add(1); return nil }), rooms
+	return items.WithRoom(ctx, func(context.Context, int64) error { rooms.Add(1); return nil }), rooms
 }
 
 // testRoom: an answer ends before it holds more than items.MaxPage, whatever was asked
@@ -48,7 +48,7 @@ func testRoom(t *testing.T, s items.Store) {
 				ctx, rooms := watched(ctx)
 				page, err := s.List(ctx, owner, q)
 				require.NoError(t, err)
-				require.EqualValues(t, 1, rooms.Load())
+				require.Positive(t, rooms.Load())
 				bytes := 0
 				for _, item := range page.Items {
 					bytes += contentOf(item)
@@ -65,9 +65,13 @@ func testRoom(t *testing.T, s items.Store) {
 			require.Equal(t, made, got)
 		}
 	})
-	t.Run("a page of one", func(t *testing.T) {
+	t.Run("little", func(t *testing.T) {
+		owner := someone("minimalist")
+		item := create(t, s, owner, "small")
 		ctx, rooms := watched(ctx)
-		_, err := s.Get(ctx, owner, made[0].ID)
+		_, err := s.Get(ctx, owner, item.ID)
+		require.NoError(t, err)
+		_, err = s.List(ctx, owner, items.Query{Limit: 200})
 		require.NoError(t, err)
 		require.Zero(t, rooms.Load())
 	})
@@ -127,7 +131,7 @@ func testRoom(t *testing.T, s items.Store) {
 	}
 
 	t.Run("no room", func(t *testing.T) {
-		full := items.WithRoom(ctx, func(context.Context) error { return items.ErrNoRoom })
+		full := items.WithRoom(ctx, func(context.Context, int64) error { return items.ErrNoRoom })
 		full, calls := items.CountCalls(full)
 		_, err := s.List(full, owner, items.Query{Limit: 200})
 		require.ErrorIs(t, err, items.ErrNoRoom)

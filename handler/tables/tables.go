@@ -176,7 +176,7 @@ func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (ite
 	var now listing
 	take := func(rows iter.Seq2[*itemRow, error]) error {
 		now = done
-		return now.take(ctx, q, rows)
+		return now.take(q, rows)
 	}
 	start := time.Now()
 	for page, err := range query(ctx, s, partitionKey(owner), first, last, itemMembers, wanted, take) {
@@ -205,7 +205,7 @@ type listing struct {
 	full     bool // and Next says where to go on
 }
 
-func (l *listing) take(ctx context.Context, q items.Query, rows iter.Seq2[*itemRow, error]) error {
+func (l *listing) take(q items.Query, rows iter.Seq2[*itemRow, error]) error {
 	for row, err := range rows {
 		if err != nil {
 			return err
@@ -223,15 +223,7 @@ func (l *listing) take(ctx context.Context, q items.Query, rows iter.Seq2[*itemR
 			l.position = item.ID
 			continue
 		}
-		l.full = len(l.Items) == q.Limit
-		if !l.full {
-			fits, err := l.content.add(ctx, &item)
-			if err != nil {
-				return err
-			}
-			l.full = !fits
-		}
-		if l.full {
+		if l.full = len(l.Items) == q.Limit || !l.content.add(&item); l.full {
 			l.Next = l.position
 			return nil
 		}
@@ -266,7 +258,7 @@ func (s *Store) row(ctx context.Context, partition, id string) (*itemRow, error)
 		}
 		return nil
 	}
-	for _, err := range query(ctx, s, partition, prefix, after(prefix), itemMembers, 2, take) {
+	for _, err := range query(ctx, s, partition, prefix, after(prefix), itemMembers, oneRow, take) {
 		if err != nil {
 			return nil, err
 		}

@@ -1,0 +1,146 @@
+package server_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// raw writes the head of a request on a connection of its own.
+func (w *world) raw(t testing.TB, head string) net.Conn {
+	c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { c.Close() })
+	require.NoError(t, c.SetDeadline(time.Now().Add(60*time.Second)))
+	_, err = io.WriteString(c, head)
+	require.NoError(t, err)
+	return c
+}
+
+func head(method, path, token string, headers ...string) string {
+	h := method + " " + path + " HTTP/1.1\r\nHost: localhost\r\n"
+	if token != "" {
+		h += "Authorization: Bearer " + token + "\r\n"
+	}
+	return h + strings.Join(append(headers, "", ""), "\r\n")
+}
+
+// Bodies that never come, announced or in chunks, take nothing from other requests.
+func TestStalledBodiesTakeNothing(t *testing.T) {
+	w := newWorld(t)
+	mallory, alice := w.token(t, "bob"), w.token(t, "alice")
+	require.Equal(t, 200, w.send(t, "GET", "/api/items", mallory, "").StatusCode)
+	for range 300 {
+		w.raw(t, head("POST", "/api/items", mallory, "Content-Type: application/json", "Transfer-Encoding: chunked")+"9\r\n{\"name\":\"\r\n")
+		w.raw(t, head("POST", "/api/items/batch", mallory, "Content-Type: application/json", "Content-Length: 2000000")+`{"items":[`)
+	}
+	large := `{"items":[{"name":"x","properties":{"p":"` + strings.Repeat("x", 30_000) + `"}}]}`
+	for range 20 {
+		require.Equal(t, 200, w.send(t, "GET", "/api/items", alice, "").StatusCode)
+		require.Equal(t, 201, w.send(t, "POST", "/api/items", alice, `{"name":"x"}`).StatusCode)
+		require.Equal(t, 201, w.send(t, "POST", "/api/items/batch", alice, large).StatusCode)
+	}
+}
+
+// Large bodies are held up to a bound; what does not fit is turned away after a while,
+// small ones go on, and in the end nothing is missing.
+func TestBodiesHaveARoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	token := w.token(t, "alice")
+	require.Equal(t, 200, w.send(t, "GET", "/api/items", token, "").StatusCode)
+	content := `{"items":[{"name":"x","properties":{"p":"` + strings.Repeat("x", 1_900_000)
+	var stalled []net.Conn
+	for range 26 { // there is room for 24
+		c := w.raw(t, head("POST", "/api/items/batch", token, "Content-Type: application/json", "Transfer-Encoding: chunked"))
+		_, err := fmt.Fprintf(c, "%x\r\n%s\r\n", len(content), content)
+		require.NoError(t, err)
+		stalled = append(stalled, c)
+	}
+	one := `{"items":[` + strings.Repeat(`{"name":"x","properties":{"p":"`+strings.Repeat("x", 32_000)+`"}},`, 49) + `{"name":"x"}]}`
+	require.Eventually(t, func() bool {
+		r := w.send(t, "POST", "/api/items/batch", token, one)
+		return r.StatusCode == 503 && r.code(t) == "overloaded" && r.Header.Get("Retry-After") == "1"
+	}, 12*time.Second, time.Millisecond)
+	require.Equal(t, 200, w.send(t, "GET", "/api/items?limit=1", token, "").StatusCode)
+	require.Equal(t, 201, w.send(t, "POST", "/api/items", token, `{"name":"x"}`).StatusCode)
+	refused := 0
+	for _, c := range stalled {
+		_, err := io.WriteString(c, "0\r\n\r\n") // the JSON ends too early
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Contains(t, []int{400, 408, 503}, resp.StatusCode)
+		if resp.StatusCode == 503 {
+			refused++
+		}
+	}
+	require.LessOrEqual(t, refused, 3)
+	require.Equal(t, 201, w.send(t, "POST", "/api/items/batch", token, one).StatusCode)
+}
+
+// What is refused is read to its end first: the host drops an answer that comes while
+// it still sends. net/http itself would close the connection.
+func TestARefusedBodyIsReadToItsEnd(t *testing.T) {
+	w := newWorld(t)
+	good := w.token(t, "alice")
+	const size = 20 << 20
+	for _, tt := range []struct {
+		name, method, path, token string
+		headers                   []string
+		status                    int
+	}{
+		{"no token", "POST", "/api/items", "", nil, 401},
+		{"a wrong token", "POST", "/api/items", good[:len(good)-4] + "AAAA", nil, 401},
+		{"too large", "POST", "/api/items", good, []string{"Content-Type: application/json"}, 413},
+		{"too large a batch", "POST", "/api/items/batch", good, []string{"Content-Type: application/json"}, 413},
+		{"no JSON", "POST", "/api/items", good, []string{"Content-Type: text/plain"}, 415},
+		{"no route", "PUT", "/api/nothing", good, nil, 404},
+		{"no method", "PATCH", "/api/items", good, nil, 405},
+		{"no condition", "PUT", "/api/items/0199a5a0-0000-7000-8000-000000000000", good, nil, 428},
+		{"a read", "GET", "/api/items", good, nil, 200},
+		{"a deletion", "DELETE", "/api/items/0199a5a0-0000-7000-8000-000000000000", good, []string{"If-Match: *"}, 404},
+		{"the ping", "GET", "/", "", nil, 200},
+	} {
+		for _, chunked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, chunked %t", tt.name, chunked), func(t *testing.T) {
+				framing := fmt.Sprintf("Content-Length: %d", size)
+				if chunked {
+					framing = "Transfer-Encoding: chunked"
+				}
+				c := w.raw(t, head(tt.method, tt.path, tt.token, append([]string{framing}, tt.headers...)...))
+				piece := strings.Repeat("x", 1<<20)
+				if chunked {
+					piece = fmt.Sprintf("%x\r\n%s\r\n", len(piece), piece)
+				}
+				// As the host does: all of the body before a look at the answer.
+				for range size >> 20 {
+					_, err := io.WriteString(c, piece)
+					require.NoError(t, err)
+				}
+				if chunked {
+					_, err := io.WriteString(c, "0\r\n\r\n")
+					require.NoError(t, err)
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+				require.NoError(t, err)
+				require.Equal(t, tt.status, resp.StatusCode)
+				require.False(t, resp.Close)
+			})
+		}
+	}
+
+	t.Run("a client that waits to be asked for it", func(t *testing.T) {
+		c := w.raw(t, head("POST", "/api/items", "", "Content-Length: 20000000", "Expect: 100-continue"))
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		require.NoError(t, err)
+		require.Equal(t, 401, resp.StatusCode)
+	})
+}
