@@ -21,8 +21,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 )
 
@@ -125,13 +125,13 @@ func TestTheArticle(t *testing.T) {
 	})
 
 	t.Run("another policy's key signed it: its own policy's keys alone count", func(t *testing.T) {
-		claims := world.tenant.Claims(b2ctest.TokenRequest{Policy: b2ctest.PolicySignUpSignIn})
-		refused(t, world, "GET", world.tenant.Sign(b2ctest.PolicyProfileEdit, nil, claims),
+		claims := world.tenant.Claims(entratest.TokenRequest{Policy: entratest.PolicySignUpSignIn})
+		refused(t, world, "GET", world.tenant.Sign(entratest.PolicyProfileEdit, nil, claims),
 			401, "key.unknown", "it comes from another tenant or another policy than it says")
 	})
 
 	t.Run("the token is yesterday's: get a new one before each call", func(t *testing.T) {
-		token, err := world.tenant.AccessToken(b2ctest.TokenRequest{Lifetime: -24 * time.Hour})
+		token, err := world.tenant.AccessToken(entratest.TokenRequest{Lifetime: -24 * time.Hour})
 		require.NoError(t, err)
 		refused(t, world, "GET", token,
 			401, "time.expired", "Get a new one before each call")
@@ -145,7 +145,7 @@ func TestTheArticle(t *testing.T) {
 // article is the article's world: the tenant, and the API behind its host.
 type article struct {
 	t      *testing.T
-	tenant *b2ctest.Server
+	tenant *entratest.Server
 	api    string
 }
 
@@ -157,7 +157,7 @@ func startArticle(t *testing.T) *article {
 	require.NoError(t, err)
 	t.Cleanup(func() { host.Close() })
 	a.api = host.URL() + "/api/items"
-	token, err := a.tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := a.tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		status, _, _ := send(t, "GET", a.api, token, "")
@@ -277,7 +277,7 @@ func (a *article) broken(code string) string {
 
 // says holds B2C's own refusal against its explanation.
 func says(t *testing.T, text, code string, fix ...string) {
-	explained, ok := b2c.FindSignInError(text)
+	explained, ok := entra.FindSignInError(text)
 	require.True(t, ok, text)
 	require.Equal(t, code, explained.Code)
 	for _, sentence := range fix {

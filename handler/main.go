@@ -22,8 +22,8 @@ import (
 	"syscall"
 	"time"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 )
@@ -66,11 +66,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
-	policies := make([]b2c.Policy, len(c.Policies))
+	policies := make([]entra.Policy, len(c.Policies))
 	for i, p := range c.Policies {
-		policies[i] = b2c.Policy{Name: p.Name, MetadataURL: p.MetadataURL}
+		policies[i] = entra.Policy{Name: p.Name, MetadataURL: p.MetadataURL}
 	}
-	verifier := b2c.New(background, b2c.Config{
+	verifier := entra.New(background, entra.Config{
 		Policies: policies, Audience: c.APIClientID, AppIDURI: c.AppIDURI,
 		AllowedClients: c.AllowedClients, ExtraIssuers: c.ExtraIssuers, Log: log,
 	})

@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 )
 
 // module is the root of the repository, seen from this folder.
@@ -59,7 +59,7 @@ func read(t *testing.T, name string) string {
 
 // sourcePackage is a package of this module without its tests, for all platforms.
 type sourcePackage struct {
-	dir   string // handler/b2c
+	dir   string // handler/entra
 	files map[string]*ast.File
 }
 
@@ -118,11 +118,11 @@ func TestPackageComments(t *testing.T) {
 func TestImports(t *testing.T) {
 	// What each package of the product may import of this module.
 	edges := map[string][]string{
-		"handler":        {"handler/b2c", "handler/config", "handler/server", "handler/tables"},
-		"handler/b2c":    {},
+		"handler":        {"handler/entra", "handler/config", "handler/server", "handler/tables"},
+		"handler/entra":  {},
 		"handler/config": {},
 		"handler/items":  {},
-		"handler/server": {"handler/b2c", "handler/items"},
+		"handler/server": {"handler/entra", "handler/items"},
 		"handler/tables": {"handler/items"},
 	}
 	for _, p := range sourcePackages(t) {
@@ -350,7 +350,7 @@ func TestSampleSettings(t *testing.T) {
 // The README has every setting and every code between backticks.
 func TestReadme(t *testing.T) {
 	readme := read(t, "README.md")
-	names := b2c.Codes()
+	names := entra.Codes()
 	for _, s := range config.Settings {
 		names = append(names, s.Name)
 	}

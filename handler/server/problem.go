@@ -8,12 +8,12 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/entra"
 	"itemsapi/handler/items"
 )
 
 // kinds are the problems that are not refusals (those have their own table, in
-// package b2c): code, status, title. Adding a code is adding a row.
+// package entra): code, status, title. Adding a code is adding a row.
 var kinds = map[string]struct {
 	status int
 	title  string
@@ -70,7 +70,7 @@ func (p *problem) Error() string { return p.Code + ": " + p.Detail }
 // problemOf is the one place where an error becomes a status.
 func (s *server) problemOf(c *call, err error) *problem {
 	var p *problem
-	var refusal *b2c.Refusal
+	var refusal *entra.Refusal
 	var invalid *items.InvalidError
 	switch {
 	case errors.As(err, &refusal):
@@ -111,7 +111,7 @@ func (s *server) problemOf(c *call, err error) *problem {
 	return p
 }
 
-func (s *server) problemOfRefusal(r *b2c.Refusal) *problem {
+func (s *server) problemOfRefusal(r *entra.Refusal) *problem {
 	p := &problem{Code: r.Code, Status: r.Status, Title: r.Title, retryAfter: r.RetryAfter, header: http.Header{}}
 	if challenge := r.Challenge(); challenge != "" {
 		p.header.Set("WWW-Authenticate", challenge)

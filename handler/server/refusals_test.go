@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 )
 
 var update = flag.Bool("update", false, "write testdata/refusals.json anew")
@@ -42,12 +42,12 @@ type refused struct {
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	var got []refused
-	for _, code := range b2c.Codes() {
+	for _, code := range entra.Codes() {
 		broken, err := w.tenant.Broken(code)
 		require.NoError(t, err)
 		if broken.NeedsFault {
 			// The keys are known before the endpoint fails.
-			known, err := w.tenant.AccessToken(b2ctest.TokenRequest{Policy: b2ctest.PolicyROPC})
+			known, err := w.tenant.AccessToken(entratest.TokenRequest{Policy: entratest.PolicyROPC})
 			require.NoError(t, err)
 			require.Equal(t, 200, w.send(t, "GET", "/api/items", known, "").StatusCode)
 			defer w.tenant.Inject(broken.Fault)()

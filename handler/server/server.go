@@ -2,7 +2,7 @@
 // that it needs (below); decode, call, encode (items.go); and the one place
 // where an error becomes a status and a problem document (problem.go).
 //
-// It decides nothing about tokens (package b2c) and keeps nothing (an
+// It decides nothing about tokens (package entra) and keeps nothing (an
 // items.Store does). It sets no CORS headers: those are the Functions host's.
 // Every request ends in an answer, as the host sends a request again, up to 40
 // times, when the handler closes the connection without one.
@@ -19,7 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/entra"
 	"itemsapi/handler/items"
 )
 
@@ -37,8 +37,8 @@ const (
 
 // Config says what the API is made of. All fields are required but for Log.
 type Config struct {
-	// Verify says who calls, outside of tests the method of a b2c.Verifier.
-	Verify func(context.Context, b2c.Credentials, string) (b2c.Caller, *b2c.Refusal)
+	// Verify says who calls, outside of tests the method of a entra.Verifier.
+	Verify func(context.Context, entra.Credentials, string) (entra.Caller, *entra.Refusal)
 	Store  items.Store
 	// ReadScope and WriteScope are the short names of the scopes.
 	ReadScope, WriteScope string
@@ -98,7 +98,7 @@ type call struct {
 	route      string // the pattern, for the log
 	id         string // the segment for {id}
 	query      url.Values
-	caller     b2c.Caller
+	caller     entra.Caller
 }
 
 // owner is whose items the call is about: always the caller's own. Neither the
@@ -194,7 +194,7 @@ func (s *server) answer(c *call) (a *answer, err error) {
 		return nil, err
 	}
 	defer func() { <-s.slots }()
-	credentials := b2c.Credentials{Authorization: c.Header.Values("Authorization"), InQuery: strings.Contains(c.URL.RawQuery, "access_token") && c.URL.Query().Has("access_token")}
+	credentials := entra.Credentials{Authorization: c.Header.Values("Authorization"), InQuery: strings.Contains(c.URL.RawQuery, "access_token") && c.URL.Query().Has("access_token")}
 	caller, refusal := s.Verify(c.Context(), credentials, rt.scope)
 	if refusal != nil {
 		return nil, refusal

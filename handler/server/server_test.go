@@ -19,8 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
@@ -30,7 +30,7 @@ import (
 // world is the API on a tenant and a Table service of its own.
 type world struct {
 	url     string
-	tenant  *b2ctest.Server
+	tenant  *entratest.Server
 	storage *tablestest.Server
 	log     *buffer
 }
@@ -56,7 +56,7 @@ func (b *buffer) String() string {
 func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	w := &world{log: &buffer{}}
 	var err error
-	w.tenant, err = b2ctest.Start(b2ctest.Options{})
+	w.tenant, err = entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(w.tenant.Close)
 	w.storage, err = tablestest.Start(tablestest.Options{})
@@ -67,17 +67,17 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	store.Prepare(t.Context())
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	var policies []b2c.Policy
-	for _, name := range []string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC} {
-		policies = append(policies, b2c.Policy{
+	var policies []entra.Policy
+	for _, name := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC} {
+		policies = append(policies, entra.Policy{
 			Name:        name,
-			MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", name).Replace(w.tenant.MetadataTemplate()),
+			MetadataURL: strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", name).Replace(w.tenant.MetadataTemplate()),
 		})
 	}
 	c := server.Config{
-		Verify: b2c.New(ctx, b2c.Config{
+		Verify: entra.New(ctx, entra.Config{
 			Policies: policies,
-			Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI, AllowedClients: []string{b2ctest.ClientID},
+			Audience: entratest.APIClientID, AppIDURI: entratest.AppIDURI, AllowedClients: []string{entratest.ClientID},
 		}).Verify,
 		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
@@ -92,7 +92,7 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 }
 
 func (w *world) token(t testing.TB, user string, scopes ...string) string {
-	token, err := w.tenant.AccessToken(b2ctest.TokenRequest{User: user, Scopes: scopes})
+	token, err := w.tenant.AccessToken(entratest.TokenRequest{User: user, Scopes: scopes})
 	require.NoError(t, err)
 	return token
 }
@@ -423,7 +423,7 @@ func TestCallersAreApart(t *testing.T) {
 
 	// Bob knows how cursors are made and puts one of alice's positions, or a
 	// filter, into a cursor of his own.
-	owner := items.Owner{Tenant: b2ctest.TenantID, Subject: strings.ToLower(b2ctest.Users()[1].ObjectID)}
+	owner := items.Owner{Tenant: entratest.TenantID, Subject: strings.ToLower(entratest.Users()[1].ObjectID)}
 	for _, position := range append(ids, "' or PartitionKey ne '", "ffffffff-ffff-7fff-bfff-ffffffffffff") {
 		forged := server.SealCursor(position, owner, time.Now())
 		r := w.send(t, "GET", "/api/items?cursor="+forged, bob, "")
@@ -503,7 +503,7 @@ func TestPanicsAreAnswered(t *testing.T) {
 		"verifier": func(_ *testing.T, c *server.Config) func() {
 			verify := c.Verify
 			var calm atomic.Bool
-			c.Verify = func(ctx context.Context, cr b2c.Credentials, scope string) (b2c.Caller, *b2c.Refusal) {
+			c.Verify = func(ctx context.Context, cr entra.Credentials, scope string) (entra.Caller, *entra.Refusal) {
 				if !calm.Load() {
 					panic("verifier")
 				}
@@ -627,7 +627,7 @@ func TestClientThatStops(t *testing.T) {
 func TestLogHasNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
-	alice := b2ctest.Users()[0]
+	alice := entratest.Users()[0]
 	w.send(t, "POST", "/api/items", token, `{"name":"private thing"}`, "X-Azure-Functions-InvocationId", "0a1b")
 	w.send(t, "GET", "/api/items?cursor=secretcursor", token, "")
 	w.send(t, "GET", "/api/items", token[:len(token)-4]+"AAAA", "")

@@ -63,7 +63,7 @@ func run(ctx context.Context, rounds int) error {
 	fmt.Printf("%s %s/%s, %d CPUs, %d rounds\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
 	r := &report{}
 
-	verify, err := benchmark(ctx, dir, "./handler/b2c", "Verify", rounds)
+	verify, err := benchmark(ctx, dir, "./handler/entra", "Verify", rounds)
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func run(ctx context.Context, rounds int) error {
 	r.line("refuse garbage / bare RSA", verify["garbage"].ns/floor, "times", 0.1)
 	r.line("refuse garbage in three parts / bare RSA", verify["garbage_json"].ns/floor, "times", 0.1)
 
-	explain, err := benchmark(ctx, dir, "./handler/b2c", "Explain", rounds)
+	explain, err := benchmark(ctx, dir, "./handler/entra", "Explain", rounds)
 	if err != nil {
 		return err
 	}

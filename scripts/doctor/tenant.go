@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 )
 
 // policyRead is what one policy's endpoints said.
@@ -272,16 +272,16 @@ func hostOf(address string) string {
 
 // startVerifier starts the handler's verifier over some policies and waits until
 // it has tried to read the keys of each. It runs until ctx ends.
-func startVerifier(ctx context.Context, c config.Config, policies []config.Policy) (*b2c.Verifier, map[string]reading) {
+func startVerifier(ctx context.Context, c config.Config, policies []config.Policy) (*entra.Verifier, map[string]reading) {
 	log := &keyLog{readings: map[string]reading{}, reasons: map[string]string{}, wake: make(chan struct{}, 1)}
-	bc := b2c.Config{
+	bc := entra.Config{
 		Audience: c.APIClientID, AppIDURI: c.AppIDURI, AllowedClients: c.AllowedClients, ExtraIssuers: c.ExtraIssuers,
 		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, p := range policies {
-		bc.Policies = append(bc.Policies, b2c.Policy(p))
+		bc.Policies = append(bc.Policies, entra.Policy(p))
 	}
-	v := b2c.New(ctx, bc)
+	v := entra.New(ctx, bc)
 	timeout := time.NewTimer(2 * callTimeout)
 	defer timeout.Stop()
 	for {

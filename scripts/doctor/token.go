@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 )
 
 // explainPaste explains what -token got. It returns the token, if there is one
@@ -79,7 +79,7 @@ func scopeName(c config.Config, scope string) string {
 }
 
 // examine tries all groups of the catalogue.
-func (d *doctor) examine(ctx context.Context, c config.Config, credentials b2c.Credentials, token, scope string) {
+func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra.Credentials, token, scope string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	verifier, readings := startVerifier(ctx, c, c.Policies)

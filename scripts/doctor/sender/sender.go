@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"strings"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/entra"
 )
 
 // Problem is what of a problem document (RFC 9457) is shown.
@@ -37,7 +37,7 @@ func Of(status int, header http.Header, text string) Sender {
 	challenge := header.Get("WWW-Authenticate")
 	var s Sender
 	if contentType == "application/problem+json" && json.Unmarshal([]byte(text), &s.Problem) == nil && strings.HasPrefix(s.Problem.Type, "urn:itemsapi:") ||
-		strings.Contains(challenge, `realm="`+b2c.Realm+`"`) {
+		strings.Contains(challenge, `realm="`+entra.Realm+`"`) {
 		s.Ours = true
 		return s
 	}

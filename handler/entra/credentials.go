@@ -1,0 +1,58 @@
+package entra
+
+import (
+	"context"
+	"regexp"
+	"strings"
+)
+
+// Credentials are what a request carries in place of a token.
+type Credentials struct {
+	// Authorization has the values of the Authorization header, one a line.
+	Authorization []string
+	// InQuery says that the query has an access_token, which RFC 6750 allows
+	// and RFC 9700, section 4.3.2, forbids.
+	InQuery bool
+}
+
+// joined matches two values of the Authorization header that a proxy put into
+// one line: RFC 9110, section 5.3, has them joined by commas. A part that is
+// another scheme's parameter has a = before any blank.
+var joined = regexp.MustCompile(`,[ \t]*[A-Za-z][A-Za-z0-9-]*[ \t]+[^ \t=,]`)
+
+// read takes the token out of the Authorization header (RFC 6750, section 2.1).
+func (e *evidence) read(_ context.Context, c Credentials) {
+	var header string
+	if len(c.Authorization) > 0 {
+		header = strings.Trim(c.Authorization[0], " \t")
+	}
+	switch {
+	case len(c.Authorization) > 1, header != "" && c.InQuery, strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
+		e.shape = "auth.malformed"
+		return
+	case header == "" && c.InQuery:
+		e.shape = "auth.token_in_query"
+		return
+	case header == "":
+		e.shape = "auth.missing"
+		return
+	}
+	scheme, rest := header, ""
+	if i := strings.IndexAny(header, " \t"); i >= 0 {
+		scheme, rest = header[:i], header[i:]
+	}
+	if !strings.EqualFold(scheme, "Bearer") {
+		e.shape = "auth.scheme"
+		if strings.HasPrefix(scheme, "eyJ") {
+			e.shape = "auth.bearer_prefix_missing"
+		}
+		return
+	}
+	e.raw = strings.TrimLeft(rest, " ")
+	switch {
+	case e.raw == "", e.raw == "undefined", e.raw == "null", e.raw == "[object Object]":
+		e.shape = "auth.token_empty"
+	case strings.IndexByte(e.raw, ' ') >= 0 || strings.IndexByte(e.raw, '\t') >= 0:
+		e.shape = "auth.extra_parts"
+	}
+}

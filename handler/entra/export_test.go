@@ -1,0 +1,43 @@
+package entra
+
+import (
+	"context"
+	"time"
+)
+
+// NewWithSleep is New with another way to wait between two readings of keys.
+func NewWithSleep(ctx context.Context, c Config, sleep func(time.Duration) <-chan time.Time) *Verifier {
+	v := prepare(c)
+	for _, t := range v.trust {
+		t.keys.sleep = sleep
+		go t.keys.run(ctx)
+	}
+	return v
+}
+
+// Skipped is how many published keys of a policy are not usable.
+func (v *Verifier) Skipped(policy string) int {
+	return v.trustFor(policy).keys.set.Load().skipped
+}
+
+// LastFetchFailed reports how the last reading of the policy's keys went.
+func (v *Verifier) LastFetchFailed(policy string) bool {
+	return v.trustFor(policy).keys.lastError() != errUnknownKey
+}
+
+// ScanObject shows the scanner to the fuzzer: the names of the outermost level.
+func ScanObject(data []byte) (names []string, err error) {
+	err = scanObject(string(data), func(name string, v value) {
+		if v.kind == '"' {
+			unescape(v.text)
+		}
+		names = append(names, name)
+	})
+	return names, err
+}
+
+// ParseToken shows the reading of a token to the fuzzer.
+func ParseToken(raw string) (claims map[string]string, code string) {
+	t, code := parseToken(raw)
+	return map[string]string{"alg": t.alg, "kid": t.kid, "iss": t.iss, "aud": t.aud, "sub": t.sub, "scp": t.scp, "signature": string(t.signature)}, code
+}

@@ -1,0 +1,240 @@
+package entra
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// Realm is the protection space in every challenge (RFC 9110, section 11.5),
+// by which an answer can be told to be this API's.
+const Realm = "itemsapi"
+
+// RetryAfter is when to try again after keys.unavailable.
+const RetryAfter = 5 * time.Second
+
+// Refusal says why a request is not admitted.
+type Refusal struct {
+	Code   string // one of [Codes]
+	Status int    // of HTTP
+	Title  string // the same for every refusal with that code
+	// Verified says that the signature had been checked, so that the claims are
+	// those that B2C signed.
+	Verified bool
+	// RetryAfter is how long to wait before trying again, or 0.
+	RetryAfter time.Duration
+
+	rule     *rule
+	evidence *evidence
+}
+
+func newRefusal(r *rule, e *evidence) *Refusal {
+	f := &Refusal{Code: r.code, Status: r.status, Title: r.title, Verified: e.verified, rule: r, evidence: e}
+	if r.status == http.StatusServiceUnavailable {
+		f.RetryAfter = RetryAfter
+	}
+	return f
+}
+
+// Error is the code.
+func (r *Refusal) Error() string { return r.Code }
+
+// Challenge is the value of WWW-Authenticate (RFC 6750, section 3), or empty
+// where the fault is not the caller's. It carries nothing of the token.
+func (r *Refusal) Challenge() string {
+	challenge := `Bearer realm="` + Realm + `"`
+	if r.rule.description == "" { // no credentials that could be wrong, or the wrong client for good ones
+		if r.Status == http.StatusServiceUnavailable {
+			return ""
+		}
+		return challenge
+	}
+	switch r.Status {
+	case http.StatusBadRequest:
+		challenge += `, error="invalid_request"`
+	case http.StatusForbidden:
+		challenge += `, error="insufficient_scope", scope="` + r.evidence.fullScope() + `"`
+	default:
+		challenge += `, error="invalid_token"`
+	}
+	return challenge + `, error_description="` + r.rule.description + `"`
+}
+
+// Explanation tells a person what was found, what should have been there, and
+// how to mend it.
+type Explanation struct {
+	Detail   string
+	Expected map[string]any // by claim or header member; nil if nothing compares
+	Actual   map[string]any
+	Fix      string
+	Also     []string // what else is wrong with the same token, in the catalogue's order
+}
+
+// Explain builds the explanation from what Verify gathered. It fetches nothing,
+// waits for nothing and checks no signature.
+func (r *Refusal) Explain() Explanation {
+	var x Explanation
+	x.Detail, x.Fix = r.rule.explain(r.evidence)
+	x.Expected = r.evidence.expected(r.rule.expected)
+	x.Actual = r.evidence.actual(r.rule.actual)
+	x.Also = r.also()
+	return x
+}
+
+func (r *Refusal) also() []string {
+	e := *r.evidence
+	if e.token.signed == "" || e.shape != "" {
+		return nil // no token that could be read
+	}
+	if e.keys == nil && e.trust != nil {
+		e.keys = e.trust.keys.current(e.now)
+	}
+	var codes []string
+	hidden := r.rule.hides
+	passed := false
+	for _, g := range catalogue {
+		for i := range g.rules {
+			rule := &g.rules[i]
+			if !passed {
+				passed = rule == r.rule || rule.code == r.rule.code && rule.description == r.rule.description
+				continue
+			}
+			if g.name == "keys" || g.name == "key" || rule.code == r.Code || slices.Contains(codes, rule.code) {
+				continue
+			}
+			if !slices.ContainsFunc(hidden, func(prefix string) bool { return strings.HasPrefix(rule.code, prefix) }) && rule.applies(&e) {
+				codes = append(codes, rule.code)
+				hidden = append(slices.Clip(hidden), rule.hides...)
+			}
+		}
+	}
+	return codes
+}
+
+// Codes are the codes of all refusals, in the order in which they are tried.
+func Codes() []string {
+	var codes []string
+	for _, g := range catalogue {
+		for _, r := range g.rules {
+			if !slices.Contains(codes, r.code) {
+				codes = append(codes, r.code)
+			}
+		}
+	}
+	return codes
+}
+
+func (e *evidence) fullScope() string { return e.verifier.FullScope(e.scope) }
+
+func (e *evidence) policies() []string {
+	var names []string
+	for _, t := range e.verifier.trust {
+		names = append(names, t.policy)
+	}
+	return names
+}
+
+// expected has what this API wants to see in the named places.
+func (e *evidence) expected(names string) map[string]any {
+	m := map[string]any{}
+	for name := range strings.FieldsSeq(names) {
+		switch name {
+		case "alg":
+			m[name] = "RS256"
+		case "aud":
+			m[name] = e.audience()
+		case "scp":
+			m[name] = e.scope
+		case "tfp":
+			m[name] = strings.Join(e.policies(), ", ")
+		case "iss":
+			if keys := e.anyKeys(); keys != nil {
+				m[name] = keys.issuer
+			}
+		}
+	}
+	return orNil(m)
+}
+
+// anyKeys are the keys of the token's policy, else of any, as far as they are
+// at hand: all policies are of one tenant, and most have the same issuer.
+func (e *evidence) anyKeys() *keySet {
+	if e.keys != nil {
+		return e.keys
+	}
+	for _, t := range e.verifier.trust {
+		if keys := t.keys.current(e.now); keys != nil {
+			return keys
+		}
+	}
+	return nil
+}
+
+// actual has what the token says in the named places. No other claim is ever
+// shown: these name no person.
+func (e *evidence) actual(names string) map[string]any {
+	t := &e.token
+	texts := map[string]string{"alg": t.alg, "kid": t.kid, "typ": t.typ, "iss": t.iss, "aud": t.aud, "azp": t.azp, "tfp": t.tfp, "acr": t.acr, "scp": t.scp, "ver": t.ver}
+	times := map[string]seconds{"exp": t.exp, "nbf": t.nbf, "iat": t.iat}
+	m := map[string]any{}
+	for name := range strings.FieldsSeq(names) {
+		if s := texts[name]; s != "" {
+			m[name] = cut(s)
+		}
+		if s := times[name]; s.valid {
+			m[name] = s.at
+		}
+	}
+	return orNil(m)
+}
+
+func orNil(m map[string]any) map[string]any {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}
+
+// mostShown is how many characters of a claim are shown, at most.
+const mostShown = 200
+
+// cut shortens what a stranger wrote, and takes out what could break a line of a
+// log or turn the direction of a text.
+func cut(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range s {
+		if n++; n == mostShown {
+			b.WriteRune('…')
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = unicode.ReplacementChar
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// shown is cut for use in a sentence.
+func shown(s string) string {
+	if s == "" {
+		return "absent"
+	}
+	return cut(s)
+}
+
+func instant(unix int64) string { return time.Unix(unix, 0).UTC().Format(time.RFC3339) }
+
+// span spells a number of seconds for people.
+func span(seconds int64) string {
+	days := seconds / 86400
+	if days >= 2 {
+		return strconv.FormatInt(days, 10) + " days"
+	}
+	return fmt.Sprint(time.Duration(seconds) * time.Second)
+}
