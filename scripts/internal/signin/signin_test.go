@@ -1,4 +1,4 @@
-package entra_test
+package signin_test
 
 import (
 	"net/url"
@@ -11,12 +11,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/entra"
+	"itemsapi/scripts/internal/signin"
 )
 
-func TestSignInErrors(t *testing.T) {
+func TestErrors(t *testing.T) {
 	var codes []string
-	for _, e := range entra.SignInErrors() {
+	for _, e := range signin.Errors() {
 		require.Regexp(t, `^AADB2C[0-9]{5}$`, e.Code)
 		for _, sentence := range []string{e.Meaning, e.Cause, e.Fix} {
 			require.Regexp(t, `^[\w].*\.$`, sentence, e.Code)
@@ -26,13 +26,13 @@ func TestSignInErrors(t *testing.T) {
 	require.True(t, slices.IsSorted(codes), "in order of code")
 	require.Len(t, slices.Compact(slices.Clone(codes)), len(codes), "each code once")
 
-	entra.SignInErrors()[0].Code = "changed"
-	require.Equal(t, codes[0], entra.SignInErrors()[0].Code, "callers get a copy")
+	signin.Errors()[0].Code = "changed"
+	require.Equal(t, codes[0], signin.Errors()[0].Code, "callers get a copy")
 }
 
 // Whatever the stand-in can answer with is explained.
-func TestSignInErrorsCoverTheStandIn(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("entratest", "*.go"))
+func TestErrorsCoverTheStandIn(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "..", "..", "handler", "entra", "entratest", "*.go"))
 	require.NoError(t, err)
 	emitted := map[string]bool{}
 	for _, name := range files {
@@ -47,16 +47,20 @@ func TestSignInErrorsCoverTheStandIn(t *testing.T) {
 	}
 	require.Greater(t, len(emitted), 30, "the stand-in's codes were not found")
 	for code := range emitted {
-		_, explained := entra.FindSignInError(code)
+		_, explained := signin.Find(code)
 		require.True(t, explained, code)
 	}
 }
 
-func TestFindSignInError(t *testing.T) {
-	const description = "AADB2C90117: The scope 'read' provided in the request is not supported.\r\nCorrelation ID: 4a1c\r\nTimestamp: 2026-11-24 12:00:00Z\r\n"
+func TestFind(t *testing.T) {
+	const description = "AADB2C90117: The scope 'read' provided in the request is not supported.\r\nCorrelation " +
+		"ID: 4a1c\r\nTimestamp: 2026-11-24 12:00:00Z\r\n"
 	for _, tt := range []struct{ name, text, code string }{
 		{"a description", description, "AADB2C90117"},
-		{"a fragment as the browser shows it", "https://jwt.ms/#error=invalid_request&error_description=" + url.QueryEscape(description), "AADB2C90117"},
+		{
+			"a fragment as the browser shows it",
+			"https://jwt.ms/#error=invalid_request&error_description=" + url.QueryEscape(description), "AADB2C90117",
+		},
 		{"encoded twice", url.QueryEscape(url.QueryEscape(description)), "AADB2C90117"},
 		{"every character encoded", "%41%41%44%42%32%43%39%30%31%31%37", "AADB2C90117"},
 		{"after a line end, encoded", "x%0AAADB2C90117", "AADB2C90117"},
@@ -67,7 +71,7 @@ func TestFindSignInError(t *testing.T) {
 		{"at the very end", "AADB2C90006", "AADB2C90006"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, explained := entra.FindSignInError(tt.text)
+			got, explained := signin.Find(tt.text)
 			require.True(t, explained)
 			require.Equal(t, tt.code, got.Code)
 			require.NotEmpty(t, got.Fix)
@@ -83,26 +87,27 @@ func TestFindSignInError(t *testing.T) {
 		{"behind 16 KiB", strings.Repeat(" ", 16<<10) + "AADB2C90117"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, explained := entra.FindSignInError(tt.text)
+			got, explained := signin.Find(tt.text)
 			require.False(t, explained)
 			require.Empty(t, got)
 		})
 	}
 	t.Run("a code that is not explained", func(t *testing.T) {
-		got, explained := entra.FindSignInError("AADB2C90273: An invalid response was received, after AADB2C90117")
+		got, explained := signin.Find("AADB2C90273: An invalid response was received, after AADB2C90117")
 		require.False(t, explained)
-		require.Equal(t, entra.SignInError{Code: "AADB2C90273"}, got)
+		require.Equal(t, signin.Error{Code: "AADB2C90273"}, got)
 	})
 }
 
-// FuzzFindSignInError: what is found is in the text, and encoding the text
+// FuzzFind: what is found is in the text, and encoding the text
 // changes nothing.
-func FuzzFindSignInError(f *testing.F) {
-	for _, seed := range []string{"AADB2C90117: The scope", "%3AADB2C90117", "x AADB2C901 aadb2c99059%", ":ADB2C90117", "AADB2C90273", "\xaaDB2C90006"} {
+func FuzzFind(f *testing.F) {
+	for _, seed := range []string{"AADB2C90117: The scope", "%3AADB2C90117", "x AADB2C901 " +
+		"aadb2c99059%", ":ADB2C90117", "AADB2C90273", "\xaaDB2C90006"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, explained := entra.FindSignInError(text)
+		got, explained := signin.Find(text)
 		if explained {
 			require.NotEmpty(t, got.Meaning)
 		} else {
@@ -114,7 +119,7 @@ func FuzzFindSignInError(f *testing.F) {
 		if got.Code != "" {
 			require.Contains(t, strings.ToUpper(text), got.Code)
 		}
-		encoded, _ := entra.FindSignInError(url.QueryEscape(text))
+		encoded, _ := signin.Find(url.QueryEscape(text))
 		require.Equal(t, got, encoded)
 	})
 }
