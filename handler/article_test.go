@@ -109,11 +109,11 @@ func TestTheArticle(t *testing.T) {
 			401, "aud.is_client", "Ask for the API's scope, "+read+", instead of the client's own ID.")
 	})
 
-	t.Run("a scope is not granted: B2C leaves it out in silence", func(t *testing.T) {
+	t.Run("a scope is not granted: B2C silently drops it", func(t *testing.T) {
 		token := world.signIn(runNow, "alice", "write").Get("access_token")
 		require.Equal(t, "read user_impersonation", claim(t, token, "scp"))
 		refused(t, world, "POST", token,
-			403, "scope.missing", "Ask for "+write+". B2C leaves out in silence what was not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.")
+			403, "scope.missing", "Ask for "+write+". B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.")
 		status, _, body := send(t, "GET", world.api, token, "")
 		require.Equal(t, 200, status, "reading was granted: %s", body)
 	})

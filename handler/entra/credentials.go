@@ -1,7 +1,6 @@
 package entra
 
 import (
-	"context"
 	"regexp"
 	"strings"
 )
@@ -17,24 +16,25 @@ type Credentials struct {
 
 // joined matches two values of the Authorization header that a proxy put into
 // one line: RFC 9110, section 5.3, has them joined by commas. A part that is
-// another scheme's parameter has a = before any blank.
+// another scheme's parameter has a = before any space.
 var joined = regexp.MustCompile(`,[ \t]*[A-Za-z][A-Za-z0-9-]*[ \t]+[^ \t=,]`)
 
 // read takes the token out of the Authorization header (RFC 6750, section 2.1).
-func (e *evidence) read(_ context.Context, c Credentials) {
+func (e *evidence) read(c Credentials) {
 	var header string
 	if len(c.Authorization) > 0 {
 		header = strings.Trim(c.Authorization[0], " \t")
 	}
 	switch {
-	case len(c.Authorization) > 1, header != "" && c.InQuery, strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
-		e.shape = "auth.malformed"
+	case len(c.Authorization) > 1, header != "" && c.InQuery,
+		strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
+		e.shape = severalTokens
 		return
 	case header == "" && c.InQuery:
-		e.shape = "auth.token_in_query"
+		e.shape = tokenInQuery
 		return
 	case header == "":
-		e.shape = "auth.missing"
+		e.shape = noToken
 		return
 	}
 	scheme, rest := header, ""
@@ -42,17 +42,17 @@ func (e *evidence) read(_ context.Context, c Credentials) {
 		scheme, rest = header[:i], header[i:]
 	}
 	if !strings.EqualFold(scheme, "Bearer") {
-		e.shape = "auth.scheme"
+		e.shape = otherScheme
 		if strings.HasPrefix(scheme, "eyJ") {
-			e.shape = "auth.bearer_prefix_missing"
+			e.shape = noScheme
 		}
 		return
 	}
 	e.raw = strings.TrimLeft(rest, " ")
 	switch {
 	case e.raw == "", e.raw == "undefined", e.raw == "null", e.raw == "[object Object]":
-		e.shape = "auth.token_empty"
+		e.shape = emptyToken
 	case strings.IndexByte(e.raw, ' ') >= 0 || strings.IndexByte(e.raw, '\t') >= 0:
-		e.shape = "auth.extra_parts"
+		e.shape = severalWords
 	}
 }

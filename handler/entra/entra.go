@@ -63,18 +63,17 @@ type Caller struct {
 
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	appIDURI string
-	clients  map[string]bool
-	trust    []trust // at least one
-	now      func() time.Time
+	entries []entry // at least one
+	now     func() time.Time
 }
 
-// trust is one kind of tokens that is accepted: who issues them and with what
-// keys (both in the cache, which reads them), for whom, and by which policy. A
-// family without policies would be one more entry with none.
-type trust struct {
+// entry is one kind of tokens that is accepted: who issues them and with what
+// keys (both in the cache, which reads them), by which policy, and for whom.
+type entry struct {
 	policy   string
 	audience string
+	appIDURI string
+	clients  map[string]bool
 	keys     *keyCache
 }
 
@@ -82,8 +81,8 @@ type trust struct {
 // for nothing.
 func New(ctx context.Context, c Config) *Verifier {
 	v := prepare(c)
-	for _, t := range v.trust {
-		go t.keys.run(ctx)
+	for _, x := range v.entries {
+		go x.keys.run(ctx)
 	}
 	return v
 }
@@ -95,127 +94,58 @@ func prepare(c Config) *Verifier {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	v := &Verifier{appIDURI: c.AppIDURI, clients: map[string]bool{}, now: c.Now}
+	v := &Verifier{now: c.Now}
+	clients := map[string]bool{}
 	for _, client := range c.AllowedClients {
-		v.clients[strings.ToLower(client)] = true
+		clients[strings.ToLower(client)] = true
 	}
 	client := newFetchClient(c.Transport)
 	guard := &tenantGuard{extra: c.ExtraIssuers, log: c.Log}
 	waiters := new(atomic.Int64)
 	for _, p := range c.Policies {
-		v.trust = append(v.trust, trust{policy: p.Name, audience: c.Audience, keys: &keyCache{
-			policy: p.Name, url: p.MetadataURL, client: client, now: c.Now, log: c.Log,
-			waiters: waiters, admit: guard.admit, sleep: time.After,
-			force: make(chan struct{}, 1), fetched: make(chan struct{}),
-		}})
+		v.entries = append(v.entries, entry{
+			policy: p.Name, audience: c.Audience, appIDURI: c.AppIDURI, clients: clients,
+			keys: &keyCache{
+				policy: p.Name, url: p.MetadataURL, client: client, now: c.Now, log: c.Log,
+				waiters: waiters, admit: guard.admit, sleep: time.After,
+				force: make(chan struct{}, 1), fetched: make(chan struct{}),
+			},
+		})
 	}
 	return v
 }
 
-// trustFor is the entry of a policy, or nil. A token is never checked against
+// entryFor is the entry of a policy, or nil. A token is never checked against
 // another one.
-func (v *Verifier) trustFor(policy string) *trust {
-	for i := range v.trust {
-		if equalFoldASCII(v.trust[i].policy, policy) {
-			return &v.trust[i]
+func (v *Verifier) entryFor(policy string) *entry {
+	for i := range v.entries {
+		if equalFoldASCII(v.entries[i].policy, policy) {
+			return &v.entries[i]
 		}
 	}
 	return nil
 }
 
-// FullScope is the value that a client asks for to be granted scope.
-func (v *Verifier) FullScope(scope string) string {
-	return v.appIDURI + "/" + scope
+// policies are the names of those that are accepted.
+func (v *Verifier) policies() []string {
+	var names []string
+	for _, x := range v.entries {
+		names = append(names, x.policy)
+	}
+	return names
 }
 
 // Verify says who calls, if that caller's token grants scope; otherwise why
 // not. It waits at most 2 s for keys, and only for keys that are not known yet.
 func (v *Verifier) Verify(ctx context.Context, c Credentials, scope string) (Caller, *Refusal) {
 	e := &evidence{verifier: v, scope: scope, now: v.now()}
-	for i := range catalogue {
-		g := &catalogue[i]
-		if g.gather != nil {
-			g.gather(ctx, e, c)
-		}
-		for j := range g.rules {
-			if r := &g.rules[j]; r.applies(e) {
-				return Caller{}, newRefusal(r, e)
-			}
-		}
+	var broken *rule
+	e.gather(ctx, c, func(g Group) bool {
+		broken = e.broken(g)
+		return broken == nil
+	})
+	if broken != nil {
+		return Caller{}, newRefusal(broken, e)
 	}
 	return Caller{Tenant: e.keys.tenant, Subject: e.token.subject(), Client: e.token.azp}, nil
-}
-
-// evidence is what is known of a request, growing from group to group.
-type evidence struct {
-	verifier *Verifier
-	scope    string // that the route needs
-	now      time.Time
-
-	shape string // a code of the request or form group, or empty
-	raw   string
-	token token
-
-	policy   string // that the token names
-	agree    bool   // all places that name one name the same
-	trust    *trust // nil if policy is not accepted
-	keys     *keySet
-	keyError error // why there are no keys, or errUnknownKey
-	verified bool  // the signature is right
-}
-
-// parse reads the token.
-func (e *evidence) parse(context.Context, Credentials) {
-	e.token, e.shape = parseToken(e.raw)
-	e.policy, e.agree = e.token.policy()
-	if e.agree && e.policy != "" {
-		e.trust = e.verifier.trustFor(e.policy)
-	}
-}
-
-// load gets the policy's keys, waiting where it makes sense.
-func (e *evidence) load(ctx context.Context, _ Credentials) {
-	if e.keys = e.trust.keys.ready(ctx, e.now); e.keys == nil {
-		e.keyError = errNeverRead
-		return
-	}
-	if e.keys.has(e.token.kid) {
-		return
-	}
-	if !e.issuerAccepted() {
-		// The token is refused for its issuer; no stranger's token starts a fetch.
-		e.keyError = e.trust.keys.lastError()
-		return
-	}
-	set, err := e.trust.keys.find(ctx, e.token.kid)
-	if err != nil {
-		e.keyError = err
-		return
-	}
-	e.keys = set
-}
-
-// verify checks the signature, by the policy's own keys.
-func (e *evidence) verify(context.Context, Credentials) {
-	if e.keyError == nil {
-		e.verified = verifySignature(e.keys.key, &e.token)
-	}
-}
-
-// audience is the one that the token must be for: its policy's, else that of the
-// first entry, to explain by.
-func (e *evidence) audience() string {
-	if e.trust != nil {
-		return e.trust.audience
-	}
-	return e.verifier.trust[0].audience
-}
-
-func (e *evidence) issuerAccepted() bool {
-	for _, issuer := range e.keys.issuers {
-		if issuer == e.token.iss {
-			return true
-		}
-	}
-	return false
 }

@@ -563,7 +563,7 @@ func TestAlsoNamesWhatElseIsWrong(t *testing.T) {
 	require.True(t, refusal.Verified)
 }
 
-// Near misses are named: what is off by a blank, a letter's case, or a form.
+// Near misses are named: what is off by a space, a letter's case, or a form.
 func TestNearMissesAreNamed(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	v := entra.New(t.Context(), configFor(s))
@@ -572,11 +572,11 @@ func TestNearMissesAreNamed(t *testing.T) {
 		changes      map[string]any
 		code, detail string
 	}{
-		{"policy with a blank", map[string]any{"tfp": "B2C_1_signupsignin "}, "policy.not_allowed", "with a blank"},
-		{"scope of another case", map[string]any{"scp": "Read"}, "scope.missing", "told apart by case"},
+		{"policy with a space", map[string]any{"tfp": "B2C_1_signupsignin "}, "policy.not_allowed", "with a space"},
+		{"scope of another case", map[string]any{"scp": "Read"}, "scope.missing", "case-sensitive"},
 		{"scope as full value", map[string]any{"scp": entratest.AppIDURI + "/read"}, "scope.missing", "short name read"},
 		{"issuer without its slash", map[string]any{"iss": strings.TrimSuffix(s.Issuer(), "/")}, "iss.slash_or_case", "only in a slash"},
-		{"issuer with a blank", map[string]any{"iss": s.Issuer() + " "}, "iss.slash_or_case", "a blank"},
+		{"issuer with a space", map[string]any{"iss": s.Issuer() + " "}, "iss.slash_or_case", "a space"},
 		{"audience as App ID URI", map[string]any{"aud": entratest.AppIDURI + "/"}, "aud.is_uri", "App ID URI"},
 		{"audience as another App ID URI", map[string]any{"aud": "api://x/" + entratest.APIClientID}, "aud.is_uri", "App ID URI"},
 		{"a clock that is off", map[string]any{"nbf": time.Now().Unix() + 300, "iat": time.Now().Unix() + 300}, "time.not_yet_valid", "4m5"},

@@ -3,14 +3,11 @@ package entra
 import (
 	"context"
 	"slices"
-	"strings"
 )
 
 // Check is one group of the catalogue, as [Verifier.Examine] found it.
 type Check struct {
-	// Group is request, form, kind, header, policy, keys, issuer, key, audience,
-	// time, caller or scope.
-	Group string
+	Group Group
 	// Refusals are the ways in which the credentials fail the group. None means
 	// that they pass it, unless it was skipped.
 	Refusals []*Refusal
@@ -23,18 +20,13 @@ type Check struct {
 func (v *Verifier) Examine(ctx context.Context, c Credentials, scope string) []Check {
 	e := &evidence{verifier: v, scope: scope, now: v.now()}
 	var checks []Check
-	var hidden []string
-	for i := range catalogue {
-		g := &catalogue[i]
-		check := Check{Group: g.name, Skipped: e.cannot(g.name)}
+	var hidden []Group
+	e.gather(ctx, c, func(g Group) bool {
+		check := Check{Group: g, Skipped: e.cannot(g)}
 		if check.Skipped == "" {
-			if g.gather != nil {
-				g.gather(ctx, e, c)
-			}
-			for j := range g.rules {
-				r := &g.rules[j]
-				hides := slices.ContainsFunc(hidden, func(prefix string) bool { return strings.HasPrefix(r.code, prefix) })
-				if !hides && r.applies(e) {
+			for i := range catalogue[g] {
+				r := &catalogue[g][i]
+				if !slices.Contains(hidden, g) && r.applies(e) {
 					snapshot := *e
 					check.Refusals = append(check.Refusals, newRefusal(r, &snapshot))
 					hidden = append(hidden, r.hides...)
@@ -42,30 +34,28 @@ func (v *Verifier) Examine(ctx context.Context, c Credentials, scope string) []C
 			}
 		}
 		checks = append(checks, check)
-	}
+		return true
+	})
 	return checks
 }
 
 // cannot says why a group cannot be looked at with what is known.
-func (e *evidence) cannot(group string) string {
-	switch group {
-	case "request":
-		return ""
-	case "form":
-		if e.raw == "" || e.shape != "" {
-			return "there is no token"
-		}
-		return ""
-	}
+func (e *evidence) cannot(g Group) string {
 	switch {
-	case e.token.signed == "" || e.shape != "":
+	case g == GroupRequest:
+		return ""
+	case g == GroupForm && (e.raw == "" || e.shape.ofRequest()):
+		return "there is no token"
+	case g == GroupForm:
+		return ""
+	case !e.readable():
 		return "the token cannot be read"
-	case e.trust == nil && (group == "keys" || group == "issuer" || group == "key"):
+	case e.entry == nil && (g == GroupKeys || g == GroupIssuer || g == GroupKey):
 		return "the token names no policy that is accepted"
-	case e.keys == nil && (group == "issuer" || group == "key"):
+	case e.keys == nil && (g == GroupIssuer || g == GroupKey):
 		return "the policy's keys could not be read"
-	case group == "key" && e.keyError != nil && e.keyError != errUnknownKey:
-		return "the key is not known, and the keys could not be read anew"
+	case g == GroupKey && e.keyError != nil && e.keyError != errUnknownKey:
+		return "the key is not known, and the keys could not be read again"
 	}
 	return ""
 }

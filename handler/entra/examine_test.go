@@ -19,10 +19,10 @@ func found(checks []entra.Check) (failed, skipped []string) {
 			codes = append(codes, r.Code)
 		}
 		if codes != nil {
-			failed = append(failed, c.Group+": "+strings.Join(codes, " "))
+			failed = append(failed, c.Group.String()+": "+strings.Join(codes, " "))
 		}
 		if c.Skipped != "" {
-			skipped = append(skipped, c.Group)
+			skipped = append(skipped, c.Group.String())
 		}
 	}
 	return failed, skipped

@@ -8,21 +8,21 @@ import (
 // NewWithSleep is New with another way to wait between two readings of keys.
 func NewWithSleep(ctx context.Context, c Config, sleep func(time.Duration) <-chan time.Time) *Verifier {
 	v := prepare(c)
-	for _, t := range v.trust {
-		t.keys.sleep = sleep
-		go t.keys.run(ctx)
+	for _, x := range v.entries {
+		x.keys.sleep = sleep
+		go x.keys.run(ctx)
 	}
 	return v
 }
 
 // Skipped is how many published keys of a policy are not usable.
 func (v *Verifier) Skipped(policy string) int {
-	return v.trustFor(policy).keys.set.Load().skipped
+	return v.entryFor(policy).keys.set.Load().skipped
 }
 
 // LastFetchFailed reports how the last reading of the policy's keys went.
 func (v *Verifier) LastFetchFailed(policy string) bool {
-	return v.trustFor(policy).keys.lastError() != errUnknownKey
+	return v.entryFor(policy).keys.lastError() != errUnknownKey
 }
 
 // ScanObject shows the scanner to the fuzzer: the names of the outermost level.
@@ -37,7 +37,10 @@ func ScanObject(data []byte) (names []string, err error) {
 }
 
 // ParseToken shows the reading of a token to the fuzzer.
-func ParseToken(raw string) (claims map[string]string, code string) {
-	t, code := parseToken(raw)
-	return map[string]string{"alg": t.alg, "kid": t.kid, "iss": t.iss, "aud": t.aud, "sub": t.sub, "scp": t.scp, "signature": string(t.signature)}, code
+func ParseToken(raw string) (claims map[string]string, ok bool) {
+	t, s := parseToken(raw)
+	return map[string]string{
+		"alg": t.alg, "kid": t.kid, "iss": t.iss, "aud": t.aud, "sub": t.sub, "scp": t.scp,
+		"signature": string(t.signature),
+	}, s == sound
 }

@@ -58,6 +58,9 @@ func (s *keySet) has(kid string) bool {
 	return ok
 }
 
+// accepts reports whether a token of this issuer may be checked with these keys.
+func (s *keySet) accepts(iss string) bool { return slices.Contains(s.issuers, iss) }
+
 // keyCache keeps the key set of one policy. One goroutine, run, does all the
 // reading, so that there is never more than one fetch under way, and none
 // depends on a request's context. Known keys never wait.
@@ -182,7 +185,7 @@ func (c *keyCache) find(ctx context.Context, kid string) (*keySet, error) {
 		default:
 			forced = true
 			c.lastForced = now
-			c.fetching = true // from now on, so that whoever comes next waits for it
+			c.fetching = true // from now on, so that the next request waits for it
 			select {
 			case c.force <- struct{}{}:
 			default:

@@ -53,7 +53,7 @@ func TestPublishedTokensAreToldApart(t *testing.T) {
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			checks := v.Examine(t.Context(), bearer(unsigned(t, published(t, tt.file))), "read")
-			require.Equal(t, "kind", checks[2].Group)
+			require.Equal(t, entra.GroupKind, checks[2].Group)
 			require.Empty(t, checks[2].Skipped)
 			code := ""
 			for _, r := range checks[2].Refusals {

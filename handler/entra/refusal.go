@@ -47,7 +47,7 @@ func (r *Refusal) Error() string { return r.Code }
 // where the fault is not the caller's. It carries nothing of the token.
 func (r *Refusal) Challenge() string {
 	challenge := `Bearer realm="` + Realm + `"`
-	if r.rule.description == "" { // no credentials that could be wrong, or the wrong client for good ones
+	if r.rule.description == "" { // no credentials that could be wrong, or good ones of the wrong client
 		if r.Status == http.StatusServiceUnavailable {
 			return ""
 		}
@@ -65,7 +65,7 @@ func (r *Refusal) Challenge() string {
 }
 
 // Explanation tells a person what was found, what should have been there, and
-// how to mend it.
+// how to fix it.
 type Explanation struct {
 	Detail   string
 	Expected map[string]any // by claim or header member; nil if nothing compares
@@ -85,30 +85,28 @@ func (r *Refusal) Explain() Explanation {
 	return x
 }
 
+// also goes through the groups once more, from the rule that refused on.
 func (r *Refusal) also() []string {
 	e := *r.evidence
-	if e.token.signed == "" || e.shape != "" {
-		return nil // no token that could be read
+	if !e.readable() {
+		return nil
 	}
-	if e.keys == nil && e.trust != nil {
-		e.keys = e.trust.keys.current(e.now)
+	if e.keys == nil && e.entry != nil {
+		e.keys = e.entry.keys.current(e.now)
 	}
 	var codes []string
 	hidden := r.rule.hides
 	passed := false
-	for _, g := range catalogue {
-		for i := range g.rules {
-			rule := &g.rules[i]
-			if !passed {
-				passed = rule == r.rule || rule.code == r.rule.code && rule.description == r.rule.description
-				continue
-			}
-			if g.name == "keys" || g.name == "key" || rule.code == r.Code || slices.Contains(codes, rule.code) {
-				continue
-			}
-			if !slices.ContainsFunc(hidden, func(prefix string) bool { return strings.HasPrefix(rule.code, prefix) }) && rule.applies(&e) {
-				codes = append(codes, rule.code)
-				hidden = append(slices.Clip(hidden), rule.hides...)
+	for g, rules := range catalogue {
+		for i := range rules {
+			next := &rules[i]
+			switch {
+			case !passed:
+				passed = next == r.rule
+			case Group(g) == GroupKeys, Group(g) == GroupKey, slices.Contains(hidden, Group(g)), next.code == r.Code:
+			case !slices.Contains(codes, next.code) && next.applies(&e):
+				codes = append(codes, next.code)
+				hidden = append(slices.Clip(hidden), next.hides...)
 			}
 		}
 	}
@@ -118,8 +116,8 @@ func (r *Refusal) also() []string {
 // Codes are the codes of all refusals, in the order in which they are tried.
 func Codes() []string {
 	var codes []string
-	for _, g := range catalogue {
-		for _, r := range g.rules {
+	for _, rules := range catalogue {
+		for _, r := range rules {
 			if !slices.Contains(codes, r.code) {
 				codes = append(codes, r.code)
 			}
@@ -128,32 +126,22 @@ func Codes() []string {
 	return codes
 }
 
-func (e *evidence) fullScope() string { return e.verifier.FullScope(e.scope) }
-
-func (e *evidence) policies() []string {
-	var names []string
-	for _, t := range e.verifier.trust {
-		names = append(names, t.policy)
-	}
-	return names
-}
-
-// expected has what this API wants to see in the named places.
-func (e *evidence) expected(names string) map[string]any {
+// expected is what this API wants to see in the named places.
+func (e *evidence) expected(claims []claim) map[string]any {
 	m := map[string]any{}
-	for name := range strings.FieldsSeq(names) {
+	for _, name := range claims {
 		switch name {
-		case "alg":
-			m[name] = "RS256"
-		case "aud":
-			m[name] = e.audience()
-		case "scp":
-			m[name] = e.scope
-		case "tfp":
-			m[name] = strings.Join(e.policies(), ", ")
-		case "iss":
+		case claimAlg:
+			m["alg"] = "RS256"
+		case claimAud:
+			m["aud"] = e.trusted().audience
+		case claimScp:
+			m["scp"] = e.scope
+		case claimTfp:
+			m["tfp"] = strings.Join(e.verifier.policies(), ", ")
+		case claimIss:
 			if keys := e.anyKeys(); keys != nil {
-				m[name] = keys.issuer
+				m["iss"] = keys.issuer
 			}
 		}
 	}
@@ -166,30 +154,64 @@ func (e *evidence) anyKeys() *keySet {
 	if e.keys != nil {
 		return e.keys
 	}
-	for _, t := range e.verifier.trust {
-		if keys := t.keys.current(e.now); keys != nil {
+	for _, x := range e.verifier.entries {
+		if keys := x.keys.current(e.now); keys != nil {
 			return keys
 		}
 	}
 	return nil
 }
 
-// actual has what the token says in the named places. No other claim is ever
-// shown: these name no person.
-func (e *evidence) actual(names string) map[string]any {
-	t := &e.token
-	texts := map[string]string{"alg": t.alg, "kid": t.kid, "typ": t.typ, "iss": t.iss, "aud": t.aud, "azp": t.azp, "tfp": t.tfp, "acr": t.acr, "scp": t.scp, "ver": t.ver}
-	times := map[string]seconds{"exp": t.exp, "nbf": t.nbf, "iat": t.iat}
+// actual is what the token says in the named places, as far as it says anything.
+func (e *evidence) actual(claims []claim) map[string]any {
 	m := map[string]any{}
-	for name := range strings.FieldsSeq(names) {
-		if s := texts[name]; s != "" {
-			m[name] = cut(s)
-		}
-		if s := times[name]; s.valid {
-			m[name] = s.at
+	for _, name := range claims {
+		if value := e.token.says(name); value != nil {
+			m[string(name)] = value
 		}
 	}
 	return orNil(m)
+}
+
+// says is the value of a claim in an answer, or nil.
+func (t *token) says(name claim) any {
+	var text string
+	var at seconds
+	switch name {
+	case claimAlg:
+		text = t.alg
+	case claimKid:
+		text = t.kid
+	case claimTyp:
+		text = t.typ
+	case claimIss:
+		text = t.iss
+	case claimAud:
+		text = t.aud
+	case claimAzp:
+		text = t.azp
+	case claimTfp:
+		text = t.tfp
+	case claimAcr:
+		text = t.acr
+	case claimScp:
+		text = t.scp
+	case claimVer:
+		text = t.ver
+	case claimExp:
+		at = t.exp
+	case claimNbf:
+		at = t.nbf
+	case claimIat:
+		at = t.iat
+	}
+	switch {
+	case text != "":
+		return cut(text)
+	case at.valid:
+		return at.at
+	}
+	return nil
 }
 
 func orNil(m map[string]any) map[string]any {

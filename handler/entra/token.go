@@ -22,7 +22,7 @@ type token struct {
 
 	// The header.
 	alg, kid, typ string
-	badAlg        bool // alg is missing or no string
+	badAlg        bool // alg is missing or not a string
 	badHeader     bool // crit, a key or a key's address, or members that no access token of B2C has
 	headerNonce   bool // Microsoft Graph's tokens have one
 
@@ -38,12 +38,16 @@ type token struct {
 type fault struct{ detail, fix string }
 
 func cutFault(detail string) fault {
-	return fault{detail, "Send the token exactly as it was issued: whole, without quotes, line ends or padding. Terminals and tools cut long lines."}
+	return fault{detail, "Send the token exactly as it was issued: whole, without quotes, line breaks or padding. " +
+		"Terminals and tools cut long lines."}
 }
 
 func scanFault(part string, err error) fault {
 	if err == errDepth {
-		return fault{part + " is " + err.Error() + ".", "Have whatever adds that value write it flatter, or leave it out of the token."}
+		return fault{
+			part + " is " + err.Error() + ".",
+			"Have whatever adds that value write it flatter, or leave it out of the token.",
+		}
 	}
 	return cutFault(part + " is " + err.Error() + ".")
 }
@@ -55,33 +59,34 @@ type seconds struct {
 	present, valid bool
 }
 
-// parseToken reads raw once. The code is empty, or says why raw is no token.
-func parseToken(raw string) (t token, code string) {
+// parseToken reads raw once. Where the shape is not sound, it says why raw is not a token.
+func parseToken(raw string) (t token, s shape) {
 	if len(raw) > maxToken {
-		return t, "token.too_large"
+		return t, tooLarge
 	}
 	switch strings.Count(raw, ".") {
 	case 2:
 	case 4:
 		// B2C's codes and refresh tokens are JWEs whose header says so.
 		header, _, _ := strings.Cut(raw, ".")
-		if b, err := decodeSegment(nil, header); err == nil && (bytes.Contains(b, []byte(`"cpimcore_`)) || bytes.Contains(b, []byte(`"zip"`))) {
-			return t, "token.code_or_refresh"
+		if b, err := decodeSegment(nil, header); err == nil &&
+			(bytes.Contains(b, []byte(`"cpimcore_`)) || bytes.Contains(b, []byte(`"zip"`))) {
+			return t, codeOrRefresh
 		}
 		t.fault = fault{
 			"The token has five parts, so that it is encrypted; this API reads signed tokens, of three parts.",
 			"Have the token issued signed and not encrypted.",
 		}
-		return t, "token.malformed"
+		return t, unreadable
 	default:
-		return t, "token.opaque"
+		return t, opaque
 	}
 	if t.fault = t.read(raw); t.fault != (fault{}) {
 		t.signed = ""
-		return t, "token.malformed"
+		return t, unreadable
 	}
 	t.issuer = splitIssuer(t.iss)
-	return t, ""
+	return t, sound
 }
 
 // read takes the three parts of a compact JWS apart.
@@ -123,15 +128,16 @@ func (t *token) read(raw string) fault {
 	if wrong != "" {
 		return fault{
 			"The claim " + wrong + " is not a string.",
-			"Send an access token of the tenant's own sign-in; it has strings there. If it is one, fix what writes " + wrong + " in the custom policy.",
+			"Send an access token of the tenant's own sign-in; it has strings there. If it is one, fix what writes " +
+				wrong + " in the custom policy.",
 		}
 	}
 	return fault{}
 }
 
-// headerMember takes a member of the header. What it does not know it leaves
-// aside, but for what changes how a token is to be read (RFC 7515, sections
-// 4.1.2 to 4.1.6 and 4.1.11; RFC 7797).
+// headerMember takes a member of the header. It ignores what it has no use for,
+// except for what changes how a token is to be read (RFC 7515, sections 4.1.2 to
+// 4.1.6 and 4.1.11; RFC 7797).
 func (t *token) headerMember(name string, v value) {
 	switch name {
 	case "alg":
@@ -255,7 +261,7 @@ func (t *token) subject() string {
 	return ""
 }
 
-// grants reports whether scp, a list that only blanks separate, has scope.
+// grants reports whether scp, a list that only spaces separate, has scope.
 func (t *token) grants(scope string) bool {
 	for granted := range strings.SplitSeq(t.scp, " ") {
 		if granted == scope && scope != "" {
