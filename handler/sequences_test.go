@@ -64,8 +64,8 @@ func TestSequences(t *testing.T) {
 		require.NoError(t, err)
 		store.Prepare(t.Context())
 		s := httptest.NewServer(server.New(server.Config{
-			Verify: func(_ context.Context, c entra.Credentials, _ string) (entra.Caller, *entra.Refusal) {
-				return entra.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
+			Verify: func(_ context.Context, c entra.Credentials, _ ...entra.Need) (*entra.Caller, error) {
+				return &entra.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
 			},
 			Store: store, ReadScope: "read", WriteScope: "write",
 		}))

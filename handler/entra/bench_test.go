@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 )
 
@@ -20,9 +19,9 @@ import (
 //	go run ./scripts/bench
 func BenchmarkVerify(b *testing.B) {
 	s := tenant(b, entratest.Options{})
-	v := entra.New(b.Context(), configFor(s))
+	v := start(b, b.Context(), configFor(s))
 	good := accessToken(b, s, entratest.TokenRequest{})
-	_, refusal := v.Verify(b.Context(), bearer(good), "read")
+	_, refusal := check(b.Context(), v, bearer(good), "read")
 	require.Nil(b, refusal)
 	key, _ := s.PrivateKey(entratest.PolicySignUpSignIn)
 	dot := strings.LastIndexByte(good, '.')
@@ -35,7 +34,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	forged := good[:dot+1] + string(last) + good[dot+2:]
 	unknown := s.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": strings.Repeat("k", 43)}, s.Claims(entratest.TokenRequest{}))
-	v.Verify(b.Context(), bearer(unknown), "read") // uses up the one fetch
+	check(b.Context(), v, bearer(unknown), "read") // uses up the one fetch
 
 	b.Run("floor", func(b *testing.B) {
 		b.ReportAllocs()
@@ -56,7 +55,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.ReportAllocs()
 			c := bearer(bench.token)
 			for b.Loop() {
-				if _, refusal := v.Verify(b.Context(), c, "read"); codeOf(refusal) != bench.code {
+				if _, refusal := check(b.Context(), v, c, "read"); codeOf(refusal) != bench.code {
 					b.Fatal(codeOf(refusal))
 				}
 			}

@@ -65,7 +65,7 @@ var audienceRules = []rule{
 		func(e *evidence) (string, string) {
 			return fmt.Sprintf("aud is %s; this API is %s.", shown(e.token.aud), e.trusted().audience),
 				"Ask for this API's scope, " + e.fullScope() + ". If that is what the client asks for, its App ID URI " +
-					"belongs to another registration than the API's ID" + named(e.settings().Audience) + ". " + portal +
+					"belongs to another registration than the API's ID" + named(e.trusted().settings.Audience) + ". " + portal +
 					"(the API) > Overview shows both."
 		}, claimAud, claimAzp),
 }
@@ -117,7 +117,7 @@ var callerRules = []rule{
 	{
 		code: "subject.missing", status: http.StatusUnauthorized, title: "The token does not say who the user is",
 		description: "The token names no subject",
-		applies:     func(e *evidence) bool { return e.token.subject() == "" },
+		applies:     func(e *evidence) bool { return e.subject() == "" },
 		explain: func(*evidence) (string, string) {
 			return "The token has neither oid nor a usable sub.",
 				"Have the policy put the user's object ID into the token. Portal: Azure AD B2C > User flows > (the policy) " +
@@ -139,7 +139,7 @@ var callerRules = []rule{
 			}
 			return fmt.Sprintf("The client %s is not among those that this API admits.", shown(e.token.azp)),
 				"Call with an admitted client, or have the operator of the API add this one to the admitted clients" +
-					named(e.settings().Clients) + "."
+					named(e.trusted().settings.Clients) + "."
 		},
 		actual: []claim{claimAzp},
 	},
@@ -160,25 +160,37 @@ var scopeRules = []rule{
 	{
 		code: "scope.missing", status: http.StatusForbidden, title: "The token lacks the scope that this call needs",
 		description: "The token lacks a scope",
-		applies:     func(e *evidence) bool { return !e.token.grants(e.scope) },
+		applies:     func(e *evidence) bool { return e.missing() != "" },
 		explain:     explainMissingScope,
 		expected:    []claim{claimScp}, actual: []claim{claimScp},
 	},
 }
 
 func explainMissingScope(e *evidence) (detail, fix string) {
+	want := e.missing()
 	for granted := range strings.SplitSeq(e.token.scp, " ") {
-		if strings.EqualFold(granted, e.scope) {
-			return fmt.Sprintf("scp has %s, this call needs %s: scopes are case-sensitive.", shown(granted), e.scope),
-				"Publish and ask for the scope as " + e.scope + ", or have the operator of the API change the name that it " +
-					"expects" + named(e.settings().Scopes) + "."
+		if strings.EqualFold(granted, want) {
+			return fmt.Sprintf("scp has %s, this call needs %s: scopes are case-sensitive.", shown(granted), want),
+				"Publish and ask for the scope as " + want + ", or have the operator of the API change the name that it " +
+					"expects" + named(e.scopeSetting(want)) + "."
 		}
-		if strings.HasSuffix(granted, "/"+e.scope) {
-			return fmt.Sprintf("scp has the full value %s, this call needs the short name %s.", shown(granted), e.scope),
+		if strings.HasSuffix(granted, "/"+want) {
+			return fmt.Sprintf("scp has the full value %s, this call needs the short name %s.", shown(granted), want),
 				"Fix whatever issues this token: it must put short names into scp, as B2C does."
 		}
 	}
-	return fmt.Sprintf("scp has %s, this call needs %s.", shown(e.token.scp), e.scope),
+	return fmt.Sprintf("scp has %s, this call needs %s.", shown(e.token.scp), want),
 		"Ask for " + e.fullScope() + ". B2C silently drops scopes that were not granted. " + portal +
 			"(the client) > API permissions: add the scope and grant admin consent."
+}
+
+// scopeSetting is the setting that names a scope, given as tokens spell it.
+func (e *evidence) scopeSetting(scope string) string {
+	x := e.trusted()
+	for _, name := range x.names {
+		if x.scopes[name] == scope && x.settings.Scopes[name] != "" {
+			return x.settings.Scopes[name]
+		}
+	}
+	return ""
 }

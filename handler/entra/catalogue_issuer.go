@@ -17,7 +17,8 @@ var policyRules = []rule{
 					"Send the token that B2C issued, unaltered. A custom policy that writes acr itself must write its own " +
 						"name."
 			}
-			if name := strings.TrimSpace(e.policy); e.verifier.entryFor(name) != nil {
+			name := strings.TrimSpace(e.policy)
+			for range e.verifier.entriesFor(name) {
 				return fmt.Sprintf("The token names the policy %q, with a space; this API accepts %q.", shown(e.policy), name),
 					"Fix whatever issues this token: it must write the policy's name without spaces, as B2C itself does."
 			}
@@ -48,7 +49,7 @@ var keysRules = []rule{
 		code: "keys.unavailable", status: http.StatusServiceUnavailable, title: "The token cannot be checked right now",
 		applies: func(e *evidence) bool { return e.keyError != nil && e.keyError != errUnknownKey },
 		explain: func(e *evidence) (string, string) {
-			s := e.settings()
+			s := e.trusted().settings
 			return fmt.Sprintf("The keys of the policy %s could not be read from B2C. The token may be valid.", e.entry.policy),
 				"Keep the token and try again. For the operator of the API: the log has the cause; check tenant, policies " +
 					"and host" + named(s.Tenant, s.Policies, s.Host) + ", and that this machine reaches the metadata URL."
@@ -129,11 +130,11 @@ var issuerRules = []rule{
 			return "The client signs in at " + legacyHost + "; the API's host is " + host + ".",
 				"Use https://" + host + " in the client's authority. While clients move, the operator of the API can accept " +
 					"this tenant's old issuer, https://" + legacyHost + "/" + e.keys.tenant + "/v2.0/, as an extra one" +
-					named(e.settings().ExtraIssuers) + "."
+					named(e.trusted().settings.ExtraIssuers) + "."
 		}),
 	issuerRule("iss.other_host", "The token was issued at another host of the tenant", otherHost,
 		func(e *evidence) (string, string) {
-			host, s := splitIssuer(e.keys.issuer).host, e.settings()
+			host, s := splitIssuer(e.keys.issuer).host, e.trusted().settings
 			return "The tenant is the right one, but the client signs in at another host than the API's, " + host + ".",
 				"Use https://" + host + " in the client's authority. Where clients move to a custom domain of yours, take " +
 					"the issuer from that domain's metadata, not from a token, for the API's host and its extra issuers" +

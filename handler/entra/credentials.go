@@ -1,6 +1,7 @@
 package entra
 
 import (
+	"net/http"
 	"regexp"
 	"strings"
 )
@@ -54,5 +55,13 @@ func (e *evidence) read(c Credentials) {
 		e.shape = emptyToken
 	case strings.IndexByte(e.raw, ' ') >= 0 || strings.IndexByte(e.raw, '\t') >= 0:
 		e.shape = severalWords
+	}
+}
+
+// CredentialsOf are what a request carries.
+func CredentialsOf(r *http.Request) Credentials {
+	return Credentials{
+		Authorization: r.Header.Values("Authorization"),
+		InQuery:       strings.Contains(r.URL.RawQuery, "access_token") && r.URL.Query().Has("access_token"),
 	}
 }

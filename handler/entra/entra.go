@@ -1,46 +1,57 @@
 // Package entra decides who is calling, and says why not. It verifies the access
-// tokens that Azure AD B2C issues for one API: [Verifier.Verify] takes what a
-// request carries in place of a token and answers with the [Caller] or with a
-// [*Refusal], whose code, status and challenge come from the one table in
-// catalogue.go.
+// tokens that Microsoft's customer sign-in issues for one API, today those of Azure
+// AD B2C.
 //
-// A token is admitted if the key set of the very policy that it names verifies
-// its RS256 signature, and its issuer, audience, times, client and scopes are
-// those that were configured. Its claims before that only serve to explain a
-// refusal. Keys come from the configured metadata URLs and from nowhere that a
-// token could name; they are read in the background and kept while B2C cannot
-// be reached (keys.go).
+// [New] takes a [Config] and refuses one that would admit too much. [Verifier.Require]
+// protects a net/http handler. [Verifier.Verify] is the same without net/http: it
+// answers with the [Caller], or with a [*Refusal], whose code, status, challenge and
+// explanation come from one catalogue (catalogue.go).
 //
-// The package knows no routes, no items, and no way of being told to skip a
-// check.
+// A token is admitted if the key set of the very entry that it belongs to verifies its
+// RS256 signature, and its issuer, audience, times, client and scopes are those that
+// were configured. Before that its claims only serve to explain a refusal. Keys come
+// from the configured metadata addresses and from nowhere that a token could name;
+// they are read in the background and kept while the sign-in cannot be reached
+// (keys.go).
+//
+// The package knows no routes, no items and no settings, and has no switch that
+// leaves out a check.
+//
+// # Use it in another module
+//
+// The module has no public address yet. Get a copy of the repository, and in your own
+// module:
+//
+//	go mod edit -require=itemsapi@v0.0.0 -replace=itemsapi=../itemsapi
+//	go mod tidy
+//
+// or copy the folder handler/entra into your module, with entratest for your tests and
+// handler/loopbacktest, which that needs; then replace the import paths.
 package entra
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 )
 
-// Config says whose tokens are accepted, and for what.
+// Config says whose tokens are accepted, and what the API is called.
 type Config struct {
-	// Policies are the user flows and custom policies that may have issued the
-	// token; at least one. Each has metadata and keys of its own.
-	Policies []Policy
-	// Audience is the API's application ID, the one aud accepted. Required.
-	Audience string
-	// AppIDURI is the prefix of the full scope values in answers. Required.
-	AppIDURI string
-	// AllowedClients are the azp accepted. Empty means any.
-	AllowedClients []string
-	// ExtraIssuers are accepted besides each policy's own, if they are of the
-	// same tenant.
-	ExtraIssuers []string
+	// Trust has the tenants whose tokens are accepted; at least one.
+	Trust []Trust
+	// Realm is what the API calls itself: in every challenge (RFC 9110, section 11.5),
+	// and in the types of its problems, urn:{realm}:problem:{code}. Letters, digits and
+	// dashes, 2 to 32 of them. Required.
+	Realm string
+	// Hints are names that an explanation may mention.
+	Hints Hints
 
-	// Transport reads metadata and keys. Nil means one like
-	// http.DefaultTransport.
+	// Transport reads metadata and keys. Nil means one like http.DefaultTransport.
 	Transport http.RoundTripper
 	// Now is the clock that tokens are judged by. Nil means time.Now.
 	Now func() time.Time
@@ -48,82 +59,112 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Policy is a user flow or custom policy.
-type Policy struct {
-	Name        string // in any case
-	MetadataURL string
+// Hints are the names that an explanation may mention, so that it tells the people who
+// run the API where to look. Each may be zero.
+type Hints struct {
+	B2C Settings
+}
+
+// Settings are what the operator calls the parts of a [Trust], such as
+// B2C_ALLOWED_CLIENTS for its Clients.
+type Settings struct {
+	Tenant, Policies, Audience, Clients, Host, ExtraIssuers string
+	// Scopes has the setting for each name in Trust.Scopes.
+	Scopes map[string]string
 }
 
 // Caller is who a verified token speaks for.
 type Caller struct {
-	Tenant  string // GUID of the directory, lower case
-	Subject string // identifier of the user (oid, else sub), lower case
-	Client  string // application ID of the client (azp), as in the token; may be empty
+	Family  Family
+	Tenant  string    // GUID of the directory, lower case
+	Subject string    // identifier of the user (oid, for B2C else sub), lower case
+	Client  string    // application ID of the client (azp), as in the token; may be empty
+	Policy  string    // that the user signed in with, as configured
+	Scopes  []string  // those that were granted, by their names in Trust.Scopes, sorted
+	Expires time.Time // when the token does
 }
+
+// Need is what a call needs the token to grant.
+type Need struct{ scope string }
+
+// Scope is the need for a scope, by its name in Trust.Scopes.
+func Scope(name string) Need { return Need{name} }
 
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	entries []entry // at least one
+	realm   string
+	entries []*entry // at least one
 	now     func() time.Time
+	log     *slog.Logger
 }
 
-// entry is one kind of tokens that is accepted: who issues them and with what
-// keys (both in the cache, which reads them), by which policy, and for whom.
+// entry is one kind of tokens that is accepted: who issues them and with what keys
+// (both in the cache, which reads them), and for whom. Each policy of B2C has one.
 type entry struct {
+	*family
+	settings Settings
 	policy   string
 	audience string
 	appIDURI string
+	scopes   map[string]string // by the names that Need has
+	names    []string          // of the scopes, sorted
 	clients  map[string]bool
 	keys     *keyCache
 }
 
-// New returns a verifier and starts reading the keys, until ctx ends. It waits
-// for nothing.
-func New(ctx context.Context, c Config) *Verifier {
-	v := prepare(c)
+// New returns a verifier and starts reading the keys, until ctx ends. It waits for
+// nothing. The error lists everything in c that would admit too much, or nobody.
+func New(ctx context.Context, c Config) (*Verifier, error) {
+	v, err := prepare(c)
+	if err != nil {
+		return nil, err
+	}
 	for _, x := range v.entries {
 		go x.keys.run(ctx)
 	}
-	return v
+	return v, nil
 }
 
-func prepare(c Config) *Verifier {
-	if c.Now == nil {
-		c.Now = time.Now
+func prepare(c Config) (*Verifier, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("entra: %w", err)
 	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
+	v := &Verifier{realm: c.Realm, now: c.Now, log: c.Log}
+	if v.now == nil {
+		v.now = time.Now
 	}
-	v := &Verifier{now: c.Now}
-	clients := map[string]bool{}
-	for _, client := range c.AllowedClients {
-		clients[strings.ToLower(client)] = true
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
 	}
 	client := newFetchClient(c.Transport)
-	guard := &tenantGuard{extra: c.ExtraIssuers, log: c.Log}
 	waiters := new(atomic.Int64)
-	for _, p := range c.Policies {
-		v.entries = append(v.entries, entry{
-			policy: p.Name, audience: c.Audience, appIDURI: c.AppIDURI, clients: clients,
-			keys: &keyCache{
-				policy: p.Name, url: p.MetadataURL, client: client, now: c.Now, log: c.Log,
+	for _, t := range c.Trust {
+		x := t.entry(c.Hints)
+		guard := &tenantGuard{extra: t.ExtraIssuers, form: t.family.form, setting: x.settings.ExtraIssuers, log: v.log}
+		for policy, address := range t.addresses() {
+			own := x
+			own.policy = policy
+			own.keys = &keyCache{
+				policy: policy, url: address, client: client, now: v.now, log: v.log,
 				waiters: waiters, admit: guard.admit, sleep: time.After,
 				force: make(chan struct{}, 1), fetched: make(chan struct{}),
-			},
-		})
-	}
-	return v
-}
-
-// entryFor is the entry of a policy, or nil. A token is never checked against
-// another one.
-func (v *Verifier) entryFor(policy string) *entry {
-	for i := range v.entries {
-		if equalFoldASCII(v.entries[i].policy, policy) {
-			return &v.entries[i]
+			}
+			v.entries = append(v.entries, &own)
 		}
 	}
-	return nil
+	return v, nil
+}
+
+// entriesFor are those whose tokens name this policy. No entry is found by an empty
+// one.
+func (v *Verifier) entriesFor(policy string) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for _, x := range v.entries {
+			if policy != "" && equalFoldASCII(x.policy, policy) && !yield(x) {
+				return
+			}
+		}
+	}
 }
 
 // policies are the names of those that are accepted.
@@ -135,17 +176,44 @@ func (v *Verifier) policies() []string {
 	return names
 }
 
-// Verify says who calls, if that caller's token grants scope; otherwise why
-// not. It waits at most 2 s for keys, and only for keys that are not known yet.
-func (v *Verifier) Verify(ctx context.Context, c Credentials, scope string) (Caller, *Refusal) {
-	e := &evidence{verifier: v, scope: scope, now: v.now()}
+// Verify says who calls, if the token grants all that is needed; without a need it is
+// enough that the token grants any scope. Otherwise the error is a [*Refusal], or says
+// that no Trust has a scope of that name. Verify waits at most 2 s for keys, and only
+// for keys that are not known yet.
+func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Caller, error) {
+	if err := v.checkNeeds(need); err != nil {
+		return nil, err
+	}
+	e := &evidence{verifier: v, needs: need, now: v.now()}
 	var broken *rule
 	e.gather(ctx, c, func(g Group) bool {
 		broken = e.broken(g)
 		return broken == nil
 	})
 	if broken != nil {
-		return Caller{}, newRefusal(broken, e)
+		return nil, newRefusal(broken, e)
 	}
-	return Caller{Tenant: e.keys.tenant, Subject: e.token.subject(), Client: e.token.azp}, nil
+	return e.caller(), nil
+}
+
+// checkNeeds finds needs that no token could fulfil. All entries have the same names.
+func (v *Verifier) checkNeeds(need []Need) error {
+	for _, n := range need {
+		if _, known := v.entries[0].scopes[n.scope]; !known {
+			return fmt.Errorf("entra: no Trust has a scope with the name %q", n.scope)
+		}
+	}
+	return nil
+}
+
+// Ready says why some tokens cannot be checked yet: the error names each policy whose
+// keys are not at hand. It is nil once all of them are.
+func (v *Verifier) Ready() error {
+	var missing []error
+	for _, x := range v.entries {
+		if x.keys.current(v.now()) == nil {
+			missing = append(missing, fmt.Errorf("keys of %s: %w", x.policy, x.keys.trouble()))
+		}
+	}
+	return errors.Join(missing...)
 }

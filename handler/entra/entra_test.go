@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,20 +34,37 @@ func tenant(t testing.TB, o entratest.Options) *entratest.Server {
 	return s
 }
 
-// configFor is how an API that belongs to the tenant is configured.
-func configFor(s *entratest.Server) entra.Config {
-	c := entra.Config{
-		Audience:       entratest.APIClientID,
-		AppIDURI:       entratest.AppIDURI,
-		AllowedClients: []string{entratest.ClientID},
+// configFor is how an API is configured that belongs to the tenant. Without policies
+// it accepts them all.
+func configFor(s *entratest.Server, policies ...string) entra.Config {
+	if policies == nil {
+		policies = []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC}
 	}
-	for _, name := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC} {
-		c.Policies = append(c.Policies, entra.Policy{
-			Name:        name,
-			MetadataURL: strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", name).Replace(s.MetadataTemplate()),
-		})
+	trust := entra.B2C(entratest.TenantName, policies...)
+	trust.Audience, trust.AppIDURI = entratest.APIClientID, entratest.AppIDURI
+	trust.Scopes = map[string]string{"read": "read", "write": "write"}
+	trust.Clients = []string{entratest.ClientID}
+	trust.MetadataURL = s.MetadataTemplate()
+	return entra.Config{Trust: []entra.Trust{trust}, Realm: "itemsapi"}
+}
+
+// start starts a verifier that ends with ctx.
+func start(t testing.TB, ctx context.Context, c entra.Config) *entra.Verifier {
+	v, err := entra.New(ctx, c)
+	require.NoError(t, err)
+	return v
+}
+
+// check is what a verifier says of a call that needs a scope: who calls, or why not.
+func check(
+	ctx context.Context, v *entra.Verifier, c entra.Credentials, scope string,
+) (*entra.Caller, *entra.Refusal) {
+	caller, err := v.Verify(ctx, c, entra.Scope(scope))
+	var refusal *entra.Refusal
+	if err != nil && !errors.As(err, &refusal) {
+		panic(err)
 	}
-	return c
+	return caller, refusal
 }
 
 func bearer(token string) entra.Credentials {
@@ -86,18 +104,23 @@ func codeOf(r *entra.Refusal) string {
 
 func TestGoodTokenIsAdmitted(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	alice := entratest.Users()[0]
 	for _, policy := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC} {
-		caller, refusal := v.Verify(t.Context(), bearer(accessToken(t, s, entratest.TokenRequest{Policy: policy})), "read")
+		caller, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{Policy: policy})), "read")
 		require.Nil(t, refusal, codeOf(refusal))
-		require.Equal(t, entra.Caller{Tenant: entratest.TenantID, Subject: strings.ToLower(alice.ObjectID), Client: entratest.ClientID}, caller)
+		require.WithinDuration(t, time.Now().Add(time.Hour), caller.Expires, time.Minute)
+		caller.Expires = time.Time{}
+		require.Equal(t, &entra.Caller{
+			Family: entra.FamilyB2C, Tenant: entratest.TenantID, Subject: strings.ToLower(alice.ObjectID),
+			Client: entratest.ClientID, Policy: policy, Scopes: []string{"read", "write"},
+		}, caller)
 	}
 	// RFC 9110, section 11.1: schemes are matched without regard to case.
-	_, refusal := v.Verify(t.Context(), entra.Credentials{Authorization: []string{"bEARER  " + accessToken(t, s, entratest.TokenRequest{})}}, "write")
+	_, refusal := check(t.Context(), v, entra.Credentials{Authorization: []string{"bEARER  " + accessToken(t, s, entratest.TokenRequest{})}}, "write")
 	require.Nil(t, refusal)
 	// The policy's name too.
-	_, refusal = v.Verify(t.Context(), bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"tfp": nil, "acr": "b2c_1_SIGNUPSIGNIN"}))), "read")
+	_, refusal = check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"tfp": nil, "acr": "b2c_1_SIGNUPSIGNIN"}))), "read")
 	require.Nil(t, refusal)
 }
 
@@ -105,7 +128,7 @@ func TestGoodTokenIsAdmitted(t *testing.T) {
 // puts up to 200 groups into a token.
 func TestLargeTokensAreAdmitted(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	attributes := func(n, length int) map[string]any {
 		m := map[string]any{}
 		for i := range n {
@@ -134,7 +157,7 @@ func TestLargeTokensAreAdmitted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			token := s.Sign(entratest.PolicySignUpSignIn, nil, with(s, tt.claims))
-			_, refusal := v.Verify(t.Context(), bearer(token), "read")
+			_, refusal := check(t.Context(), v, bearer(token), "read")
 			require.Nil(t, refusal, "%d bytes: %s", len(token), codeOf(refusal))
 		})
 	}
@@ -144,7 +167,7 @@ func TestLargeTokensAreAdmitted(t *testing.T) {
 // sentence that is true of it, a bound with its number.
 func TestUnreadableTokensAreTold(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	claims := func(changes map[string]any) string {
 		return s.Sign(entratest.PolicySignUpSignIn, nil, with(s, changes))
 	}
@@ -168,7 +191,7 @@ func TestUnreadableTokensAreTold(t *testing.T) {
 		{"a list", claims(map[string]any{"aud": []string{entratest.APIClientID}}), "token.malformed", "The claim aud is not a string."},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, refusal := v.Verify(t.Context(), bearer(tt.token), "read")
+			_, refusal := check(t.Context(), v, bearer(tt.token), "read")
 			require.Equal(t, tt.code, codeOf(refusal))
 			require.Equal(t, tt.detail, refusal.Explain().Detail)
 		})
@@ -179,7 +202,7 @@ func TestUnreadableTokensAreTold(t *testing.T) {
 // numbers are those of a catalogue of such attacks kept by the authors.
 func TestAttackCatalogue(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	const policy = entratest.PolicySignUpSignIn
 	key, kid := s.PrivateKey(policy)
 	good := accessToken(t, s, entratest.TokenRequest{})
@@ -412,7 +435,7 @@ func TestAttackCatalogue(t *testing.T) {
 		{"client that is not admitted", bearer(accessToken(t, s, entratest.TokenRequest{Client: entratest.OtherClientID, Scopes: []string{"read"}})), "azp.not_allowed", a0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, refusal := v.Verify(t.Context(), tt.sent, "read")
+			_, refusal := check(t.Context(), v, tt.sent, "read")
 			require.Equal(t, tt.code, codeOf(refusal))
 			base, _, _ := strings.Cut(tt.challenge, ", error_description")
 			if tt.code == "azp.not_allowed" {
@@ -432,7 +455,7 @@ func TestAttackCatalogue(t *testing.T) {
 		})
 	}
 	// Blanks around scopes are not scopes, and no harm.
-	_, refusal := v.Verify(t.Context(), claim("scp", " read "), "read")
+	_, refusal := check(t.Context(), v, claim("scp", " read "), "read")
 	require.Nil(t, refusal)
 	// Row 11 and rows 33 to 35 are in keys_test.go; 36 to 38 belong to the server.
 }
@@ -443,7 +466,7 @@ func TestClockSkew(t *testing.T) {
 	now := time.Now()
 	c := configFor(s)
 	c.Now = func() time.Time { return now }
-	v := entra.New(t.Context(), c)
+	v := start(t, t.Context(), c)
 	for _, tt := range []struct {
 		claim string
 		at    int64 // from now
@@ -457,7 +480,7 @@ func TestClockSkew(t *testing.T) {
 		{"iat", 61, "time.not_yet_valid"},
 	} {
 		token := s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{tt.claim: now.Unix() + tt.at}))
-		_, refusal := v.Verify(t.Context(), bearer(token), "read")
+		_, refusal := check(t.Context(), v, bearer(token), "read")
 		require.Equal(t, tt.code, codeOf(refusal), "%s %d", tt.claim, tt.at)
 	}
 }
@@ -472,9 +495,9 @@ func TestEveryCodeCanBeCaused(t *testing.T) {
 			require.NoError(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			v := entra.New(ctx, configFor(s))
+			v := start(t, ctx, configFor(s))
 			if broken.NeedsFault {
-				_, refusal := v.Verify(ctx, bearer(accessToken(t, s, entratest.TokenRequest{Policy: entratest.PolicyROPC})), "read")
+				_, refusal := check(ctx, v, bearer(accessToken(t, s, entratest.TokenRequest{Policy: entratest.PolicyROPC})), "read")
 				require.Nil(t, refusal)
 				defer s.Inject(entratest.Fault{Status: http.StatusServiceUnavailable})()
 			}
@@ -487,7 +510,7 @@ func TestEveryCodeCanBeCaused(t *testing.T) {
 					}
 				}
 			}
-			_, refusal := v.Verify(ctx, c, "read")
+			_, refusal := check(ctx, v, c, "read")
 			require.Equal(t, code, codeOf(refusal), broken.Why)
 			require.Equal(t, isVerified(code), refusal.Verified)
 		})
@@ -507,32 +530,36 @@ func isVerified(code string) bool {
 func TestExtraIssuers(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	var logged strings.Builder
-	c := configFor(s)
+	c := configFor(s, entratest.PolicySignUpSignIn)
 	mine := "https://contoso.b2clogin.com/" + entratest.TenantID + "/v2.0/"
 	theirs := "https://fabrikam.b2clogin.com/11111111-1111-4111-8111-111111111111/v2.0/"
-	c.ExtraIssuers = []string{mine, theirs}
-	c.Policies = c.Policies[:1]
+	formless := strings.TrimSuffix(mine, "/")
+	c.Trust[0].ExtraIssuers = []string{mine, theirs, formless}
 	c.Log = slog.New(slog.NewTextHandler(&logged, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	v := entra.New(ctx, c)
+	v := start(t, ctx, c)
 
-	own, refusal := v.Verify(ctx, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
+	own, refusal := check(ctx, v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
 	require.Nil(t, refusal)
-	moved, refusal := v.Verify(ctx, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": mine}))), "read")
+	moved, refusal := check(ctx, v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": mine}))), "read")
 	require.Nil(t, refusal)
+	moved.Expires = own.Expires
 	require.Equal(t, own, moved, "a tenant that moves finds the same caller")
 
 	// The key is the right one: user flows of unrelated tenants have shared keys.
-	_, refusal = v.Verify(ctx, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": theirs}))), "read")
+	_, refusal = check(ctx, v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": theirs}))), "read")
 	require.Equal(t, "iss.other_tenant", codeOf(refusal))
 	require.Contains(t, logged.String(), "extra issuer refused")
 	require.Contains(t, logged.String(), theirs)
+	_, refusal = check(ctx, v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": formless}))), "read")
+	require.Equal(t, "iss.other_host", codeOf(refusal))
+	require.Contains(t, logged.String(), "does not have the form")
 }
 
 func TestSubjectIsOIDElseSub(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	for _, tt := range []struct {
 		oid, sub any
 		want     string
@@ -542,7 +569,7 @@ func TestSubjectIsOIDElseSub(t *testing.T) {
 		{" ", "bbbb", "bbbb"},
 		{"not supported currently. use OID claim.", "bbbb", "bbbb"},
 	} {
-		caller, refusal := v.Verify(t.Context(), bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"oid": tt.oid, "sub": tt.sub}))), "read")
+		caller, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"oid": tt.oid, "sub": tt.sub}))), "read")
 		require.Nil(t, refusal)
 		require.Equal(t, tt.want, caller.Subject)
 	}
@@ -550,8 +577,8 @@ func TestSubjectIsOIDElseSub(t *testing.T) {
 
 func TestAlsoNamesWhatElseIsWrong(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
-	_, refusal := v.Verify(t.Context(), bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{
+	v := start(t, t.Context(), configFor(s))
+	_, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{
 		"aud": entratest.ClientID, "scp": nil, "exp": time.Now().Unix() - 3600,
 	}))), "read")
 	require.Equal(t, "aud.is_client", codeOf(refusal))
@@ -566,7 +593,7 @@ func TestAlsoNamesWhatElseIsWrong(t *testing.T) {
 // Near misses are named: what is off by a space, a letter's case, or a form.
 func TestNearMissesAreNamed(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	for _, tt := range []struct {
 		name         string
 		changes      map[string]any
@@ -583,7 +610,7 @@ func TestNearMissesAreNamed(t *testing.T) {
 		{"long expired", map[string]any{"exp": time.Now().Unix() - 5*86400}, "time.expired", "5 days ago"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, refusal := v.Verify(t.Context(), bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, tt.changes))), "read")
+			_, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, tt.changes))), "read")
 			require.Equal(t, tt.code, codeOf(refusal))
 			detail := refusal.Explain().Detail
 			if tt.detail == "4m5" && strings.Contains(detail, "5m0s") {
@@ -597,7 +624,7 @@ func TestNearMissesAreNamed(t *testing.T) {
 // No fix tells anybody to put what an unverified token says into a setting.
 func TestFixesDoNotTrustTokens(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	const foreign = "evil-value"
 	for _, changes := range []map[string]any{
 		{"iss": "https://" + foreign + ".b2clogin.com/" + entratest.TenantID + "/v2.0/"},
@@ -612,7 +639,7 @@ func TestFixesDoNotTrustTokens(t *testing.T) {
 			if kid != "" {
 				header["kid"] = kid
 			}
-			_, refusal := v.Verify(t.Context(), bearer(s.Sign(entratest.PolicySignUpSignIn, header, with(s, changes))), "read")
+			_, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, header, with(s, changes))), "read")
 			require.NotNil(t, refusal)
 			if !refusal.Verified {
 				require.NotContains(t, refusal.Explain().Fix, foreign)
@@ -625,11 +652,11 @@ func TestFixesDoNotTrustTokens(t *testing.T) {
 // What is said to an unverified token must not tell which clients are admitted.
 func TestAllowListIsNotProbedWithUnverifiedTokens(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	answers := map[string]bool{}
 	for _, client := range []string{entratest.ClientID, entratest.OtherClientID} {
 		forged := s.Sign(entratest.PolicyProfileEdit, nil, with(s, map[string]any{"azp": "22222222-2222-4222-8222-222222222222", "aud": client}))
-		_, refusal := v.Verify(t.Context(), bearer(forged), "read")
+		_, refusal := check(t.Context(), v, bearer(forged), "read")
 		require.Equal(t, "key.unknown", codeOf(refusal))
 		answers[fmt.Sprint(refusal.Explain().Also)] = true
 	}

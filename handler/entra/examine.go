@@ -17,8 +17,12 @@ type Check struct {
 
 // Examine tries all groups of the catalogue where Verify stops at the first
 // refusal. It is for people who look into one token; it admits nobody.
-func (v *Verifier) Examine(ctx context.Context, c Credentials, scope string) []Check {
-	e := &evidence{verifier: v, scope: scope, now: v.now()}
+// The error says that no Trust has a scope of that name.
+func (v *Verifier) Examine(ctx context.Context, c Credentials, need ...Need) ([]Check, error) {
+	if err := v.checkNeeds(need); err != nil {
+		return nil, err
+	}
+	e := &evidence{verifier: v, needs: need, now: v.now()}
 	var checks []Check
 	var hidden []Group
 	e.gather(ctx, c, func(g Group) bool {
@@ -36,7 +40,7 @@ func (v *Verifier) Examine(ctx context.Context, c Credentials, scope string) []C
 		checks = append(checks, check)
 		return true
 	})
-	return checks
+	return checks, nil
 }
 
 // cannot says why a group cannot be looked at with what is known.

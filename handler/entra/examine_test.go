@@ -30,7 +30,7 @@ func found(checks []entra.Check) (failed, skipped []string) {
 
 func TestExamine(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	good := accessToken(t, s, entratest.TokenRequest{})
 	for _, tt := range []struct {
 		name            string
@@ -54,7 +54,8 @@ func TestExamine(t *testing.T) {
 		{"a forged one", bearer(good[:len(good)-20] + strings.Repeat("A", 20)), []string{"key: sig.invalid"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			checks := v.Examine(t.Context(), tt.sent, "read")
+			checks, err := v.Examine(t.Context(), tt.sent, entra.Scope("read"))
+			require.NoError(t, err)
 			failed, skipped := found(checks)
 			require.Equal(t, tt.failed, failed)
 			require.Equal(t, tt.skipped, skipped)
@@ -68,7 +69,9 @@ func TestExamine(t *testing.T) {
 		if broken.Token == "" || broken.NeedsFault {
 			continue
 		}
-		failed, _ := found(v.Examine(t.Context(), bearer(broken.Token), "read"))
+		checks, err := v.Examine(t.Context(), bearer(broken.Token), entra.Scope("read"))
+		require.NoError(t, err)
+		failed, _ := found(checks)
 		require.NotEmpty(t, failed, code)
 		_, first, _ := strings.Cut(failed[0], ": ")
 		require.Equal(t, code, strings.Fields(first)[0])

@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 )
 
@@ -20,8 +19,8 @@ import (
 // header or a line of a log, and never much of a claim.
 func FuzzExplain(f *testing.F) {
 	s := tenant(f, entratest.Options{})
-	v := entra.New(f.Context(), configFor(s))
-	_, refusal := v.Verify(f.Context(), bearer(accessToken(f, s, entratest.TokenRequest{})), "read")
+	v := start(f, f.Context(), configFor(s))
+	_, refusal := check(f.Context(), v, bearer(accessToken(f, s, entratest.TokenRequest{})), "read")
 	require.Nil(f, refusal)
 	f.Add("aud", "x\r\nSet-Cookie: y", true)
 	f.Add("scp", strings.Repeat("Read ", 500), true)
@@ -45,7 +44,7 @@ func FuzzExplain(f *testing.F) {
 			require.NoError(t, err)
 			token = base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256","typ":"JWT","kid":"x"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload) + ".AAAA"
 		}
-		_, refusal := v.Verify(t.Context(), bearer(token), "read")
+		_, refusal := check(t.Context(), v, bearer(token), "read")
 		if refusal == nil {
 			return
 		}
@@ -75,7 +74,7 @@ func FuzzExplain(f *testing.F) {
 //	go run ./scripts/bench
 func BenchmarkExplain(b *testing.B) {
 	s := tenant(b, entratest.Options{})
-	v := entra.New(b.Context(), configFor(s))
+	v := start(b, b.Context(), configFor(s))
 	for _, bench := range []struct {
 		name    string
 		changes map[string]any
@@ -84,7 +83,7 @@ func BenchmarkExplain(b *testing.B) {
 		{"everything", map[string]any{"aud": entratest.ClientID, "scp": "", "exp": time.Now().Unix() - 4000}},
 	} {
 		token := s.Sign(entratest.PolicySignUpSignIn, nil, with(s, bench.changes))
-		_, refusal := v.Verify(b.Context(), bearer(token), "read")
+		_, refusal := check(b.Context(), v, bearer(token), "read")
 		require.NotNil(b, refusal)
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()

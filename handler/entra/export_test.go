@@ -7,7 +7,10 @@ import (
 
 // NewWithSleep is New with another way to wait between two readings of keys.
 func NewWithSleep(ctx context.Context, c Config, sleep func(time.Duration) <-chan time.Time) *Verifier {
-	v := prepare(c)
+	v, err := prepare(c)
+	if err != nil {
+		panic(err)
+	}
 	for _, x := range v.entries {
 		x.keys.sleep = sleep
 		go x.keys.run(ctx)
@@ -15,14 +18,21 @@ func NewWithSleep(ctx context.Context, c Config, sleep func(time.Duration) <-cha
 	return v
 }
 
+func (v *Verifier) keysOf(policy string) *keyCache {
+	for x := range v.entriesFor(policy) {
+		return x.keys
+	}
+	return nil
+}
+
 // Skipped is how many published keys of a policy are not usable.
 func (v *Verifier) Skipped(policy string) int {
-	return v.entryFor(policy).keys.set.Load().skipped
+	return v.keysOf(policy).set.Load().skipped
 }
 
 // LastFetchFailed reports how the last reading of the policy's keys went.
 func (v *Verifier) LastFetchFailed(policy string) bool {
-	return v.entryFor(policy).keys.lastError() != errUnknownKey
+	return v.keysOf(policy).lastError() != errUnknownKey
 }
 
 // ScanObject shows the scanner to the fuzzer: the names of the outermost level.

@@ -34,6 +34,12 @@ func splitIssuer(iss string) (p issuerParts) {
 	return p
 }
 
+// isB2CIssuer reports whether an issuer has one of B2C's two forms.
+func isB2CIssuer(iss string) bool {
+	p := splitIssuer(iss)
+	return strings.HasPrefix(iss, "https://") && p.tenant != "" && p.version && p.slash
+}
+
 func isGUID(s string) bool {
 	if len(s) != 36 {
 		return false

@@ -402,11 +402,13 @@ func newFetchClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// tenantGuard makes sure that all policies are of one tenant: the first one
+// tenantGuard makes sure that all policies of a Trust are of one tenant: the first one
 // that was read says which.
 type tenantGuard struct {
-	extra []string
-	log   *slog.Logger
+	extra   []string
+	form    func(iss string) bool
+	setting string // that extra comes from, for the log
+	log     *slog.Logger
 
 	mu     sync.Mutex
 	tenant string
@@ -427,17 +429,35 @@ func (g *tenantGuard) admit(set *keySet) ([]string, error) {
 	}
 	issuers := []string{set.issuer}
 	for _, extra := range g.extra {
-		if splitIssuer(extra).tenant == g.tenant {
+		why := ""
+		switch {
+		case !g.form(extra):
+			why = "it does not have the form of this family's issuers"
+		case splitIssuer(extra).tenant != g.tenant:
+			why = "it is of another tenant"
+		default:
 			issuers = append(issuers, extra)
-		} else if !slices.Contains(g.told, extra) {
+			continue
+		}
+		if !slices.Contains(g.told, extra) {
 			g.told = append(g.told, extra)
-			g.log.Error("extra issuer refused: it is of another tenant", "setting", "B2C_EXTRA_ISSUERS", "issuer", extra, "tenant", g.tenant)
+			g.log.Error("extra issuer refused: "+why, "setting", g.setting, "issuer", extra, "tenant", g.tenant)
 		}
 	}
 	return issuers, nil
 }
 
 var errNeverRead = errors.New("the keys were never read")
+
+// trouble is why there are no keys.
+func (c *keyCache) trouble() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed != nil {
+		return c.failed
+	}
+	return errNeverRead
+}
 
 // lastError is why the last fetch failed; errUnknownKey if it did not.
 func (c *keyCache) lastError() error {

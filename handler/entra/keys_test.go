@@ -59,8 +59,7 @@ func newWorld(t testing.TB, faults ...entratest.Fault) *world {
 	for _, f := range faults {
 		w.tenant.Inject(f)
 	}
-	c := configFor(w.tenant)
-	c.Policies = c.Policies[:1]
+	c := configFor(w.tenant, entratest.PolicySignUpSignIn)
 	c.Now = now
 	c.Log = slog.New(slog.NewTextHandler(&w.log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -72,7 +71,7 @@ func newWorld(t testing.TB, faults ...entratest.Fault) *world {
 		return time.After(5 * time.Millisecond)
 	})
 	w.verify = func(ctx context.Context, token string) string {
-		_, refusal := w.verifier.Verify(ctx, bearer(token), "read")
+		_, refusal := check(ctx, w.verifier, bearer(token), "read")
 		return codeOf(refusal)
 	}
 	return w
@@ -101,6 +100,11 @@ func (w *world) fetches() int {
 	return keys
 }
 
+// metadataOf is the path of a policy's metadata.
+func metadataOf(policy string) string {
+	return "/" + entratest.TenantDomain + "/" + policy + "/v2.0/.well-known/"
+}
+
 func keysEndpoint(r *http.Request) bool { return strings.Contains(r.URL.Path, "/discovery/") }
 
 func eventually(t testing.TB, condition func() bool, what string) {
@@ -125,17 +129,16 @@ func TestKeyEndpointDownAtStart(t *testing.T) {
 			t.Parallel()
 			s := tenant(t, entratest.Options{})
 			remove := s.Inject(fault)
-			c := configFor(s)
-			c.Policies = c.Policies[:1]
+			c := configFor(s, entratest.PolicySignUpSignIn)
 			v := entra.NewWithSleep(t.Context(), c, func(time.Duration) <-chan time.Time { return time.After(50 * time.Millisecond) })
-			_, refusal := v.Verify(t.Context(), bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
+			_, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
 			require.Equal(t, "keys.unavailable", codeOf(refusal))
 			require.Equal(t, http.StatusServiceUnavailable, refusal.Status)
 			require.Positive(t, refusal.RetryAfter)
 			require.Empty(t, refusal.Challenge(), "the token may be good")
 			remove()
 			eventually(t, func() bool {
-				_, refusal := v.Verify(t.Context(), bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
+				_, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
 				return refusal == nil
 			}, "comes up by itself")
 		})
@@ -418,23 +421,24 @@ func TestPoliciesOfTwoTenants(t *testing.T) {
 	t.Parallel()
 	one := tenant(t, entratest.Options{})
 	var log logged
-	c := configFor(one)
+	c := configFor(one, entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit)
 	c.Log = slog.New(slog.NewTextHandler(&log, nil))
-	c.Policies = c.Policies[:2]
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(rw, `{"issuer":"https://x.b2clogin.com/99999999-9999-4999-8999-999999999999/v2.0/","jwks_uri":"http://%s/keys"}`, r.Host)
-	}))
-	defer elsewhere.Close()
-	v := entra.New(t.Context(), c)
-	_, refusal := v.Verify(t.Context(), bearer(accessToken(t, one, entratest.TokenRequest{})), "read")
+	v := start(t, t.Context(), c)
+	_, refusal := check(t.Context(), v, bearer(accessToken(t, one, entratest.TokenRequest{})), "read")
 	require.Nil(t, refusal)
 
-	c.Policies[1].MetadataURL = elsewhere.URL
-	v = entra.New(t.Context(), c)
+	one.Inject(entratest.Fault{
+		Match: func(r *http.Request) bool {
+			return strings.HasPrefix(r.URL.Path, metadataOf(entratest.PolicyProfileEdit))
+		},
+		Body: `{"issuer":"https://x.b2clogin.com/99999999-9999-4999-8999-999999999999/v2.0/","jwks_uri":"` +
+			one.URL() + `/keys"}`,
+	})
+	v = start(t, t.Context(), c)
 	var codes [2]string
 	eventually(t, func() bool {
 		for i, policy := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit} {
-			_, refusal := v.Verify(t.Context(), bearer(accessToken(t, one, entratest.TokenRequest{Policy: policy})), "read")
+			_, refusal := check(t.Context(), v, bearer(accessToken(t, one, entratest.TokenRequest{Policy: policy})), "read")
 			codes[i] = codeOf(refusal)
 		}
 		return codes[1] == "keys.unavailable"
@@ -473,10 +477,9 @@ func (p *panicky) RoundTrip(r *http.Request) (*http.Response, error) {
 // recover.
 func TestPanicWhileReadingKeys(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	c := configFor(s)
-	c.Policies = c.Policies[:1]
+	c := configFor(s, entratest.PolicySignUpSignIn)
 	c.Transport = &panicky{}
 	v := entra.NewWithSleep(t.Context(), c, func(time.Duration) <-chan time.Time { return time.After(time.Millisecond) })
-	_, refusal := v.Verify(t.Context(), bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
+	_, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
 	require.Nil(t, refusal, "the next reading succeeded")
 }

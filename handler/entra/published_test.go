@@ -40,7 +40,7 @@ func unsigned(t *testing.T, doc []byte) string {
 
 func TestPublishedTokensAreToldApart(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	v := entra.New(t.Context(), configFor(s))
+	v := start(t, t.Context(), configFor(s))
 	for _, tt := range []struct {
 		file, code string // of the kind group; empty for an access token of B2C
 	}{
@@ -52,7 +52,8 @@ func TestPublishedTokensAreToldApart(t *testing.T) {
 		{"swa-injected-token.json", "token.static_web_apps"},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
-			checks := v.Examine(t.Context(), bearer(unsigned(t, published(t, tt.file))), "read")
+			checks, err := v.Examine(t.Context(), bearer(unsigned(t, published(t, tt.file))), entra.Scope("read"))
+			require.NoError(t, err)
 			require.Equal(t, entra.GroupKind, checks[2].Group)
 			require.Empty(t, checks[2].Skipped)
 			code := ""
@@ -67,19 +68,22 @@ func TestPublishedTokensAreToldApart(t *testing.T) {
 // TestPublishedMetadataAndKeys reads the documents as a verifier would, from the
 // addresses that they name.
 func TestPublishedMetadataAndKeys(t *testing.T) {
-	const host = "https://login.fencing.club/fencing.club/b2c_1_signupsignin"
+	const host, policy = "https://login.fencing.club/fencing.club/", "b2c_1_signupsignin"
 	for _, keys := range []struct{ file, kid string }{
 		{"jwks-userflow-shared.json", "X5eXk4xyojNFum1kl2Ytv8dlNP4-c57dO6QGTVBwaNk"},
 		{"jwks-custompolicy.json", "AiH1xhuU4Oll1kXhPUKg_nN--iCZvxVC-fxnEhRkO6Y"},
 	} {
 		t.Run(keys.file, func(t *testing.T) {
 			documents := map[string][]byte{
-				host + "/v2.0/.well-known/openid-configuration": published(t, "metadata-custom-domain-userflow.json"),
-				host + "/discovery/v2.0/keys":                   published(t, keys.file),
+				host + policy + "/v2.0/.well-known/openid-configuration": published(t, "metadata-custom-domain-userflow.json"),
+				host + policy + "/discovery/v2.0/keys":                   published(t, keys.file),
 			}
-			v := entra.New(t.Context(), entra.Config{
-				Policies: []entra.Policy{{Name: "B2C_1_signupsignin", MetadataURL: host + "/v2.0/.well-known/openid-configuration"}},
-				Audience: entratest.APIClientID, AppIDURI: entratest.AppIDURI,
+			trust := entra.B2C("fencing", policy)
+			trust.Audience, trust.AppIDURI = entratest.APIClientID, entratest.AppIDURI
+			trust.Scopes = map[string]string{"read": "read"}
+			trust.MetadataURL = host + "{policy}/v2.0/.well-known/openid-configuration"
+			v := start(t, t.Context(), entra.Config{
+				Trust: []entra.Trust{trust}, Realm: "itemsapi",
 				Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 					w := httptest.NewRecorder()
 					if body, ok := documents[r.URL.String()]; ok {
@@ -99,7 +103,7 @@ func TestPublishedMetadataAndKeys(t *testing.T) {
 				"iss": "https://login.fencing.club/2570213d-1e98-4c4e-a812-009627feed82/v2.0/", "tfp": "B2C_1_signupsignin",
 				"aud": entratest.APIClientID, "exp": time.Now().Unix() + 3600, "sub": "x", "scp": "read",
 			}) + "." + strings.Repeat("A", 342)
-			_, refusal := v.Verify(t.Context(), bearer(token), "read")
+			_, refusal := check(t.Context(), v, bearer(token), "read")
 			require.Equal(t, "sig.invalid", codeOf(refusal), "issuer and key are known, and the signature is none")
 		})
 	}

@@ -10,10 +10,6 @@ import (
 	"unicode"
 )
 
-// Realm is the protection space in every challenge (RFC 9110, section 11.5),
-// by which an answer can be told to be this API's.
-const Realm = "itemsapi"
-
 // RetryAfter is when to try again after keys.unavailable.
 const RetryAfter = 5 * time.Second
 
@@ -46,7 +42,7 @@ func (r *Refusal) Error() string { return r.Code }
 // Challenge is the value of WWW-Authenticate (RFC 6750, section 3), or empty
 // where the fault is not the caller's. It carries nothing of the token.
 func (r *Refusal) Challenge() string {
-	challenge := `Bearer realm="` + Realm + `"`
+	challenge := `Bearer realm="` + r.evidence.verifier.realm + `"`
 	if r.rule.description == "" { // no credentials that could be wrong, or good ones of the wrong client
 		if r.Status == http.StatusServiceUnavailable {
 			return ""
@@ -136,7 +132,7 @@ func (e *evidence) expected(claims []claim) map[string]any {
 		case claimAud:
 			m["aud"] = e.trusted().audience
 		case claimScp:
-			m["scp"] = e.scope
+			m["scp"] = strings.Join(e.scopes(), " ")
 		case claimTfp:
 			m["tfp"] = strings.Join(e.verifier.policies(), ", ")
 		case claimIss:

@@ -233,32 +233,39 @@ func decodeSegment(dst []byte, segment string) ([]byte, error) {
 	return out, err
 }
 
-// policy is the policy that issued the token by its own word, tfp or else acr,
-// and whether all places that name one agree without regard to ASCII case. An
-// issuer of the tfp form is such a place.
+// policy is the policy that issued the token by its own word, tfp or else acr, and
+// whether all places that name one agree without regard to ASCII case. An issuer of the
+// tfp form is such a place. An acr that is something else, such as a level of
+// assurance, is none.
 func (t *token) policy() (name string, agree bool) {
+	acr := t.acr
+	if !looksLikePolicy(acr) {
+		acr = ""
+	}
 	name = t.tfp
 	if name == "" {
-		name = t.acr
+		name = acr
 	}
-	for _, other := range [...]string{t.acr, t.issuer.policy} {
-		if other != "" && !equalFoldASCII(name, other) {
+	for _, other := range [...]string{acr, t.issuer.policy} {
+		if name != "" && other != "" && !equalFoldASCII(name, other) {
 			return name, false
 		}
 	}
 	return name, true
 }
 
-// subject is who the token is about: oid, else sub, in lower case. Empty and
-// B2C's sentence in place of an identifier count as none.
-func (t *token) subject() string {
-	for _, id := range [...]string{t.oid, t.sub} {
-		id = strings.ToLower(strings.TrimSpace(id))
-		if id != "" && id != "not supported currently. use oid claim." {
-			return id
-		}
+func looksLikePolicy(s string) bool {
+	return len(s) > 6 && equalFoldASCII(s[:6], "B2C_1_") || len(s) > 7 && equalFoldASCII(s[:7], "B2C_1A_")
+}
+
+// identifier is a claim that names a user, in lower case. B2C's sentence in place of an
+// identifier counts as none.
+func identifier(claim string) string {
+	id := strings.ToLower(strings.TrimSpace(claim))
+	if id == "not supported currently. use oid claim." {
+		return ""
 	}
-	return ""
+	return id
 }
 
 // grants reports whether scp, a list that only spaces separate, has scope.

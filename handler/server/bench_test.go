@@ -109,12 +109,11 @@ func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
 		Table:            "items", Transport: storage,
 	})
 	require.NoError(b, err)
+	verifier, err := entra.New(b.Context(), trusting(tenant))
+	require.NoError(b, err)
 	h := server.New(server.Config{
-		Verify: entra.New(b.Context(), entra.Config{
-			Policies: []entra.Policy{{Name: entratest.PolicySignUpSignIn, MetadataURL: strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", entratest.PolicySignUpSignIn).Replace(tenant.MetadataTemplate())}},
-			Audience: entratest.APIClientID, AppIDURI: entratest.AppIDURI,
-		}).Verify,
-		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
+		Verify: verifier.Verify,
+		Store:  store, ReadScope: "read", WriteScope: "write", Explain: true,
 	})
 	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(b, err)

@@ -38,9 +38,9 @@ const (
 // Config says what the API is made of. All fields are required but for Log.
 type Config struct {
 	// Verify says who calls, outside of tests the method of a entra.Verifier.
-	Verify func(context.Context, entra.Credentials, string) (entra.Caller, *entra.Refusal)
+	Verify func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error)
 	Store  items.Store
-	// ReadScope and WriteScope are the short names of the scopes.
+	// ReadScope and WriteScope are what tokens call the scopes, for the description.
 	ReadScope, WriteScope string
 	// SignIn is told to clients by GET /api/openapi.json. It may be zero.
 	SignIn SignIn
@@ -54,7 +54,7 @@ type Config struct {
 type route struct {
 	method  string // GET serves HEAD too
 	pattern string // {id} stands for one segment that no pattern before it has
-	scope   string // empty: anybody may call
+	scope   string // by its name for package entra; empty: anybody may call
 	handle  func(*call) (*answer, error)
 }
 
@@ -75,7 +75,7 @@ func New(c Config) http.Handler {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &server{Config: c, slots: make(chan struct{}, concurrent), described: c.describe()}
-	read, write := c.ReadScope, c.WriteScope
+	const read, write = "read", "write"
 	s.routes = []route{
 		{http.MethodGet, "/", "", s.ping},
 		{http.MethodGet, "/api/items", read, s.list},
@@ -98,7 +98,7 @@ type call struct {
 	route      string // the pattern, for the log
 	id         string // the segment for {id}
 	query      url.Values
-	caller     entra.Caller
+	caller     *entra.Caller
 }
 
 // owner is whose items the call is about: always the caller's own. Neither the
@@ -194,10 +194,9 @@ func (s *server) answer(c *call) (a *answer, err error) {
 		return nil, err
 	}
 	defer func() { <-s.slots }()
-	credentials := entra.Credentials{Authorization: c.Header.Values("Authorization"), InQuery: strings.Contains(c.URL.RawQuery, "access_token") && c.URL.Query().Has("access_token")}
-	caller, refusal := s.Verify(c.Context(), credentials, rt.scope)
-	if refusal != nil {
-		return nil, refusal
+	caller, err := s.Verify(c.Context(), entra.CredentialsOf(c.Request), entra.Scope(rt.scope))
+	if err != nil {
+		return nil, err
 	}
 	c.caller = caller
 	if err := acceptsJSON(c.Header.Values("Accept")); err != nil {

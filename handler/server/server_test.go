@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
@@ -52,6 +53,19 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// trusting is how an API is configured that belongs to the tenant, as main does it.
+func trusting(tenant *entratest.Server) entra.Config {
+	trust := entra.B2C(entratest.TenantName,
+		entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC)
+	trust.Audience, trust.AppIDURI = entratest.APIClientID, entratest.AppIDURI
+	trust.Scopes = map[string]string{"read": "read", "write": "write"}
+	trust.Clients = []string{entratest.ClientID}
+	trust.MetadataURL = tenant.MetadataTemplate()
+	return entra.Config{
+		Trust: []entra.Trust{trust}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
+	}
+}
+
 // newWorld starts the API; change may alter what it is made of.
 func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	w := &world{log: &buffer{}}
@@ -67,19 +81,11 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	store.Prepare(t.Context())
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	var policies []entra.Policy
-	for _, name := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC} {
-		policies = append(policies, entra.Policy{
-			Name:        name,
-			MetadataURL: strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", name).Replace(w.tenant.MetadataTemplate()),
-		})
-	}
+	verifier, err := entra.New(ctx, trusting(w.tenant))
+	require.NoError(t, err)
 	c := server.Config{
-		Verify: entra.New(ctx, entra.Config{
-			Policies: policies,
-			Audience: entratest.APIClientID, AppIDURI: entratest.AppIDURI, AllowedClients: []string{entratest.ClientID},
-		}).Verify,
-		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
+		Verify: verifier.Verify,
+		Store:  store, ReadScope: "read", WriteScope: "write", Explain: true,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, f := range change {
@@ -503,11 +509,11 @@ func TestPanicsAreAnswered(t *testing.T) {
 		"verifier": func(_ *testing.T, c *server.Config) func() {
 			verify := c.Verify
 			var calm atomic.Bool
-			c.Verify = func(ctx context.Context, cr entra.Credentials, scope string) (entra.Caller, *entra.Refusal) {
+			c.Verify = func(ctx context.Context, cr entra.Credentials, need ...entra.Need) (*entra.Caller, error) {
 				if !calm.Load() {
 					panic("verifier")
 				}
-				return verify(ctx, cr, scope)
+				return verify(ctx, cr, need...)
 			}
 			return func() { calm.Store(true) }
 		},

@@ -82,10 +82,18 @@ func scopeName(c config.Config, scope string) string {
 func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra.Credentials, token, scope string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	verifier, readings := startVerifier(ctx, c, c.Policies)
+	var groups []entra.Check
+	verifier, readings, err := startVerifier(ctx, c, c.Policies)
+	if err == nil {
+		groups, err = verifier.Examine(ctx, credentials, entra.Scope(scope))
+	}
+	if err != nil {
+		d.fail("token checks", err.Error()+".", "Check the settings: go run ./scripts/doctor.")
+		return
+	}
 	said := claimsOf(token)
 	kind, verified, untimely := "", false, false
-	for _, group := range verifier.Examine(ctx, credentials, scopeName(c, scope)) {
+	for _, group := range groups {
 		name := "token, " + group.Group.String()
 		switch {
 		case group.Skipped != "":
