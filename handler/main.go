@@ -67,14 +67,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	verifier, err := entra.New(background, entra.Config{
-		Trust: []entra.Trust{trust(c)}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)}, Log: log,
+		Trust: []entra.Trust{trust(c)}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
+		CodesOnly: !c.Explain, Log: log,
 	})
 	if err != nil {
 		return err
 	}
 	go store.Prepare(background)
 	return serve(ctx, listener, server.New(server.Config{
-		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Explain: c.Explain, Log: log,
+		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Realm: config.Realm, Log: log,
 		SignIn: server.SignIn{
 			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"), AppIDURI: c.AppIDURI,
 		},

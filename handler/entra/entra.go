@@ -50,12 +50,16 @@ type Config struct {
 	Realm string
 	// Hints are names that an explanation may mention.
 	Hints Hints
+	// CodesOnly leaves the explanation out of the answers: they say code and title, and
+	// nothing of the token.
+	CodesOnly bool
 
 	// Transport reads metadata and keys. Nil means one like http.DefaultTransport.
 	Transport http.RoundTripper
 	// Now is the clock that tokens are judged by. Nil means time.Now.
 	Now func() time.Time
-	// Log gets trouble with keys, never with tokens. Nil discards it.
+	// Log gets trouble with keys and faults of this package, and nothing of a token. Nil
+	// discards it.
 	Log *slog.Logger
 }
 
@@ -92,10 +96,11 @@ func Scope(name string) Need { return Need{name} }
 
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	realm   string
-	entries []*entry // at least one
-	now     func() time.Time
-	log     *slog.Logger
+	realm     string
+	codesOnly bool
+	entries   []*entry // at least one
+	now       func() time.Time
+	log       *slog.Logger
 }
 
 // entry is one kind of tokens that is accepted: who issues them and with what keys
@@ -129,7 +134,7 @@ func prepare(c Config) (*Verifier, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("entra: %w", err)
 	}
-	v := &Verifier{realm: c.Realm, now: c.Now, log: c.Log}
+	v := &Verifier{realm: c.Realm, codesOnly: c.CodesOnly, now: c.Now, log: c.Log}
 	if v.now == nil {
 		v.now = time.Now
 	}

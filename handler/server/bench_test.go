@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
@@ -113,7 +114,7 @@ func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
 	require.NoError(b, err)
 	h := server.New(server.Config{
 		Verify: verifier.Verify,
-		Store:  store, ReadScope: "read", WriteScope: "write", Explain: true,
+		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
 	})
 	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(b, err)

@@ -44,8 +44,8 @@ type Config struct {
 	ReadScope, WriteScope string
 	// SignIn is told to clients by GET /api/openapi.json. It may be zero.
 	SignIn SignIn
-	// Explain has refusals say what was expected, found, and how to mend it.
-	Explain bool
+	// Realm is what the API is called in the types of its problems, as in entra.Config.
+	Realm string
 	// Log gets one line a request. Nil discards it.
 	Log *slog.Logger
 }
@@ -68,8 +68,8 @@ type server struct {
 
 // New returns the API. It panics if a field that is required is missing.
 func New(c Config) http.Handler {
-	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" {
-		panic("server: Verify, Store, ReadScope and WriteScope are required")
+	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" {
+		panic("server: Verify, Store, ReadScope, WriteScope and Realm are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -131,15 +131,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, storageCalls := items.CountCalls(ctx)
 	c := &call{Request: r.WithContext(ctx), invocation: invocationID(r.Header)}
 
-	a, err := s.answer(c)
-	if err == nil {
-		a = finish(c, a)
-	}
-	var p *problem
-	if err != nil {
-		p = s.problemOf(c, err)
-		a = p.answer()
-	}
+	a, code, err := s.respond(c)
 
 	header := w.Header()
 	for name, values := range a.header {
@@ -166,8 +158,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.Int64("storage_calls", storageCalls.Load()),
 	}
 	level := slog.LevelInfo
-	if p != nil {
-		attributes = append(attributes, slog.String("code", p.Code))
+	if err != nil {
+		attributes = append(attributes, slog.String("code", code))
 		if a.status >= 500 {
 			level = slog.LevelError
 			attributes = append(attributes, slog.String("error", err.Error()))
@@ -176,13 +168,25 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Log.LogAttrs(ctx, level, "request", attributes...)
 }
 
-// answer finds the route, admits the caller, and has the route's function work.
-func (s *server) answer(c *call) (a *answer, err error) {
+// respond makes the whole answer, and tells the error and its code for the log. It
+// does so whatever panics on the way, be it the making of an answer to an error.
+func (s *server) respond(c *call) (a *answer, code string, err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			a, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+			p := s.problemOf(c, err)
+			a, code = answerTo(p), p.Code
 		}
 	}()
+	if a, err = s.answer(c); err == nil {
+		return finish(c, a), "", nil
+	}
+	p := s.problemOf(c, err)
+	return answerTo(p), p.Code, err
+}
+
+// answer finds the route, admits the caller, and has the route's function work.
+func (s *server) answer(c *call) (*answer, error) {
 	rt, err := s.find(c)
 	if err != nil {
 		return nil, err

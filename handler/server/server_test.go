@@ -85,7 +85,7 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	require.NoError(t, err)
 	c := server.Config{
 		Verify: verifier.Verify,
-		Store:  store, ReadScope: "read", WriteScope: "write", Explain: true,
+		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, f := range change {
@@ -386,8 +386,14 @@ func TestRefusalIsAProblemDocument(t *testing.T) {
 		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.",
 		"verified":true,"instance":"0a1b"}`, string(r.body))
 
-	terse := newWorld(t, func(c *server.Config) { c.Explain = false })
-	r = terse.send(t, "GET", "/api/items", terse.token(t, "alice", "write"), "")
+	terse := newWorld(t, func(c *server.Config) {
+		codesOnly := trusting(w.tenant)
+		codesOnly.CodesOnly = true
+		verifier, err := entra.New(t.Context(), codesOnly)
+		require.NoError(t, err)
+		c.Verify = verifier.Verify
+	})
+	r = terse.send(t, "GET", "/api/items", w.token(t, "alice", "write"), "")
 	require.JSONEq(t, `{"type":"urn:itemsapi:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing"}`, string(r.body))
 }
 
@@ -517,6 +523,28 @@ func TestPanicsAreAnswered(t *testing.T) {
 			}
 			return func() { calm.Store(true) }
 		},
+		"explanation of a refusal": func(_ *testing.T, c *server.Config) func() {
+			verify := c.Verify
+			var calm atomic.Bool
+			c.Verify = func(ctx context.Context, cr entra.Credentials, need ...entra.Need) (*entra.Caller, error) {
+				if !calm.Load() {
+					return nil, &entra.Refusal{Code: "of nothing", Status: http.StatusUnauthorized}
+				}
+				return verify(ctx, cr, need...)
+			}
+			return func() { calm.Store(true) }
+		},
+		"search for the refusal": func(_ *testing.T, c *server.Config) func() {
+			verify := c.Verify
+			var calm atomic.Bool
+			c.Verify = func(ctx context.Context, cr entra.Credentials, need ...entra.Need) (*entra.Caller, error) {
+				if !calm.Load() {
+					return nil, panickyError{}
+				}
+				return verify(ctx, cr, need...)
+			}
+			return func() { calm.Store(true) }
+		},
 		"store": func(_ *testing.T, c *server.Config) func() {
 			var calm atomic.Bool
 			c.Store = broken{c.Store, func(context.Context) {
@@ -567,9 +595,42 @@ func TestPanicsAreAnswered(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			require.Contains(t, w.log.String(), "server_test.go", "the log has the stack")
+			require.Regexp(t, `server_test\.go|entra\.\(\*Refusal\)\.Problem`, w.log.String(), "the log has the stack")
 			well()
 			require.Equal(t, 200, w.send(t, "GET", "/api/items", token, "").StatusCode, "no slot was lost")
+		})
+	}
+}
+
+// panickyError panics when it is asked what it is, once.
+type panickyError struct{}
+
+func (panickyError) Error() string { return "panicky" }
+
+func (panickyError) As(any) bool { panic("error") }
+
+// A fault of the server's own tables and functions is answered, too.
+func TestFaultsAreAnswered(t *testing.T) {
+	var log buffer
+	h := server.New(server.Config{
+		Verify: func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error) { return nil, nil },
+		Store:  broken{}, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
+		Log: slog.New(slog.NewJSONHandler(&log, nil)),
+	})
+	server.AddFaults(h)
+	s := httptest.NewServer(h)
+	defer s.Close()
+	for path, logged := range map[string]string{
+		"/no-answer": "server.finish", "/no-kind": "no.such_kind", "/no-json": "item.invalid", "/no-function": "nil pointer",
+	} {
+		t.Run(path, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+path, nil)
+			require.NoError(t, err)
+			req.Header.Set("X-Azure-Functions-InvocationId", "abc")
+			r := do(t, req)
+			require.Equal(t, 500, r.StatusCode)
+			require.JSONEq(t, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(r.body))
+			require.Contains(t, log.String(), logged)
 		})
 	}
 }
