@@ -16,7 +16,7 @@ import (
 // BenchmarkVerify compares the verification of a token with its floor, the bare
 // RSA operation, in one run:
 //
-//	go run ./scripts/bench
+//	go test ./handler/entra -run xxx -bench Verify
 func BenchmarkVerify(b *testing.B) {
 	s := tenant(b, entratest.Options{})
 	v := start(b, b.Context(), configFor(s))

@@ -70,7 +70,7 @@ type Hints struct {
 }
 
 // Settings are what the operator calls the parts of a [Trust], such as
-// B2C_ALLOWED_CLIENTS for its Clients.
+// NOTES_CLIENTS for its Clients.
 type Settings struct {
 	Tenant, Policies, Audience, Clients, Host, ExtraIssuers string
 	// Scopes has the setting for each name in Trust.Scopes.

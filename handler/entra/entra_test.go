@@ -45,7 +45,7 @@ func configFor(s *entratest.Server, policies ...string) entra.Config {
 	trust.Scopes = map[string]string{"read": "read", "write": "write"}
 	trust.Clients = []string{entratest.ClientID}
 	trust.MetadataURL = s.MetadataTemplate()
-	return entra.Config{Trust: []entra.Trust{trust}, Realm: "itemsapi"}
+	return entra.Config{Trust: []entra.Trust{trust}, Realm: "notes"}
 }
 
 // start starts a verifier that ends with ctx.
@@ -252,7 +252,7 @@ func TestAttackCatalogue(t *testing.T) {
 	}()
 
 	const (
-		a0 = "Bearer realm=\"itemsapi\""
+		a0 = "Bearer realm=\"notes\""
 		a1 = a0 + `, error="invalid_request"`
 		a2 = a0 + `, error="invalid_token"`
 		a3 = a0 + `, error="insufficient_scope", scope="https://contoso.onmicrosoft.com/b2capi/read"`

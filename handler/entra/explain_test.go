@@ -71,7 +71,7 @@ func FuzzExplain(f *testing.F) {
 
 // BenchmarkExplain is what a refusal costs on top of the check that failed:
 //
-//	go run ./scripts/bench
+//	go test ./handler/entra -run xxx -bench Explain
 func BenchmarkExplain(b *testing.B) {
 	s := tenant(b, entratest.Options{})
 	v := start(b, b.Context(), configFor(s))

@@ -83,7 +83,7 @@ func TestPublishedMetadataAndKeys(t *testing.T) {
 			trust.Scopes = map[string]string{"read": "read"}
 			trust.MetadataURL = host + "{policy}/v2.0/.well-known/openid-configuration"
 			v := start(t, t.Context(), entra.Config{
-				Trust: []entra.Trust{trust}, Realm: "itemsapi",
+				Trust: []entra.Trust{trust}, Realm: "notes",
 				Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
 					w := httptest.NewRecorder()
 					if body, ok := documents[r.URL.String()]; ok {

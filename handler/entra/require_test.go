@@ -45,7 +45,6 @@ func get(t *testing.T, url string, authorization ...string) (*http.Response, str
 func TestRequire(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	c := configFor(s)
-	c.Realm = "notes"
 	url := protected(t, start(t, t.Context(), c), entra.Scope("read"))
 
 	resp, body := get(t, url, "Bearer "+accessToken(t, s, entratest.TokenRequest{User: "bob"}))
@@ -124,7 +123,7 @@ func TestRequireAnswersPanics(t *testing.T) {
 	v := start(t, t.Context(), c)
 	url := protected(t, v, entra.Scope("read"))
 	internal := func(body string) {
-		require.JSONEq(t, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal"}`, body)
+		require.JSONEq(t, `{"type":"urn:notes:problem:internal","title":"Internal error","status":500,"code":"internal"}`, body)
 	}
 	good := "Bearer " + accessToken(t, s, entratest.TokenRequest{})
 	resp, _ := get(t, url, good)

@@ -27,10 +27,10 @@ type Broken struct {
 	Fault      Fault
 }
 
-// Broken makes a request that GET /api/items of an API that trusts this tenant
-// refuses with the code, and with no code before it: all else about it is right.
-// The API is taken to accept the three policies, the client B2CTest alone, and
-// the scope read for that route. The error lists the known codes.
+// Broken makes a request that an API which trusts this tenant refuses with the code,
+// and with no code before it: all else about it is right. The API is taken to accept
+// the three policies and no client but B2CTest, and the call to need the scope read.
+// The error lists the known codes.
 func (s *Server) Broken(code string) (Broken, error) {
 	for _, c := range brokenCatalogue {
 		if c.code != code {
@@ -165,7 +165,7 @@ func init() {
 			return s.Sign(PolicySignUpSignIn, map[string]any{"jwk": jwk}, s.Claims(TokenRequest{}))
 		})},
 
-		{"policy.not_allowed", "The token was issued by a policy that is not in B2C_POLICIES.", changedClaims(func(c map[string]any) {
+		{"policy.not_allowed", "The token was issued by a policy that the API does not accept.", changedClaims(func(c map[string]any) {
 			c["tfp"] = "B2C_1_passwordreset"
 		})},
 		{"policy.missing", "Neither tfp nor acr says which policy issued the token.", changedClaims(func(c map[string]any) {
@@ -238,7 +238,7 @@ func init() {
 			delete(c, "oid")
 			c["sub"] = "Not supported currently. Use oid claim."
 		})},
-		{"azp.not_allowed", "The token was issued to B2COther, which is not in B2C_ALLOWED_CLIENTS.", brokenToken(func(s *Server) string {
+		{"azp.not_allowed", "The token was issued to B2COther, a client that the API does not admit.", brokenToken(func(s *Server) string {
 			t, _ := s.AccessToken(TokenRequest{Client: OtherClientID, Scopes: []string{"read"}})
 			return t
 		})},

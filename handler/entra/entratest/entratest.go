@@ -154,8 +154,8 @@ func (s *Server) URL() string { return "http://" + s.publicHost }
 // name, and clients and APIs may keep their rule that it be https.
 func (s *Server) Issuer() string { return "https://" + s.publicHost + "/" + TenantID + "/v2.0/" }
 
-// MetadataTemplate is the value for the setting B2C_METADATA_URL, with {tenant}
-// and {policy} left to fill in.
+// MetadataTemplate is the address of the metadata, with {tenant} and {policy} left to
+// fill in: the value for entra.Trust.MetadataURL.
 func (s *Server) MetadataTemplate() string {
 	return s.URL() + "/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration"
 }
