@@ -381,10 +381,15 @@ func TestSampleSettings(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The README has every setting and every code between backticks.
+// The README has every setting and every code between backticks, but for those of
+// refused tokens, which have a page of their own.
 func TestReadme(t *testing.T) {
 	readme := read(t, "README.md")
-	names := entra.Codes()
+	require.Contains(t, readme, "](docs/refusals.md)")
+	for _, code := range entra.Codes() {
+		require.Contains(t, read(t, "docs/refusals.md"), "## `"+code+"`")
+	}
+	var names []string
 	for _, s := range config.Settings {
 		names = append(names, s.Name)
 	}
