@@ -135,7 +135,7 @@ func (e *evidence) take(x *entry, set *keySet) bool {
 // verify checks the signature, with the entry's own keys.
 func (e *evidence) verify() {
 	if e.keys != nil && e.keyError == nil {
-		e.verified = verifySignature(e.keys.key, &e.token)
+		e.verified = verifySignature(e.keys.keys[e.token.kid], &e.token)
 	}
 }
 

@@ -45,16 +45,15 @@ const (
 // keySet is what one policy's metadata and keys said when they were last read.
 type keySet struct {
 	issuer  string
-	tenant  string   // the GUID in the issuer's path, lower case
-	issuers []string // issuer and the extra ones of the same tenant
-	ids     map[string]struct{}
-	key     jwt.Keyfunc // keyfunc over these keys alone
-	skipped int         // published keys that are not usable
+	tenant  string         // the GUID in the issuer's path, lower case
+	issuers []string       // issuer and the extra ones of the same tenant
+	keys    map[string]any // by key ID, as golang-jwt takes them
+	skipped int            // published keys that are not usable
 	read    time.Time
 }
 
 func (s *keySet) has(kid string) bool {
-	_, ok := s.ids[kid]
+	_, ok := s.keys[kid]
 	return ok
 }
 
@@ -97,7 +96,7 @@ func (c *keyCache) run(ctx context.Context) {
 
 		set, err := c.fetch(ctx)
 		if err == nil {
-			c.log.Debug("keys read", "policy", c.policy, "issuer", set.issuer, "keys", len(set.ids), "skipped", set.skipped)
+			c.log.Debug("keys read", "policy", c.policy, "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped)
 		} else {
 			c.report(err)
 		}
@@ -255,7 +254,9 @@ func (c *keyCache) fetch(ctx context.Context) (set *keySet, err error) {
 	if err := c.get(ctx, c.url, &metadata); err != nil {
 		return nil, fmt.Errorf("read metadata: %w", err)
 	}
-	set = &keySet{issuer: metadata.Issuer, tenant: splitIssuer(metadata.Issuer).tenant, ids: map[string]struct{}{}, read: c.now()}
+	set = &keySet{
+		issuer: metadata.Issuer, tenant: splitIssuer(metadata.Issuer).tenant, keys: map[string]any{}, read: c.now(),
+	}
 	if set.issuers, err = c.admit(set); err != nil {
 		return nil, fmt.Errorf("read metadata at %s: %w", c.url, err)
 	}
@@ -273,7 +274,11 @@ func (c *keyCache) fetch(ctx context.Context) (set *keySet, err error) {
 	if len(published.Keys) > maxKeys {
 		return nil, fmt.Errorf("read keys at %s: %d keys, more than %d", metadata.JWKSURI, len(published.Keys), maxKeys)
 	}
-	keys := jwkset.NewMemoryStorage()
+	storage := jwkset.NewMemoryStorage()
+	find, err := keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
+	if err != nil {
+		return nil, fmt.Errorf("keep keys: %w", err)
+	}
 	var reasons []error
 	for _, raw := range published.Keys {
 		kid, key, err := signingKey(raw)
@@ -285,22 +290,22 @@ func (c *keyCache) fetch(ctx context.Context) (set *keySet, err error) {
 			reasons = append(reasons, err)
 			continue
 		}
-		set.ids[kid] = struct{}{}
-		if err := keys.KeyWrite(ctx, key); err != nil {
+		if err := storage.KeyWrite(ctx, key); err != nil {
+			return nil, fmt.Errorf("keep key: %w", err)
+		}
+		// keyfunc is asked once for each key, and not for each token: what it does to find
+		// one takes longer the more there are.
+		set.keys[kid], err = find.Keyfunc(&jwt.Token{Header: map[string]any{"alg": "RS256", "kid": kid}})
+		if err != nil {
 			return nil, fmt.Errorf("keep key: %w", err)
 		}
 	}
-	if len(set.ids) == 0 {
+	if len(set.keys) == 0 {
 		return nil, fmt.Errorf("read keys at %s: no usable key: %w", metadata.JWKSURI, errors.Join(reasons...))
 	}
 	if set.skipped > 0 {
 		c.log.Warn("keys skipped", "policy", c.policy, "skipped", set.skipped, "reason", errors.Join(reasons...).Error())
 	}
-	k, err := keyfunc.New(keyfunc.Options{Storage: keys})
-	if err != nil {
-		return nil, fmt.Errorf("keep keys: %w", err)
-	}
-	set.key = k.Keyfunc
 	return set, nil
 }
 

@@ -94,7 +94,7 @@ func (t *token) read(raw string) fault {
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
 	parts := []struct{ name, text string }{{"header", header}, {"payload", payload}, {"signature", signature}}
-	decoded := make([]byte, 0, len(raw)) // one buffer for all three
+	decoded := make([]byte, 0, len(raw)/4*3+3) // one buffer for all three
 	var ends [3]int
 	for i, part := range parts {
 		var err error
