@@ -34,7 +34,8 @@ func BenchmarkVerify(b *testing.B) {
 		last = 'B'
 	}
 	forged := good[:dot+1] + string(last) + good[dot+2:]
-	unknown := s.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": strings.Repeat("k", 43)}, s.Claims(entratest.TokenRequest{}))
+	unknown := s.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": strings.Repeat("k", 43)},
+		s.Claims(entratest.TokenRequest{}))
 	check(b.Context(), v, bearer(unknown), "read") // uses up the one fetch
 
 	b.Run("floor", func(b *testing.B) {
@@ -50,7 +51,10 @@ func BenchmarkVerify(b *testing.B) {
 		{"forged", forged, "sig.invalid"},
 		{"unknown_kid", unknown, "key.unknown"},
 		{"garbage", strings.Repeat("x", len(good)), "token.opaque"},
-		{"garbage_json", strings.Repeat("x", 100) + "." + strings.Repeat("x", len(good)-400) + "." + strings.Repeat("x", 298), "token.malformed"},
+		{
+			"garbage_json", strings.Repeat("x", 100) + "." + strings.Repeat("x", len(good)-400) + "." + strings.Repeat("x", 298),
+			"token.malformed",
+		},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -89,6 +89,11 @@ func with(s *entratest.Server, changes map[string]any) map[string]any {
 	return claims
 }
 
+// changed is an access token with some claims changed.
+func changed(s *entratest.Server, changes map[string]any) entra.Credentials {
+	return bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, changes)))
+}
+
 func payload(t testing.TB, claims map[string]any) string {
 	b, err := json.Marshal(claims)
 	require.NoError(t, err)
@@ -117,10 +122,11 @@ func TestGoodTokenIsAdmitted(t *testing.T) {
 		}, caller)
 	}
 	// RFC 9110, section 11.1: schemes are matched without regard to case.
-	_, refusal := check(t.Context(), v, entra.Credentials{Authorization: []string{"bEARER  " + accessToken(t, s, entratest.TokenRequest{})}}, "write")
+	_, refusal := check(t.Context(), v,
+		entra.Credentials{Authorization: []string{"bEARER  " + accessToken(t, s, entratest.TokenRequest{})}}, "write")
 	require.Nil(t, refusal)
 	// The policy's name too.
-	_, refusal = check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"tfp": nil, "acr": "b2c_1_SIGNUPSIGNIN"}))), "read")
+	_, refusal = check(t.Context(), v, changed(s, map[string]any{"tfp": nil, "acr": "b2c_1_SIGNUPSIGNIN"}), "read")
 	require.Nil(t, refusal)
 }
 
@@ -181,14 +187,38 @@ func TestUnreadableTokensAreTold(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, token, code, detail string }{
 		{"too large", strings.Repeat("a", 16<<10+1), "token.too_large", "The token has 16385 bytes; at most 16384 are read."},
-		{"header", good[0] + "=." + good[1] + "." + good[2], "token.malformed", "The token's header is not base64url without padding."},
-		{"payload", good[0] + "." + good[1] + "+." + good[2], "token.malformed", "The token's payload is not base64url without padding."},
-		{"signature", good[0] + "." + good[1] + ".!", "token.malformed", "The token's signature is not base64url without padding."},
-		{"no object", raw(`[]`), "token.malformed", "The token's payload is not one JSON object with unique member names, in UTF-8."},
-		{"a name twice", raw(`{"aud":"a","aud":"b"}`), "token.malformed", "The token's payload is not one JSON object with unique member names, in UTF-8."},
-		{"a name twice among many", raw(`{"aud":"a"` + many.String() + `,"700":1}`), "token.malformed", "The token's payload is not one JSON object with unique member names, in UTF-8."},
-		{"deep", claims(map[string]any{"x": json.RawMessage(strings.Repeat("[", 8) + strings.Repeat("]", 8))}), "token.malformed", "The token's payload is nested deeper than 8 levels."},
-		{"a list", claims(map[string]any{"aud": []string{entratest.APIClientID}}), "token.malformed", "The claim aud is not a string."},
+		{
+			"header", good[0] + "=." + good[1] + "." + good[2], "token.malformed",
+			"The token's header is not base64url without padding.",
+		},
+		{
+			"payload", good[0] + "." + good[1] + "+." + good[2], "token.malformed",
+			"The token's payload is not base64url without padding.",
+		},
+		{
+			"signature", good[0] + "." + good[1] + ".!", "token.malformed",
+			"The token's signature is not base64url without padding.",
+		},
+		{
+			"no object", raw(`[]`), "token.malformed",
+			"The token's payload is not one JSON object with unique member names, in UTF-8.",
+		},
+		{
+			"a name twice", raw(`{"aud":"a","aud":"b"}`), "token.malformed",
+			"The token's payload is not one JSON object with unique member names, in UTF-8.",
+		},
+		{
+			"a name twice among many", raw(`{"aud":"a"` + many.String() + `,"700":1}`), "token.malformed",
+			"The token's payload is not one JSON object with unique member names, in UTF-8.",
+		},
+		{
+			"deep", claims(map[string]any{"x": json.RawMessage(strings.Repeat("[", 8) + strings.Repeat("]", 8))}),
+			"token.malformed", "The token's payload is nested deeper than 8 levels.",
+		},
+		{
+			"a list", claims(map[string]any{"aud": []string{entratest.APIClientID}}), "token.malformed",
+			"The claim aud is not a string.",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, refusal := check(t.Context(), v, bearer(tt.token), "read")
@@ -237,7 +267,8 @@ func TestAttackCatalogue(t *testing.T) {
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	require.NoError(t, err)
 	resigned := func(change func([]byte) []byte) entra.Credentials {
-		return bearer(parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(change(append([]byte(nil), signature...))))
+		forged := change(append([]byte(nil), signature...))
+		return bearer(parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(forged))
 	}
 	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
 	require.NoError(t, err)
@@ -283,13 +314,22 @@ func TestAttackCatalogue(t *testing.T) {
 		{"3 Bearer twice", raw("Bearer Bearer " + good), "auth.malformed", a1},
 		{"3 tab", raw("Bearer\t" + good), "auth.malformed", a1},
 		{"4 query", entra.Credentials{InQuery: true}, "auth.token_in_query", a0},
-		{"4 query and header", entra.Credentials{InQuery: true, Authorization: []string{"Bearer " + good}}, "auth.malformed", a1},
+		{
+			"4 query and header",
+			entra.Credentials{InQuery: true, Authorization: []string{"Bearer " + good}},
+			"auth.malformed",
+			a1,
+		},
 		{"5 UTF-8", raw("Bearer " + good + "é"), "token.malformed", a2},
 		{"6 over 16 KiB", bearer(strings.Repeat("a", 16<<10+1)), "token.too_large", a2},
 		{"6 16 KiB of one part", bearer(strings.Repeat("a", 16<<10)), "token.opaque", a2},
 
 		{"7 none", head(map[string]any{"alg": "none"}), "token.algorithm", a2},
-		{"7 none without signature", bearer(base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT","kid":"x"}`)) + "." + parts[1] + "."), "token.algorithm", a2},
+		{
+			"7 none without signature",
+			bearer(base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT","kid":"x"}`)) + "." + parts[1] + "."),
+			"token.algorithm", a2,
+		},
 		{"7 None", head(map[string]any{"alg": "None"}), "token.algorithm", a2},
 		{"7 nOnE", head(map[string]any{"alg": "nOnE"}), "token.algorithm", a2},
 		{"7 missing", sign(`{"kid":"`+kid+`","typ":"JWT"}`, claims), "token.algorithm", a2},
@@ -343,21 +383,47 @@ func TestAttackCatalogue(t *testing.T) {
 			require.NoError(t, err)
 			return bearer(id)
 		}(), "token.id_token", a2},
-		{"16 ID token with the API's audience", bearer(s.Sign(policy, nil, with(s, map[string]any{"scp": nil, "azp": nil, "auth_time": now}))), "token.id_token", a2},
+		{
+			"16 ID token with the API's audience",
+			bearer(s.Sign(policy, nil, with(s, map[string]any{"scp": nil, "azp": nil, "auth_time": now}))), "token.id_token",
+			a2,
+		},
 		{"17 policy that is not listed", claim("tfp", "B2C_1_passwordreset"), "policy.not_allowed", a2},
 		{"17 policy missing", claim("tfp", nil), "policy.missing", a2},
 		{"17 tfp and acr disagree", claim("acr", entratest.PolicyProfileEdit), "policy.not_allowed", a2},
-		{"17 tfp and issuer disagree", claim("iss", "https://contoso.b2clogin.com/tfp/"+entratest.TenantID+"/b2c_1_profileedit/v2.0/"), "policy.not_allowed", a2},
-		{"17 one policy's key, another's name", bearer(s.Sign(entratest.PolicyProfileEdit, nil, s.Claims(entratest.TokenRequest{}))), "key.unknown", a2},
-		{"17 one policy's name, key ID of another", bearer(s.Sign(entratest.PolicyProfileEdit, map[string]any{"kid": kid}, s.Claims(entratest.TokenRequest{}))), "sig.invalid", a2},
+		{
+			"17 tfp and issuer disagree",
+			claim("iss", "https://contoso.b2clogin.com/tfp/"+entratest.TenantID+"/b2c_1_profileedit/v2.0/"),
+			"policy.not_allowed", a2,
+		},
+		{
+			"17 one policy's key, another's name",
+			bearer(s.Sign(entratest.PolicyProfileEdit, nil, s.Claims(entratest.TokenRequest{}))), "key.unknown", a2,
+		},
+		{
+			"17 one policy's name, key ID of another",
+			bearer(s.Sign(entratest.PolicyProfileEdit, map[string]any{"kid": kid}, s.Claims(entratest.TokenRequest{}))),
+			"sig.invalid", a2,
+		},
 		{"17 Kelvin sign in the policy", claim("tfp", "B2C_1_signupsignin\u212a"), "policy.not_allowed", a2},
 		{"18 no slash", claim("iss", strings.TrimSuffix(s.Issuer(), "/")), "iss.slash_or_case", a2},
 		{"18 case", claim("iss", strings.ToUpper(s.Issuer())), "iss.slash_or_case", a2},
 		{"18 http", claim("iss", strings.Replace(s.Issuer(), "https:", "http:", 1)), "iss.unknown", a2},
 		{"18 other host", claim("iss", "https://contoso.b2clogin.com/"+entratest.TenantID+"/v2.0/"), "iss.other_host", a2},
-		{"18 legacy host", claim("iss", "https://login.microsoftonline.com/"+entratest.TenantID+"/v2.0/"), "iss.legacy_host", a2},
-		{"18 tfp form", claim("iss", strings.Replace(s.Issuer(), entratest.TenantID, "tfp/"+entratest.TenantID+"/"+policy, 1)), "iss.form", a2},
-		{"18 other tenant", claim("iss", strings.Replace(s.Issuer(), entratest.TenantID, "00000000-0000-4000-8000-000000000000", 1)), "iss.other_tenant", a2},
+		{
+			"18 legacy host", claim("iss", "https://login.microsoftonline.com/"+entratest.TenantID+"/v2.0/"), "iss.legacy_host",
+			a2,
+		},
+		{
+			"18 tfp form",
+			claim("iss", strings.Replace(s.Issuer(), entratest.TenantID, "tfp/"+entratest.TenantID+"/"+policy, 1)), "iss.form",
+			a2,
+		},
+		{
+			"18 other tenant",
+			claim("iss", strings.Replace(s.Issuer(), entratest.TenantID, "00000000-0000-4000-8000-000000000000", 1)),
+			"iss.other_tenant", a2,
+		},
 		{"18 NUL", claim("iss", s.Issuer()+"\x00"), "iss.unknown", a2},
 		{"18 array", claim("iss", []string{s.Issuer()}), "token.malformed", a2},
 		{"18 missing", claim("iss", nil), "iss.unknown", a2},
@@ -429,10 +495,26 @@ func TestAttackCatalogue(t *testing.T) {
 		{"28 longer word", claim("scp", "readall"), "scope.missing", a3},
 		{"28 case", claim("scp", "Read"), "scope.missing", a3},
 		{"28 full value", claim("scp", entratest.AppIDURI+"/read"), "scope.missing", a3},
-		{"29 roles", bearer(s.Sign(policy, nil, with(s, map[string]any{"scp": "write", "roles": []string{"read"}, "scope": "read", "extension_scp": "read"}))), "scope.missing", a3},
-		{"subject missing", bearer(s.Sign(policy, nil, with(s, map[string]any{"oid": nil, "sub": nil}))), "subject.missing", a2},
-		{"subject is B2C's sentence", bearer(s.Sign(policy, nil, with(s, map[string]any{"oid": nil, "sub": "Not supported currently. Use oid claim."}))), "subject.missing", a2},
-		{"client that is not admitted", bearer(accessToken(t, s, entratest.TokenRequest{Client: entratest.OtherClientID, Scopes: []string{"read"}})), "azp.not_allowed", a0},
+		{
+			"29 roles",
+			bearer(s.Sign(policy, nil,
+				with(s, map[string]any{"scp": "write", "roles": []string{"read"}, "scope": "read", "extension_scp": "read"}))),
+			"scope.missing", a3,
+		},
+		{
+			"subject missing", bearer(s.Sign(policy, nil, with(s, map[string]any{"oid": nil, "sub": nil}))), "subject.missing",
+			a2,
+		},
+		{
+			"subject is B2C's sentence",
+			bearer(s.Sign(policy, nil, with(s, map[string]any{"oid": nil, "sub": "Not supported currently. Use oid claim."}))),
+			"subject.missing", a2,
+		},
+		{
+			"client that is not admitted",
+			bearer(accessToken(t, s, entratest.TokenRequest{Client: entratest.OtherClientID, Scopes: []string{"read"}})),
+			"azp.not_allowed", a0,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, refusal := check(t.Context(), v, tt.sent, "read")
@@ -542,17 +624,17 @@ func TestExtraIssuers(t *testing.T) {
 
 	own, refusal := check(ctx, v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
 	require.Nil(t, refusal)
-	moved, refusal := check(ctx, v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": mine}))), "read")
+	moved, refusal := check(ctx, v, changed(s, map[string]any{"iss": mine}), "read")
 	require.Nil(t, refusal)
 	moved.Expires = own.Expires
 	require.Equal(t, own, moved, "a tenant that moves finds the same caller")
 
 	// The key is the right one: user flows of unrelated tenants have shared keys.
-	_, refusal = check(ctx, v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": theirs}))), "read")
+	_, refusal = check(ctx, v, changed(s, map[string]any{"iss": theirs}), "read")
 	require.Equal(t, "iss.other_tenant", codeOf(refusal))
 	require.Contains(t, logged.String(), "extra issuer refused")
 	require.Contains(t, logged.String(), theirs)
-	_, refusal = check(ctx, v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": formless}))), "read")
+	_, refusal = check(ctx, v, changed(s, map[string]any{"iss": formless}), "read")
 	require.Equal(t, "iss.other_host", codeOf(refusal))
 	require.Contains(t, logged.String(), "does not have the form")
 }
@@ -569,7 +651,7 @@ func TestSubjectIsOIDElseSub(t *testing.T) {
 		{" ", "bbbb", "bbbb"},
 		{"not supported currently. use OID claim.", "bbbb", "bbbb"},
 	} {
-		caller, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"oid": tt.oid, "sub": tt.sub}))), "read")
+		caller, refusal := check(t.Context(), v, changed(s, map[string]any{"oid": tt.oid, "sub": tt.sub}), "read")
 		require.Nil(t, refusal)
 		require.Equal(t, tt.want, caller.Subject)
 	}
@@ -578,9 +660,9 @@ func TestSubjectIsOIDElseSub(t *testing.T) {
 func TestAlsoNamesWhatElseIsWrong(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	v := start(t, t.Context(), configFor(s))
-	_, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{
+	_, refusal := check(t.Context(), v, changed(s, map[string]any{
 		"aud": entratest.ClientID, "scp": nil, "exp": time.Now().Unix() - 3600,
-	}))), "read")
+	}), "read")
 	require.Equal(t, "aud.is_client", codeOf(refusal))
 	x := refusal.Explain()
 	require.Equal(t, []string{"time.expired", "scope.none"}, x.Also)
@@ -602,15 +684,29 @@ func TestNearMissesAreNamed(t *testing.T) {
 		{"policy with a space", map[string]any{"tfp": "B2C_1_signupsignin "}, "policy.not_allowed", "with a space"},
 		{"scope of another case", map[string]any{"scp": "Read"}, "scope.missing", "case-sensitive"},
 		{"scope as full value", map[string]any{"scp": entratest.AppIDURI + "/read"}, "scope.missing", "short name read"},
-		{"issuer without its slash", map[string]any{"iss": strings.TrimSuffix(s.Issuer(), "/")}, "iss.slash_or_case", "only in a slash"},
+		{
+			"issuer without its slash",
+			map[string]any{"iss": strings.TrimSuffix(s.Issuer(), "/")},
+			"iss.slash_or_case",
+			"only in a slash",
+		},
 		{"issuer with a space", map[string]any{"iss": s.Issuer() + " "}, "iss.slash_or_case", "a space"},
 		{"audience as App ID URI", map[string]any{"aud": entratest.AppIDURI + "/"}, "aud.is_uri", "App ID URI"},
-		{"audience as another App ID URI", map[string]any{"aud": "api://x/" + entratest.APIClientID}, "aud.is_uri", "App ID URI"},
-		{"a clock that is off", map[string]any{"nbf": time.Now().Unix() + 300, "iat": time.Now().Unix() + 300}, "time.not_yet_valid", "4m5"},
+		{
+			"audience as another App ID URI",
+			map[string]any{"aud": "api://x/" + entratest.APIClientID},
+			"aud.is_uri",
+			"App ID URI",
+		},
+		{
+			"a clock that is off",
+			map[string]any{"nbf": time.Now().Unix() + 300, "iat": time.Now().Unix() + 300},
+			"time.not_yet_valid", "4m5",
+		},
 		{"long expired", map[string]any{"exp": time.Now().Unix() - 5*86400}, "time.expired", "5 days ago"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, refusal := check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, tt.changes))), "read")
+			_, refusal := check(t.Context(), v, changed(s, tt.changes), "read")
 			require.Equal(t, tt.code, codeOf(refusal))
 			detail := refusal.Explain().Detail
 			if tt.detail == "4m5" && strings.Contains(detail, "5m0s") {
@@ -655,7 +751,8 @@ func TestAllowListIsNotProbedWithUnverifiedTokens(t *testing.T) {
 	v := start(t, t.Context(), configFor(s))
 	answers := map[string]bool{}
 	for _, client := range []string{entratest.ClientID, entratest.OtherClientID} {
-		forged := s.Sign(entratest.PolicyProfileEdit, nil, with(s, map[string]any{"azp": "22222222-2222-4222-8222-222222222222", "aud": client}))
+		forged := s.Sign(entratest.PolicyProfileEdit, nil,
+			with(s, map[string]any{"azp": "22222222-2222-4222-8222-222222222222", "aud": client}))
 		_, refusal := check(t.Context(), v, bearer(forged), "read")
 		require.Equal(t, "key.unknown", codeOf(refusal))
 		answers[fmt.Sprint(refusal.Explain().Also)] = true

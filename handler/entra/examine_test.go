@@ -38,19 +38,34 @@ func TestExamine(t *testing.T) {
 		failed, skipped []string
 	}{
 		{"good", bearer(good), nil, nil},
-		{"nothing", entra.Credentials{}, []string{"request: auth.missing"}, strings.Fields("form kind header policy keys issuer key audience time caller scope")},
-		{"opaque", bearer("x"), []string{"form: token.opaque"}, strings.Fields("kind header policy keys issuer key audience time caller scope")},
 		{
-			"several things", bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"aud": entratest.ClientID, "exp": time.Now().Unix() - 4000, "scp": "write"}))),
+			"nothing",
+			entra.Credentials{},
+			[]string{"request: auth.missing"},
+			strings.Fields("form kind header policy keys issuer key audience time caller scope"),
+		},
+		{
+			"opaque", bearer("x"),
+			[]string{"form: token.opaque"},
+			strings.Fields("kind header policy keys issuer key audience time caller scope"),
+		},
+		{
+			"several things",
+			changed(s, map[string]any{"aud": entratest.ClientID, "exp": time.Now().Unix() - 4000, "scp": "write"}),
 			[]string{"audience: aud.is_client", "time: time.expired", "scope: scope.missing"},
 			nil,
 		},
 		{
-			"a policy that is not accepted", bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"tfp": "B2C_1_x"}))),
+			"a policy that is not accepted", changed(s, map[string]any{"tfp": "B2C_1_x"}),
 			[]string{"policy: policy.not_allowed"},
 			strings.Fields("keys issuer key"),
 		},
-		{"a key that nobody published", bearer(s.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": "x"}, s.Claims(entratest.TokenRequest{}))), []string{"key: key.unknown"}, nil},
+		{
+			"a key that nobody published",
+			bearer(s.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": "x"}, s.Claims(entratest.TokenRequest{}))),
+			[]string{"key: key.unknown"},
+			nil,
+		},
 		{"a forged one", bearer(good[:len(good)-20] + strings.Repeat("A", 20)), []string{"key: sig.invalid"}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -351,7 +351,8 @@ func signingKey(raw jsontext.Value) (kid string, key jwkset.JWK, err error) {
 	if head.KeyType != "RSA" {
 		return "", key, fmt.Errorf("read key: its type is %q, not RSA", head.KeyType)
 	}
-	if key, err = jwkset.NewJWKFromRawJSON([]byte(raw), jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{}); err != nil {
+	key, err = jwkset.NewJWKFromRawJSON([]byte(raw), jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	if err != nil {
 		return "", key, fmt.Errorf("read key: %w", err)
 	}
 	m := key.Marshal()

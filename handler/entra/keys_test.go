@@ -92,7 +92,8 @@ func (w *world) good(t testing.TB) string { return accessToken(t, w.tenant, entr
 
 // unknown is a token that would be good, but for the key ID.
 func (w *world) unknown(kid string) string {
-	return w.tenant.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": kid}, w.tenant.Claims(entratest.TokenRequest{}))
+	return w.tenant.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": kid},
+		w.tenant.Claims(entratest.TokenRequest{}))
 }
 
 func (w *world) fetches() int {
@@ -130,7 +131,8 @@ func TestKeyEndpointDownAtStart(t *testing.T) {
 			s := tenant(t, entratest.Options{})
 			remove := s.Inject(fault)
 			c := configFor(s, entratest.PolicySignUpSignIn)
-			v := entra.NewWithSleep(t.Context(), c, func(time.Duration) <-chan time.Time { return time.After(50 * time.Millisecond) })
+			v := entra.NewWithSleep(t.Context(), c,
+				func(time.Duration) <-chan time.Time { return time.After(50 * time.Millisecond) })
 			_, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
 			require.Equal(t, "keys.unavailable", codeOf(refusal))
 			require.Equal(t, http.StatusServiceUnavailable, refusal.Status)
@@ -155,7 +157,7 @@ func TestRequestWaitsForTheFirstReading(t *testing.T) {
 func TestKeyEndpointBreaksLater(t *testing.T) {
 	t.Parallel()
 	published := func(w *world) string {
-		resp, err := http.Get(strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", entratest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))
+		resp, err := http.Get(w.tenant.URL() + metadataOf(entratest.PolicySignUpSignIn) + "openid-configuration")
 		require.NoError(t, err)
 		var metadata struct {
 			JWKSURI string `json:"jwks_uri"`
@@ -246,7 +248,8 @@ func TestHugeCompressedAnswerIsCutOff(t *testing.T) {
 	require.Equal(t, "keys.unavailable", w.verify(t.Context(), w.unknown("new")))
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(20<<20), "200 MB were not read")
-	eventually(t, func() bool { return strings.Contains(w.log.String(), "more than 262144 bytes") }, "the log has the reason")
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "more than 262144 bytes") },
+		"the log has the reason")
 	require.Empty(t, w.verify(t.Context(), w.good(t)))
 }
 
@@ -332,7 +335,10 @@ func TestFloodOfUnknownKeyIDs(t *testing.T) {
 
 	// A token that is refused for its issuer starts none.
 	w.advance(31 * time.Second)
-	require.Equal(t, "iss.unknown", w.verify(t.Context(), w.tenant.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": "x"}, with(w.tenant, map[string]any{"iss": "https://evil.example/"}))))
+	require.Equal(t, "iss.unknown",
+		w.verify(t.Context(),
+			w.tenant.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": "x"},
+				with(w.tenant, map[string]any{"iss": "https://evil.example/"}))))
 	require.Equal(t, 3, w.fetches())
 }
 
@@ -399,7 +405,8 @@ func TestKeysGrowOld(t *testing.T) {
 	eventually(t, func() bool { return strings.Contains(w.log.String(), "level=INFO msg=\"keys not read\"") }, "logged")
 	require.NotContains(t, w.log.String(), "level=WARN")
 	w.advance(31 * time.Minute)
-	eventually(t, func() bool { return strings.Contains(w.log.String(), "level=WARN msg=\"keys not read\"") }, "a warning from 1 h on")
+	eventually(t, func() bool { return strings.Contains(w.log.String(), "level=WARN msg=\"keys not read\"") },
+		"a warning from 1 h on")
 	w.advance(22*time.Hour + 58*time.Minute)
 	require.Empty(t, w.verify(t.Context(), w.good(t)), "kept for 24 h")
 	w.advance(2 * time.Minute)
@@ -412,7 +419,8 @@ func TestRegularReadingTakesNewKeys(t *testing.T) {
 	require.Empty(t, w.verify(t.Context(), old))
 	w.tenant.Rollover(entratest.PolicySignUpSignIn, false)
 	w.scheduled(t)
-	eventually(t, func() bool { return w.verify(t.Context(), old) == "key.unknown" }, "the withdrawn key is gone without anybody asking")
+	eventually(t, func() bool { return w.verify(t.Context(), old) == "key.unknown" },
+		"the withdrawn key is gone without anybody asking")
 	require.Empty(t, w.verify(t.Context(), w.good(t)))
 	require.LessOrEqual(t, w.fetches(), 3)
 }
@@ -452,9 +460,11 @@ func TestKeysElsewhereAreNotFetched(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
 	defer elsewhere.Close()
 	for name, fault := range map[string]entratest.Fault{
-		"jwks_uri at another host": {Body: `{"issuer":"https://localhost/` + entratest.TenantID + `/v2.0/","jwks_uri":"` + elsewhere.URL + `/keys"}`},
-		"redirect":                 {Status: http.StatusFound, Header: http.Header{"Location": {elsewhere.URL}}},
-		"issuer without a tenant":  {Body: `{"issuer":"https://localhost/v2.0/","jwks_uri":"` + elsewhere.URL + `/keys"}`},
+		"jwks_uri at another host": {
+			Body: `{"issuer":"https://localhost/` + entratest.TenantID + `/v2.0/","jwks_uri":"` + elsewhere.URL + `/keys"}`,
+		},
+		"redirect":                {Status: http.StatusFound, Header: http.Header{"Location": {elsewhere.URL}}},
+		"issuer without a tenant": {Body: `{"issuer":"https://localhost/v2.0/","jwks_uri":"` + elsewhere.URL + `/keys"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, fault)

@@ -43,6 +43,7 @@ func get(t *testing.T, url string, authorization ...string) (*http.Response, str
 }
 
 func TestRequire(t *testing.T) {
+	const scope = entratest.AppIDURI + "/read"
 	s := tenant(t, entratest.Options{})
 	c := configFor(s)
 	url := protected(t, start(t, t.Context(), c), entra.Scope("read"))
@@ -62,19 +63,20 @@ func TestRequire(t *testing.T) {
 	require.Equal(t, "nosniff", resp.Header.Get("X-Content-Type-Options"))
 	require.JSONEq(t, `{
 		"type":"urn:notes:problem:auth.missing","title":"No token was sent","status":401,"code":"auth.missing",
-		"detail":"The request has no Authorization header.",
-		"fix":"Send the header Authorization: Bearer <access token>, with a token for the scope https://contoso.onmicrosoft.com/b2capi/read. If the client does send it, a proxy or gateway on the way removes it.",
-		"verified":false}`, body)
+		"detail":"The request has no Authorization header.","verified":false,
+		"fix":"Send the header Authorization: Bearer <access token>, with a token for the scope `+scope+`. `+
+		`If the client does send it, a proxy or gateway on the way removes it."}`, body)
 
 	resp, body = get(t, url, "Bearer "+accessToken(t, s, entratest.TokenRequest{Scopes: []string{"write"}}))
 	require.Equal(t, http.StatusForbidden, resp.StatusCode)
-	require.Equal(t, `Bearer realm="notes", error="insufficient_scope", scope="https://contoso.onmicrosoft.com/b2capi/read", error_description="The token lacks a scope"`,
-		resp.Header.Get("WWW-Authenticate"))
+	require.Equal(t, `Bearer realm="notes", error="insufficient_scope", scope="`+scope+
+		`", error_description="The token lacks a scope"`, resp.Header.Get("WWW-Authenticate"))
 	require.JSONEq(t, `{
-		"type":"urn:notes:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing",
+		"type":"urn:notes:problem:scope.missing","title":"The token lacks the scope that this call needs",
+		"status":403,"code":"scope.missing","verified":true,
 		"detail":"scp has write, this call needs read.","expected":{"scp":"read"},"actual":{"scp":"write"},
-		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.",
-		"verified":true}`, body)
+		"fix":"Ask for `+scope+`. B2C silently drops scopes that were not granted. `+
+		`Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent."}`, body)
 
 	resp, body = get(t, url+"?access_token=x")
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
@@ -94,7 +96,8 @@ func TestRequire(t *testing.T) {
 	c.CodesOnly = true
 	url = protected(t, start(t, t.Context(), c), entra.Scope("read"))
 	_, body = get(t, url)
-	require.JSONEq(t, `{"type":"urn:notes:problem:auth.missing","title":"No token was sent","status":401,"code":"auth.missing"}`, body)
+	require.JSONEq(t,
+		`{"type":"urn:notes:problem:auth.missing","title":"No token was sent","status":401,"code":"auth.missing"}`, body)
 }
 
 // A name that no Trust has shows when the program starts.
@@ -123,7 +126,8 @@ func TestRequireAnswersPanics(t *testing.T) {
 	v := start(t, t.Context(), c)
 	url := protected(t, v, entra.Scope("read"))
 	internal := func(body string) {
-		require.JSONEq(t, `{"type":"urn:notes:problem:internal","title":"Internal error","status":500,"code":"internal"}`, body)
+		require.JSONEq(t, `{"type":"urn:notes:problem:internal","title":"Internal error","status":500,"code":"internal"}`,
+			body)
 	}
 	good := "Bearer " + accessToken(t, s, entratest.TokenRequest{})
 	resp, _ := get(t, url, good)
@@ -157,12 +161,17 @@ func TestProblem(t *testing.T) {
 	require.Equal(t, 422, status)
 	require.Equal(t, "7", header.Get("Retry-After"))
 	require.Equal(t, "GET", header.Get("Allow"))
-	require.JSONEq(t, `{"type":"urn:notes:problem:note.invalid","title":"The note is not valid","status":422,"code":"note.invalid","retryAfter":7,"errors":["x"]}`, string(body))
+	require.JSONEq(t,
+		`{"type":"urn:notes:problem:note.invalid","title":"The note is not valid","status":422,"code":"note.invalid",
+		"retryAfter":7,"errors":["x"]}`, string(body))
 
 	for name, p := range map[string]*entra.Problem{
-		"no status":   {Type: entra.ProblemType("notes", "x"), Instance: "abc"},
-		"a good one":  {Type: entra.ProblemType("notes", "x"), Status: 200, Instance: "abc"},
-		"no encoding": {Type: entra.ProblemType("notes", "x"), Status: 400, Instance: "abc", More: map[string]any{"f": func() {}}},
+		"no status":  {Type: entra.ProblemType("notes", "x"), Instance: "abc"},
+		"a good one": {Type: entra.ProblemType("notes", "x"), Status: 200, Instance: "abc"},
+		"no encoding": {
+			Type: entra.ProblemType("notes", "x"), Status: 400, Instance: "abc",
+			More: map[string]any{"f": func() {}},
+		},
 		"a name twice": {
 			Type: entra.ProblemType("notes", "x"), Status: 400, Instance: "abc", More: map[string]any{"status": 1},
 		},
@@ -170,7 +179,9 @@ func TestProblem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			status, _, body := p.Answer()
 			require.Equal(t, 500, status)
-			require.JSONEq(t, `{"type":"urn:notes:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(body))
+			require.JSONEq(t,
+				`{"type":"urn:notes:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`,
+				string(body))
 		})
 	}
 }

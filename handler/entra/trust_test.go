@@ -35,36 +35,77 @@ func TestNewRefuses(t *testing.T) {
 		says   string
 	}{
 		{"no trust", func(c *entra.Config) { c.Trust = nil }, "there is no Trust"},
-		{"a trust of no family", func(c *entra.Config) { c.Trust[0] = entra.Trust{Audience: entratest.APIClientID} }, "not made by B2C"},
+		{
+			"a trust of no family", func(c *entra.Config) { c.Trust[0] = entra.Trust{Audience: entratest.APIClientID} },
+			"not made by B2C",
+		},
 		{"no realm", func(c *entra.Config) { c.Realm = "" }, `Realm ""`},
 		{"a realm that breaks out of the challenge", func(c *entra.Config) { c.Realm = `x", error="y` }, "Realm"},
 		{"a realm that breaks out of the URN", func(c *entra.Config) { c.Realm = "x:y" }, "Realm"},
 		{"no tenant", func(c *entra.Config) { c.Trust[0] = entra.B2C("", "B2C_1_x") }, "not the name of a tenant"},
-		{"a domain for the tenant", func(c *entra.Config) { c.Trust[0] = entra.B2C("contoso.onmicrosoft.com", "B2C_1_x") }, "not the name of a tenant"},
+		{
+			"a domain for the tenant", func(c *entra.Config) { c.Trust[0] = entra.B2C("contoso.onmicrosoft.com", "B2C_1_x") },
+			"not the name of a tenant",
+		},
 		{"no policy", policies(), "there is no policy"},
 		{"an empty policy", policies(""), "not the name of a policy"},
 		{"an empty policy beside another", policies("B2C_1_x", ""), "not the name of a policy"},
 		{"a policy with a path in it", policies("B2C_1_x/../y"), "not the name of a policy"},
 		{"a policy twice", policies("B2C_1_x", "b2c_1_X"), "is there twice"},
 		{"no audience", trust(func(x *entra.Trust) { x.Audience = "" }), `Audience ""`},
-		{"the App ID URI for the audience", trust(func(x *entra.Trust) { x.Audience = entratest.AppIDURI }), "not an application ID"},
+		{
+			"the App ID URI for the audience", trust(func(x *entra.Trust) { x.Audience = entratest.AppIDURI }),
+			"not an application ID",
+		},
 		{"no App ID URI", trust(func(x *entra.Trust) { x.AppIDURI = "" }), `AppIDURI ""`},
 		{"an App ID URI with a query", trust(func(x *entra.Trust) { x.AppIDURI += "?x" }), "AppIDURI"},
 		{"no scopes", trust(func(x *entra.Trust) { x.Scopes = nil }), "Scopes is empty"},
-		{"a scope without a name in tokens", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": ""} }), `Scopes["read"] is ""`},
+		{
+			"a scope without a name in tokens", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": ""} }),
+			`Scopes["read"] is ""`,
+		},
 		{"a scope without a name", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"": "read"} }), `Scopes[""]`},
-		{"two scopes in one", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": "read write"} }), "not the short name"},
-		{"a full scope value", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": entratest.AppIDURI + "/read"} }), "not the short name"},
+		{
+			"two scopes in one", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": "read write"} }),
+			"not the short name",
+		},
+		{
+			"a full scope value",
+			trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": entratest.AppIDURI + "/read"} }),
+			"not the short name",
+		},
 		{"a client that is none", trust(func(x *entra.Trust) { x.Clients = []string{"B2CTest"} }), "Clients"},
 		{"an empty client", trust(func(x *entra.Trust) { x.Clients = []string{""} }), "Clients"},
 		{"a host with a path", trust(func(x *entra.Trust) { x.Host = "login.contoso.com/x" }), "Host"},
-		{"metadata by http", trust(func(x *entra.Trust) { x.MetadataURL = "http://login.contoso.com/{policy}" }), "neither https nor http on loopback"},
-		{"metadata by http at the host", trust(func(x *entra.Trust) { x.MetadataURL = "http://{host}/{policy}" }), "neither https nor http on loopback"},
-		{"metadata by http that looks like loopback", trust(func(x *entra.Trust) { x.MetadataURL = "http://localhost.contoso.com/{policy}" }), "neither https nor http on loopback"},
-		{"metadata in a file", trust(func(x *entra.Trust) { x.MetadataURL = "file://localhost/{policy}" }), "neither https nor http on loopback"},
-		{"metadata with a password", trust(func(x *entra.Trust) { x.MetadataURL = "https://a:b@login.contoso.com/{policy}" }), "not a valid URL"},
-		{"metadata for no policy", trust(func(x *entra.Trust) { x.MetadataURL = "https://login.contoso.com/x" }), "lacks {policy}"},
-		{"metadata with another placeholder", trust(func(x *entra.Trust) { x.MetadataURL = "https://login.contoso.com/{policy}/{tid}" }), "only the placeholders"},
+		{
+			"metadata by http", trust(func(x *entra.Trust) { x.MetadataURL = "http://login.contoso.com/{policy}" }),
+			"neither https nor http on loopback",
+		},
+		{
+			"metadata by http at the host", trust(func(x *entra.Trust) { x.MetadataURL = "http://{host}/{policy}" }),
+			"neither https nor http on loopback",
+		},
+		{
+			"metadata by http that looks like loopback",
+			trust(func(x *entra.Trust) { x.MetadataURL = "http://localhost.contoso.com/{policy}" }),
+			"neither https nor http on loopback",
+		},
+		{
+			"metadata in a file", trust(func(x *entra.Trust) { x.MetadataURL = "file://localhost/{policy}" }),
+			"neither https nor http on loopback",
+		},
+		{
+			"metadata with a password", trust(func(x *entra.Trust) { x.MetadataURL = "https://a:b@login.contoso.com/{policy}" }),
+			"not a valid URL",
+		},
+		{
+			"metadata for no policy", trust(func(x *entra.Trust) { x.MetadataURL = "https://login.contoso.com/x" }),
+			"lacks {policy}",
+		},
+		{
+			"metadata with another placeholder",
+			trust(func(x *entra.Trust) { x.MetadataURL = "https://login.contoso.com/{policy}/{tid}" }), "only the placeholders",
+		},
 		{"the same policy in two entries", func(c *entra.Config) {
 			c.Trust = append(c.Trust, c.Trust[0])
 		}, "is there twice"},
@@ -132,7 +173,7 @@ func TestScopesHaveNamesOfTheirOwn(t *testing.T) {
 	caller, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "change")
 	require.Nil(t, refusal)
 	require.Equal(t, []string{"change", "list"}, caller.Scopes)
-	_, refusal = check(t.Context(), v, bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"scp": "READ list"}))), "list")
+	_, refusal = check(t.Context(), v, changed(s, map[string]any{"scp": "READ list"}), "list")
 	require.Equal(t, "scope.missing", codeOf(refusal))
 	require.Equal(t, "scp has READ, this call needs read: scopes are case-sensitive.", refusal.Explain().Detail)
 	require.Contains(t, refusal.Explain().Fix, "(NOTES_LIST_SCOPE)")
@@ -208,7 +249,7 @@ func TestTwoTenants(t *testing.T) {
 	c.Trust = append(c.Trust, other)
 	v := start(t, t.Context(), c)
 	sign := func(s *entratest.Server, changes map[string]any) entra.Credentials {
-		return bearer(s.Sign(entratest.PolicySignUpSignIn, nil, with(s, changes)))
+		return changed(s, changes)
 	}
 	theirs := func(changes map[string]any) map[string]any {
 		m := map[string]any{"iss": otherIssuer, "aud": otherAudience, "azp": entratest.OtherClientID}
@@ -231,7 +272,10 @@ func TestTwoTenants(t *testing.T) {
 		{"the other's, for one's audience", sign(two, theirs(map[string]any{"aud": entratest.APIClientID})), "aud.wrong", ""},
 		{"one's, of the other's client", sign(one, map[string]any{"azp": entratest.OtherClientID}), "azp.not_allowed", ""},
 		{"the other's, of one's client", sign(two, theirs(map[string]any{"azp": entratest.ClientID})), "azp.not_allowed", ""},
-		{"of a third", sign(one, map[string]any{"iss": "https://x.b2clogin.com/77777777-7777-4777-8777-777777777777/v2.0/"}), "iss.other_tenant", ""},
+		{
+			"of a third", sign(one, map[string]any{"iss": "https://x.b2clogin.com/77777777-7777-4777-8777-777777777777/v2.0/"}),
+			"iss.other_tenant", "",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			caller, refusal := check(t.Context(), v, tt.sent, "read")
@@ -242,7 +286,8 @@ func TestTwoTenants(t *testing.T) {
 		})
 	}
 	_, refusal := check(t.Context(), v, sign(two, theirs(map[string]any{"scp": "write"})), "read")
-	require.Contains(t, refusal.Challenge(), `scope="api://`+otherAudience+`/read"`, "it is told of its own tenant's scope")
+	require.Contains(t, refusal.Challenge(), `scope="api://`+otherAudience+`/read"`,
+		"it is told of its own tenant's scope")
 
 	// While the metadata of one of them was never read, it may be the token's tenant.
 	three := tenant(t, entratest.Options{})

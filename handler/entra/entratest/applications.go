@@ -44,7 +44,10 @@ func makeApplications(spaOrigins []string) []*application {
 		test[uri] = p
 	}
 	return []*application{
-		{id: ClientID, name: "B2CTest", permissions: publishedScopes, redirects: test, native: true, implicit: true, password: true},
+		{
+			id: ClientID, name: "B2CTest", permissions: publishedScopes, redirects: test, native: true, implicit: true,
+			password: true,
+		},
 		{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
 		{id: APIClientID, name: "B2CAPI"},
 	}
@@ -60,7 +63,8 @@ func (s *Server) findApplication(id string) (*application, *failure) {
 			return a, nil
 		}
 	}
-	return nil, fail("AADB2C90018", id, TenantDomain).withHint("The clients of this tenant are B2CTest, %s, and B2COther, %s.", ClientID, OtherClientID)
+	return nil, fail("AADB2C90018", id, TenantDomain).
+		withHint("The clients of this tenant are B2CTest, %s, and B2COther, %s.", ClientID, OtherClientID)
 }
 
 // findClient finds a client by ID or name, for callers who are people.
@@ -70,7 +74,8 @@ func (s *Server) findClient(idOrName string) (*application, error) {
 			return a, nil
 		}
 	}
-	return nil, fmt.Errorf("no client %q; there are B2CTest (%s) and B2COther (%s)", short(idOrName), ClientID, OtherClientID)
+	return nil, fmt.Errorf("no client %q; there are B2CTest (%s) and B2COther (%s)",
+		short(idOrName), ClientID, OtherClientID)
 }
 
 // redirectPlatform checks a redirect URI. It must equal a registered one byte
@@ -80,7 +85,8 @@ func (s *Server) findClient(idOrName string) (*application, error) {
 // (RFC 8252, 7.1).
 func (a *application) redirectPlatform(uri string) (platform, *failure) {
 	if len(a.redirects) == 0 && !a.native {
-		return "", fail("AADB2C90007", a.id).withHint("This is the API's ID. client_id is the ID of the client, B2CTest: %s.", ClientID)
+		return "", fail("AADB2C90007", a.id).
+			withHint("This is the API's ID. client_id is the ID of the client, B2CTest: %s.", ClientID)
 	}
 	if uri == "" {
 		return "", fail("AADB2C90083", "redirect_uri")

@@ -102,7 +102,8 @@ func (a *authorization) check() (f *failure) {
 	mode := get("response_mode")
 	switch {
 	case mode == "":
-	case mode == "query" && (a.wants("token") || a.wants("id_token")), mode != "query" && mode != "fragment" && mode != "form_post":
+	case mode == "query" && (a.wants("token") || a.wants("id_token")),
+		mode != "query" && mode != "fragment" && mode != "form_post":
 		return fail("AADB2C90014", mode)
 	default:
 		a.mode = mode
@@ -166,7 +167,8 @@ func (s *Server) decide(w *response, r *http.Request, a *authorization, action s
 		s.redirectFailure(w, a, fail("AADB2C99002"))
 		return
 	case "signup":
-		s.signInPage(w, a, session{}, "There is no signing up here: alice and bob have their accounts already. Sign in as one of them.")
+		s.signInPage(w, a, session{},
+			"There is no signing up here: alice and bob have their accounts already. Sign in as one of them.")
 		return
 	}
 	user, ok := s.findAccount(action)
@@ -358,7 +360,8 @@ func (s *Server) forgetSession(r *http.Request) {
 
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 	s.forgetSession(r)
-	http.SetCookie(w, &http.Cookie{Name: s.cookieName(), Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
+	http.SetCookie(w,
+		&http.Cookie{Name: s.cookieName(), Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteLaxMode})
 }
 
 // serveLogout ends the session and goes back to a registered redirect URI of any
@@ -372,7 +375,8 @@ func (s *Server) serveLogout(w *response, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	uri := r.Form.Get("post_logout_redirect_uri")
 	if uri == "" {
-		s.page(w, http.StatusOK, "message.html", messagePage{Title: "Signed out", Text: "You are signed out of the local stand-in."})
+		s.page(w, http.StatusOK, "message.html",
+			messagePage{Title: "Signed out", Text: "You are signed out of the local stand-in."})
 		return
 	}
 	for _, a := range s.applications {
@@ -387,7 +391,8 @@ func (s *Server) serveLogout(w *response, r *http.Request) {
 	}
 	client := s.applications[0]
 	s.errorPage(w, correlationID(r), fail("AADB2C90006", uri, client.id).
-		withHint("You are signed out. post_logout_redirect_uri must be a redirect URI of a client. %s has these: %s.", client.name, strings.Join(client.registered(), "; ")))
+		withHint("You are signed out. post_logout_redirect_uri must be a redirect URI of a client. %s has these: %s.",
+			client.name, strings.Join(client.registered(), "; ")))
 }
 
 // challengeOf derives the PKCE challenge of RFC 7636, 4.2.

@@ -104,7 +104,8 @@ func codeFlow(t *testing.T, endpoints, query string) {
 	s := start(t, entratest.Options{})
 	b := newBrowser(t)
 	// What MSAL.js sends besides must not matter.
-	q := request("response_mode", "fragment", "client_info", "1", "clidata", "1", "pocd", "1", "claims", `{"id_token":{}}`, "x-client-SKU", "msal.js.browser")
+	q := request("response_mode", "fragment", "client_info", "1", "clidata", "1", "pocd", "1", "claims", `{"id_token":{}}`,
+		"x-client-SKU", "msal.js.browser")
 	signIn := b.get(s.URL() + endpoints + "/authorize" + query + q.Encode())
 	done := b.click(signIn, "bob", "read", "write")
 
@@ -125,8 +126,9 @@ func codeFlow(t *testing.T, endpoints, query string) {
 	require.Empty(t, segments[1])
 
 	got := b.send(http.MethodPost, s.URL()+endpoints+"/token"+query+"client-request-id=x", url.Values{
-		"client_id": {entratest.ClientID}, "redirect_uri": {page}, "scope": q["scope"], "code": {code}, "code_verifier": {verifier},
-		"grant_type": {"authorization_code"}, "client_info": {"1"}, "X-AnchorMailbox": {"Oid:x"},
+		"client_id": {entratest.ClientID}, "redirect_uri": {page}, "scope": q["scope"], "code": {code},
+		"code_verifier": {verifier},
+		"grant_type":    {"authorization_code"}, "client_info": {"1"}, "X-AnchorMailbox": {"Oid:x"},
 	}, "Origin", "http://localhost:9912")
 	require.Equal(t, http.StatusOK, got.StatusCode, got.body)
 	require.Equal(t, "no-store", got.Header.Get("Cache-Control"))
@@ -170,14 +172,16 @@ func TestRunNow(t *testing.T) {
 	b := newBrowser(t)
 	api := "https%3A%2F%2Fcontoso.onmicrosoft.com%2Fb2capi%2F"
 	runNow := func(scope, responseType string) string {
-		return s.URL() + "/contoso.onmicrosoft.com/oauth2/v2.0/authorize?p=B2C_1_signupsignin&client_id=" + entratest.ClientID +
-			"&nonce=defaultNonce&redirect_uri=https%3A%2F%2Fjwt.ms&scope=" + scope + "&response_type=" + responseType + "&prompt=login"
+		return s.URL() + "/contoso.onmicrosoft.com/oauth2/v2.0/authorize?p=B2C_1_signupsignin" +
+			"&client_id=" + entratest.ClientID + "&nonce=defaultNonce&redirect_uri=https%3A%2F%2Fjwt.ms" +
+			"&scope=" + scope + "&response_type=" + responseType + "&prompt=login"
 	}
 
 	t.Run("with the API's scopes", func(t *testing.T) {
 		signIn := b.get(runNow("openid%20"+api+"read%20"+api+"write%20"+api+"user_impersonation", "id_token%20token"))
 		done := b.click(signIn, "alice", "read", "write", "user_impersonation")
-		require.True(t, strings.HasPrefix(done.Header.Get("Location"), "https://jwt.ms#access_token="), "the URI is not respelled")
+		require.True(t, strings.HasPrefix(done.Header.Get("Location"), "https://jwt.ms#access_token="),
+			"the URI is not respelled")
 		_, params := done.location(t)
 		require.Equal(t, "Bearer", params.Get("token_type"))
 		require.Equal(t, "3600", params.Get("expires_in"))
@@ -224,12 +228,14 @@ func TestResponseModes(t *testing.T) {
 		{"hybrid: fragment", "code id_token", "-", "#"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			done := b.click(b.get(authorize(s, "response_type", row.responseType, "response_mode", row.mode, "prompt", "login")), "alice", "read", "write")
+			done := b.click(b.get(authorize(s, "response_type", row.responseType, "response_mode", row.mode, "prompt", "login")),
+				"alice", "read", "write")
 			require.True(t, strings.HasPrefix(done.Header.Get("Location"), page+row.separator), done.Header.Get("Location"))
 		})
 	}
 	t.Run("hybrid has c_hash", func(t *testing.T) {
-		_, params := b.click(b.get(authorize(s, "response_type", "code id_token", "prompt", "login")), "alice", "read").location(t)
+		_, params := b.click(b.get(authorize(s, "response_type", "code id_token", "prompt", "login")),
+			"alice", "read").location(t)
 		id, err := verify(t, s, params.Get("id_token"))
 		require.NoError(t, err)
 		sum := sha256.Sum256([]byte(params.Get("code")))
@@ -252,7 +258,8 @@ func TestResponseModes(t *testing.T) {
 		require.Equal(t, "invalid_request", form.hidden.Get("error"))
 	})
 	t.Run("the request itself by POST", func(t *testing.T) {
-		signIn := b.send(http.MethodPost, at(s, entratest.PolicySignUpSignIn, "/authorize"), request("prompt", "login"), "Origin", "http://localhost:9912", "Sec-Fetch-Site", "same-site")
+		signIn := b.send(http.MethodPost, at(s, entratest.PolicySignUpSignIn, "/authorize"), request("prompt", "login"),
+			"Origin", "http://localhost:9912", "Sec-Fetch-Site", "same-site")
 		_, params := b.click(signIn, "alice", "read").location(t)
 		require.NotEmpty(t, params.Get("code"))
 	})
@@ -272,7 +279,10 @@ func TestAuthorizeErrorsAtTheClient(t *testing.T) {
 		{"response type twice", "AADB2C90013", "unsupported_response_type", []string{"response_type", "code code"}},
 		{"no response type", "AADB2C90083", "invalid_request", []string{"response_type", "-"}},
 		{"response mode of nobody", "AADB2C90014", "invalid_request", []string{"response_mode", "web_message"}},
-		{"tokens in the query", "AADB2C90014", "invalid_request", []string{"response_mode", "query", "response_type", "token"}},
+		{
+			"tokens in the query", "AADB2C90014", "invalid_request",
+			[]string{"response_mode", "query", "response_type", "token"},
+		},
 		{"prompt of nobody", "AADB2C90043", "invalid_request", []string{"prompt", "please"}},
 		{"no scope", "AADB2C90010", "invalid_request", []string{"scope", "-"}},
 		{"blank scope", "AADB2C90010", "invalid_request", []string{"scope", "  "}},
@@ -285,15 +295,30 @@ func TestAuthorizeErrorsAtTheClient(t *testing.T) {
 		{"the API's own ID", "AADB2C90117", "invalid_request", []string{"scope", "openid " + entratest.APIClientID}},
 		{"a quote in the scope", "AADB2C99005", "invalid_request", []string{"scope", `openid "read"`}},
 		{"two resources, Graph's", "AADB2C90146", "invalid_request", []string{"scope", scopes("read") + " " + graph}},
-		{"two resources, the client's", "AADB2C90146", "invalid_request", []string{"scope", scopes("read") + " " + entratest.ClientID}},
-		{"token without resource", "AADB2C90055", "invalid_request", []string{"response_type", "id_token token", "scope", "openid profile"}},
-		{"ID token without openid", "AADB2C90110", "invalid_request", []string{"response_type", "id_token", "scope", entratest.AppIDURI + "/read"}},
+		{
+			"two resources, the client's", "AADB2C90146", "invalid_request",
+			[]string{"scope", scopes("read") + " " + entratest.ClientID},
+		},
+		{
+			"token without resource", "AADB2C90055", "invalid_request",
+			[]string{"response_type", "id_token token", "scope", "openid profile"},
+		},
+		{
+			"ID token without openid", "AADB2C90110", "invalid_request",
+			[]string{"response_type", "id_token", "scope", entratest.AppIDURI + "/read"},
+		},
 		{"code for nothing", "AADB2C90115", "invalid_request", []string{"scope", "offline_access"}},
-		{"implicit switched off", "AADB2C90057", "unauthorized_client", []string{"client_id", entratest.OtherClientID, "response_type", "id_token token"}},
+		{
+			"implicit switched off", "AADB2C90057", "unauthorized_client",
+			[]string{"client_id", entratest.OtherClientID, "response_type", "id_token token"},
+		},
 		{"no challenge", "AADB2C99059", "invalid_request", []string{"code_challenge", "-"}},
 		{"no challenge, native", "AADB2C99059", "invalid_request", []string{"code_challenge", "-", "redirect_uri", app}},
 		{"challenge method", "AADB2C90184", "invalid_request", []string{"code_challenge_method", "S512"}},
-		{"no permission", "AADB2C90205", "invalid_request", []string{"client_id", entratest.OtherClientID, "scope", scopes("write")}},
+		{
+			"no permission", "AADB2C90205", "invalid_request",
+			[]string{"client_id", entratest.OtherClientID, "scope", scopes("write")},
+		},
 		{"no session", "AADB2C90077", "interaction_required", []string{"prompt", "none"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -311,7 +336,8 @@ func TestAuthorizeErrorsAtTheClient(t *testing.T) {
 		require.Contains(t, params.Get("error_description"), "AADB2C90013")
 	})
 	t.Run("the client's correlation ID", func(t *testing.T) {
-		_, params := b.get(authorize(s, "prompt", "x", "client-request-id", "9B2F5C1E-0000-4000-8000-123456789ABC")).location(t)
+		_, params := b.get(authorize(s, "prompt", "x", "client-request-id",
+			"9B2F5C1E-0000-4000-8000-123456789ABC")).location(t)
 		require.Contains(t, params.Get("error_description"), "\r\nCorrelation ID: 9b2f5c1e-0000-4000-8000-123456789abc\r\n")
 	})
 	t.Run("the scope is named", func(t *testing.T) {
@@ -350,11 +376,17 @@ func TestAuthorizeErrorsOnThePage(t *testing.T) {
 		{"https", "AADB2C90006", page, []string{"redirect_uri", "https://localhost:9912/redirect.html"}},
 		{"jwt.ms below a path", "AADB2C90006", page, []string{"redirect_uri", "https://jwt.ms/x"}},
 		{"jwt.ms as a part", "AADB2C90006", page, []string{"redirect_uri", "https://jwt.ms.attacker.example/"}},
-		{"jwt.ms of another client", "AADB2C90006", page, []string{"client_id", entratest.OtherClientID, "redirect_uri", "https://jwt.ms"}},
+		{
+			"jwt.ms of another client", "AADB2C90006", page,
+			[]string{"client_id", entratest.OtherClientID, "redirect_uri", "https://jwt.ms"},
+		},
 		{"script", "AADB2C90006", page, []string{"redirect_uri", "javascript:alert(1)"}},
 		{"data", "AADB2C90006", page, []string{"redirect_uri", "data:text/html,x"}},
 		{"own scheme without domain", "AADB2C90006", page, []string{"redirect_uri", "myapp://auth"}},
-		{"another app's MSAL scheme", "AADB2C90006", page, []string{"redirect_uri", "msal" + entratest.OtherClientID + "://auth"}},
+		{
+			"another app's MSAL scheme", "AADB2C90006", page,
+			[]string{"redirect_uri", "msal" + entratest.OtherClientID + "://auth"},
+		},
 		{"loopback by name", "AADB2C90006", page, []string{"redirect_uri", "http://localhost.attacker.example:1/"}},
 		{"user info", "AADB2C90287", page, []string{"redirect_uri", "http://localhost:1@attacker.example/"}},
 		{"fragment", "AADB2C90287", page, []string{"redirect_uri", page + "#x"}},
@@ -380,7 +412,10 @@ func TestRedirectURIsByteForByte(t *testing.T) {
 		{"http://localhost:9912/", "-", "http://localhost:9912/?"},
 		{"http://127.0.0.1:9912/redirect.html", "fragment", "http://127.0.0.1:9912/redirect.html#"},
 		{"http://localhost:40123/redirect.html", "fragment", "http://localhost:40123/redirect.html#"},
-		{"msauth://com.Example.App/ga0RGNYHvNM5d0SLGQfpQWAPGJ8%3D", "-", "msauth://com.Example.App/ga0RGNYHvNM5d0SLGQfpQWAPGJ8%3D?"},
+		{
+			"msauth://com.Example.App/ga0RGNYHvNM5d0SLGQfpQWAPGJ8%3D", "-",
+			"msauth://com.Example.App/ga0RGNYHvNM5d0SLGQfpQWAPGJ8%3D?",
+		},
 		{"msauth.com.example.App://auth", "-", "msauth.com.example.App://auth?"},
 		{"com.example.app:/path", "-", "com.example.app:/path?"},
 		{app, "-", app + "?"},
@@ -427,13 +462,15 @@ func TestPartialGrant(t *testing.T) {
 		require.Equal(t, scopes("read"), got.json(t)["scope"])
 	})
 	t.Run("more than asked for cannot be ticked", func(t *testing.T) {
-		_, params := b.click(b.get(authorize(s, "response_type", "token", "scope", scopes("read"), "prompt", "consent")), "alice", "read", "write").location(t)
+		_, params := b.click(b.get(authorize(s, "response_type", "token", "scope", scopes("read"), "prompt", "consent")),
+			"alice", "read", "write").location(t)
 		access, err := verify(t, s, params.Get("access_token"))
 		require.NoError(t, err)
 		require.Equal(t, "read", access["scp"])
 	})
 	t.Run("the client's own ID as scope", func(t *testing.T) {
-		_, params := b.click(b.get(authorize(s, "response_type", "token", "scope", "openid "+entratest.ClientID, "prompt", "consent")), "alice").location(t)
+		_, params := b.click(b.get(authorize(s, "response_type", "token",
+			"scope", "openid "+entratest.ClientID, "prompt", "consent")), "alice").location(t)
 		access, err := verify(t, s, params.Get("access_token"))
 		require.NoError(t, err)
 		require.Equal(t, entratest.ClientID, access["aud"])
@@ -467,7 +504,8 @@ func TestSession(t *testing.T) {
 
 	_, params = b.get(authorize(s)).location(t)
 	require.NotEmpty(t, params.Get("code"), "without prompt the session is enough")
-	require.Equal(t, http.StatusOK, b.get(authorize(s, "redirect_uri", app)).StatusCode, "a browser opens an app only after a click")
+	require.Equal(t, http.StatusOK, b.get(authorize(s, "redirect_uri", app)).StatusCode,
+		"a browser opens an app only after a click")
 	for _, prompt := range []string{"login", "consent", "select_account"} {
 		require.Equal(t, http.StatusOK, b.get(authorize(s, "prompt", prompt)).StatusCode, prompt)
 	}
@@ -486,7 +524,8 @@ func TestSession(t *testing.T) {
 			{"Origin", "https://attacker.example"},
 			{"Origin", "null"},
 		} {
-			got := newBrowser(t).send(http.MethodPost, authorize(s), url.Values{"entratest_action": {"alice"}, "entratest_scope": {"read"}}, header...)
+			got := newBrowser(t).send(http.MethodPost, authorize(s),
+				url.Values{"entratest_action": {"alice"}, "entratest_scope": {"read"}}, header...)
 			require.Equal(t, http.StatusForbidden, got.StatusCode)
 			require.Empty(t, got.Cookies())
 		}
@@ -515,8 +554,14 @@ func TestLogout(t *testing.T) {
 		status      int
 		location    string
 	}{
-		{"back to the app, with state", "?post_logout_redirect_uri=http%3A%2F%2Flocalhost%3A9912%2F&state=s%2F1", http.StatusFound, "http://localhost:9912/?state=s%2F1"},
-		{"without state", "?post_logout_redirect_uri=http%3A%2F%2Flocalhost%3A9912", http.StatusFound, "http://localhost:9912"},
+		{
+			"back to the app, with state", "?post_logout_redirect_uri=http%3A%2F%2Flocalhost%3A9912%2F&state=s%2F1",
+			http.StatusFound, "http://localhost:9912/?state=s%2F1",
+		},
+		{
+			"without state", "?post_logout_redirect_uri=http%3A%2F%2Flocalhost%3A9912", http.StatusFound,
+			"http://localhost:9912",
+		},
 		{"to a native app", "?post_logout_redirect_uri=" + url.QueryEscape(app), http.StatusFound, app},
 		{"nowhere", "", http.StatusOK, ""},
 		{"somewhere foreign", "?post_logout_redirect_uri=https%3A%2F%2Fattacker.example", http.StatusBadRequest, ""},

@@ -85,21 +85,30 @@ func init() {
 		{"auth.malformed", "Something stands behind the token in the Authorization header.", func(s *Server) Broken {
 			return Broken{Curl: authorizationHeader("Bearer " + s.good() + " and more")}
 		}},
-		{"auth.token_in_query", "The token is in the query, where logs and browser histories keep it.", func(s *Server) Broken {
-			return Broken{Curl: authorizationHeader(""), Query: "access_token=" + s.good()}
-		}},
+		{
+			"auth.token_in_query", "The token is in the query, where logs and browser histories keep it.",
+			func(s *Server) Broken {
+				return Broken{Curl: authorizationHeader(""), Query: "access_token=" + s.good()}
+			},
+		},
 		{"auth.missing", "There is no Authorization header.", func(*Server) Broken {
 			return Broken{Curl: authorizationHeader("")}
 		}},
-		{"auth.bearer_prefix_missing", "The Authorization header holds the token alone, without the word Bearer.", func(s *Server) Broken {
-			return Broken{Curl: authorizationHeader(s.good())}
-		}},
+		{
+			"auth.bearer_prefix_missing", "The Authorization header holds the token alone, without the word Bearer.",
+			func(s *Server) Broken {
+				return Broken{Curl: authorizationHeader(s.good())}
+			},
+		},
 		{"auth.scheme", "The Authorization header holds a user name and password (Basic).", func(*Server) Broken {
 			return Broken{Curl: authorizationHeader("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password")))}
 		}},
-		{"auth.token_empty", "A JavaScript client sent the word undefined, because its request for a token gave none.", brokenToken(func(*Server) string {
-			return "undefined"
-		})},
+		{
+			"auth.token_empty", "A JavaScript client sent the word undefined, because its request for a token gave none.",
+			brokenToken(func(*Server) string {
+				return "undefined"
+			}),
+		},
 
 		{"token.too_large", "The token is longer than 16 KiB.", changedClaims(func(c map[string]any) {
 			c["extension_Padding"] = strings.Repeat("padding ", 2048)
@@ -107,57 +116,80 @@ func init() {
 		{"token.opaque", "The token is a random string, not a JWT.", brokenToken(func(*Server) string {
 			return randomText(32)
 		})},
-		{"token.code_or_refresh", "This is a refresh token; only the token endpoint takes it.", brokenToken(func(*Server) string {
-			return sealed()
-		})},
+		{
+			"token.code_or_refresh", "This is a refresh token; only the token endpoint takes it.",
+			brokenToken(func(*Server) string {
+				return sealed()
+			}),
+		},
 		{"token.malformed", "Half of the token's payload was lost when it was copied.", brokenToken(func(s *Server) string {
 			part := strings.Split(s.good(), ".")
 			return part[0] + "." + part[1][:len(part[1])/8*4] + "." + part[2]
 		})},
 
-		{"token.static_web_apps", "Azure Static Web Apps put its own token in place of the client's.", brokenToken(func(s *Server) string {
-			return signHS256(map[string]any{"alg": "HS256", "typ": "JWT"}, map[string]any{
-				"iss": "https://" + someGUID + ".scm.azurewebsites.net",
-				"aud": "https://" + someGUID + ".azurewebsites.net/azurefunctions",
-				"nbf": s.now().Unix(), "iat": s.now().Unix(), "exp": s.now().Add(5 * time.Minute).Unix(),
-			}, []byte(randomText(32)))
-		})},
+		{
+			"token.static_web_apps", "Azure Static Web Apps put its own token in place of the client's.",
+			brokenToken(func(s *Server) string {
+				return signHS256(map[string]any{"alg": "HS256", "typ": "JWT"}, map[string]any{
+					"iss": "https://" + someGUID + ".scm.azurewebsites.net",
+					"aud": "https://" + someGUID + ".azurewebsites.net/azurefunctions",
+					"nbf": s.now().Unix(), "iat": s.now().Unix(), "exp": s.now().Add(5 * time.Minute).Unix(),
+				}, []byte(randomText(32)))
+			}),
+		},
 		{"token.graph", "The token is for Microsoft Graph, which alone can check it.", brokenToken(func(s *Server) string {
 			c := s.entraV1()
 			c["aud"] = "00000003-0000-0000-c000-000000000000"
 			c["scp"] = "openid profile User.Read"
 			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid(), "x5t": entraKid(), "nonce": randomText(32)}, c)
 		})},
-		{"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access token.", brokenToken(func(s *Server) string {
-			t, _ := s.IDToken(TokenRequest{})
-			return t
-		})},
-		{"token.entra", "The token is from the tenant's Entra ID endpoint (v2.0), not from a B2C policy.", brokenToken(func(s *Server) string {
-			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid()}, s.entraV2("https://login.microsoftonline.com/"+TenantID+"/v2.0"))
-		})},
-		{"token.entra_v1", "The token is from the tenant's Entra ID endpoint in the old form (v1.0).", brokenToken(func(s *Server) string {
-			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid(), "x5t": entraKid()}, s.entraV1())
-		})},
+		{
+			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access token.",
+			brokenToken(func(s *Server) string {
+				t, _ := s.IDToken(TokenRequest{})
+				return t
+			}),
+		},
+		{
+			"token.entra", "The token is from the tenant's Entra ID endpoint (v2.0), not from a B2C policy.",
+			brokenToken(func(s *Server) string {
+				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid()},
+					s.entraV2("https://login.microsoftonline.com/"+TenantID+"/v2.0"))
+			}),
+		},
+		{
+			"token.entra_v1", "The token is from the tenant's Entra ID endpoint in the old form (v1.0).",
+			brokenToken(func(s *Server) string {
+				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid(), "x5t": entraKid()}, s.entraV1())
+			}),
+		},
 		{"token.external_id", "The token is from Entra External ID, B2C's successor.", brokenToken(func(s *Server) string {
-			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid()}, s.entraV2("https://"+TenantID+".ciamlogin.com/"+TenantID+"/v2.0"))
+			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid()},
+				s.entraV2("https://"+TenantID+".ciamlogin.com/"+TenantID+"/v2.0"))
 		})},
-		{"token.upstream_idp", "The token is from Google, through which the user signed in, not from B2C.", brokenToken(func(s *Server) string {
-			now := s.now()
-			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": "f4a1c60be92d7385f4a1c60be92d73859b3e0d17"}, map[string]any{
-				"iss": "https://accounts.google.com",
-				"aud": "1234567890-abc.apps.googleusercontent.com",
-				"azp": "1234567890-abc.apps.googleusercontent.com",
-				"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
-				"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-			})
-		})},
+		{
+			"token.upstream_idp", "The token is from Google, through which the user signed in, not from B2C.",
+			brokenToken(func(s *Server) string {
+				now := s.now()
+				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": "f4a1c60be92d7385f4a1c60be92d73859b3e0d17"}, map[string]any{
+					"iss": "https://accounts.google.com",
+					"aud": "1234567890-abc.apps.googleusercontent.com",
+					"azp": "1234567890-abc.apps.googleusercontent.com",
+					"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
+					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+				})
+			}),
+		},
 
-		{"token.algorithm", "The token is signed with HS256 and the public key as secret, a well-known attack.", brokenToken(func(s *Server) string {
-			key, kid := s.PrivateKey(PolicySignUpSignIn)
-			der, _ := x509.MarshalPKIXPublicKey(&key.PublicKey)
-			public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-			return signHS256(map[string]any{"alg": "HS256", "kid": kid, "typ": "JWT"}, s.Claims(TokenRequest{}), public)
-		})},
+		{
+			"token.algorithm", "The token is signed with HS256 and the public key as secret, a well-known attack.",
+			brokenToken(func(s *Server) string {
+				key, kid := s.PrivateKey(PolicySignUpSignIn)
+				der, _ := x509.MarshalPKIXPublicKey(&key.PublicKey)
+				public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+				return signHS256(map[string]any{"alg": "HS256", "kid": kid, "typ": "JWT"}, s.Claims(TokenRequest{}), public)
+			}),
+		},
 		{"token.header", "The token's header brings along the key to check it with.", brokenToken(func(s *Server) string {
 			key, kid := s.PrivateKey(PolicySignUpSignIn)
 			e, n := jwkNumbers(&key.PublicKey)
@@ -165,34 +197,48 @@ func init() {
 			return s.Sign(PolicySignUpSignIn, map[string]any{"jwk": jwk}, s.Claims(TokenRequest{}))
 		})},
 
-		{"policy.not_allowed", "The token was issued by a policy that the API does not accept.", changedClaims(func(c map[string]any) {
-			c["tfp"] = "B2C_1_passwordreset"
-		})},
+		{
+			"policy.not_allowed", "The token was issued by a policy that the API does not accept.",
+			changedClaims(func(c map[string]any) {
+				c["tfp"] = "B2C_1_passwordreset"
+			}),
+		},
 		{"policy.missing", "Neither tfp nor acr says which policy issued the token.", changedClaims(func(c map[string]any) {
 			delete(c, "tfp")
 		})},
 
-		{"keys.unavailable", "The token names a new key, and the key endpoint is down. Within 30 s of another unknown key of " + PolicyROPC + " the API does not ask, and answers key.unknown.", func(s *Server) Broken {
-			c := s.Claims(TokenRequest{Policy: PolicyROPC})
-			return Broken{
-				Token:      s.Sign(PolicyROPC, map[string]any{"kid": randomText(32)}, c),
-				NeedsFault: true,
-				Fault:      Fault{Match: s.keysOf(PolicyROPC), Status: http.StatusServiceUnavailable},
-			}
-		}},
+		{
+			"keys.unavailable",
+			"The token names a new key, and the key endpoint is down. Within 30 s of another " +
+				"unknown key of " + PolicyROPC + " the API does not ask, and answers key.unknown.",
+			func(s *Server) Broken {
+				c := s.Claims(TokenRequest{Policy: PolicyROPC})
+				return Broken{
+					Token:      s.Sign(PolicyROPC, map[string]any{"kid": randomText(32)}, c),
+					NeedsFault: true,
+					Fault:      Fault{Match: s.keysOf(PolicyROPC), Status: http.StatusServiceUnavailable},
+				}
+			},
+		},
 
 		{"iss.slash_or_case", "The final slash of iss is missing.", otherIssuer(func(s *Server) string {
 			return strings.TrimSuffix(s.Issuer(), "/")
 		})},
-		{"iss.form", "iss has the form with /tfp/ and the policy's name, which is another setting of the user flow.", otherIssuer(func(s *Server) string {
-			return "https://" + s.publicHost + "/tfp/" + TenantID + "/" + strings.ToLower(PolicySignUpSignIn) + "/v2.0/"
-		})},
+		{
+			"iss.form", "iss has the form with /tfp/ and the policy's name, which is another setting of the user flow.",
+			otherIssuer(func(s *Server) string {
+				return "https://" + s.publicHost + "/tfp/" + TenantID + "/" + strings.ToLower(PolicySignUpSignIn) + "/v2.0/"
+			}),
+		},
 		{"iss.legacy_host", "iss is of B2C's old host, login.microsoftonline.com.", otherIssuer(func(*Server) string {
 			return "https://login.microsoftonline.com/" + TenantID + "/v2.0/"
 		})},
-		{"iss.other_host", "iss is of the same tenant on another host, such as a custom domain.", otherIssuer(func(*Server) string {
-			return "https://login.contoso.example/" + TenantID + "/v2.0/"
-		})},
+		{
+			"iss.other_host", "iss is of the same tenant on another host, such as a custom domain.",
+			otherIssuer(func(*Server) string {
+				return "https://login.contoso.example/" + TenantID + "/v2.0/"
+			}),
+		},
 		{"iss.other_tenant", "iss is of another tenant.", otherIssuer(func(s *Server) string {
 			return "https://" + s.publicHost + "/" + someGUID + "/v2.0/"
 		})},
@@ -210,9 +256,12 @@ func init() {
 			return part[0] + "." + part[1] + "." + base64url(sig)
 		})},
 
-		{"aud.is_client", "The token is for the client itself: its own ID was asked for as scope.", changedClaims(func(c map[string]any) {
-			c["aud"] = ClientID
-		})},
+		{
+			"aud.is_client", "The token is for the client itself: its own ID was asked for as scope.",
+			changedClaims(func(c map[string]any) {
+				c["aud"] = ClientID
+			}),
+		},
 		{"aud.is_uri", "aud is the App ID URI; B2C writes the application ID.", changedClaims(func(c map[string]any) {
 			c["aud"] = AppIDURI
 		})},
@@ -238,10 +287,13 @@ func init() {
 			delete(c, "oid")
 			c["sub"] = "Not supported currently. Use oid claim."
 		})},
-		{"azp.not_allowed", "The token was issued to B2COther, a client that the API does not admit.", brokenToken(func(s *Server) string {
-			t, _ := s.AccessToken(TokenRequest{Client: OtherClientID, Scopes: []string{"read"}})
-			return t
-		})},
+		{
+			"azp.not_allowed", "The token was issued to B2COther, a client that the API does not admit.",
+			brokenToken(func(s *Server) string {
+				t, _ := s.AccessToken(TokenRequest{Client: OtherClientID, Scopes: []string{"read"}})
+				return t
+			}),
+		},
 
 		{"scope.none", "The token has no scopes.", brokenToken(func(s *Server) string {
 			t, _ := s.AccessToken(TokenRequest{Scopes: []string{}})

@@ -38,7 +38,10 @@ func TestBrokenCodes(t *testing.T) {
 
 func TestBroken(t *testing.T) {
 	s := start(t, entratest.Options{})
-	noToken := []string{"auth.malformed", "auth.token_in_query", "auth.missing", "auth.bearer_prefix_missing", "auth.scheme"}
+	noToken := []string{
+		"auth.malformed", "auth.token_in_query", "auth.missing", "auth.bearer_prefix_missing",
+		"auth.scheme",
+	}
 	seen := map[string]string{}
 	for _, code := range entratest.BrokenCodes() {
 		t.Run(code, func(t *testing.T) {
@@ -101,11 +104,16 @@ func TestBrokenTokensAreOtherwiseRight(t *testing.T) {
 			require.NoError(t, err)
 			_, claims := decode(t, b.Token)
 			var wrong []string
-			for _, name := range []string{"iss", "aud", "azp", "scp", "tfp", "oid", "sub", "name", "ver", "exp", "iat", "nbf", "extension_Padding"} {
+			for _, name := range []string{
+				"iss", "aud", "azp", "scp", "tfp", "oid", "sub", "name", "ver", "exp", "iat", "nbf",
+				"extension_Padding",
+			} {
 				switch name {
 				case "exp", "iat", "nbf":
 					at, ok := claims[name].(float64)
-					if !ok || name == "exp" && int64(at) < now || name != "exp" && (int64(at) > now+60 || int64(at) < now-60) || code == "time.not_yet_valid" && name == "exp" {
+					if !ok || name == "exp" && int64(at) < now ||
+						name != "exp" && (int64(at) > now+60 || int64(at) < now-60) ||
+						code == "time.not_yet_valid" && name == "exp" {
 						wrong = append(wrong, name)
 					}
 				default:
@@ -117,7 +125,8 @@ func TestBrokenTokensAreOtherwiseRight(t *testing.T) {
 			require.ElementsMatch(t, differs, wrong)
 
 			key, kid := s.PrivateKey(entratest.PolicySignUpSignIn)
-			_, err = jwt.Parse(b.Token, func(*jwt.Token) (any, error) { return &key.PublicKey, nil }, jwt.WithoutClaimsValidation())
+			_, err = jwt.Parse(b.Token, func(*jwt.Token) (any, error) { return &key.PublicKey, nil },
+				jwt.WithoutClaimsValidation())
 			header, _ := decode(t, b.Token)
 			switch code {
 			case "sig.invalid":
@@ -185,7 +194,8 @@ func TestBrokenKinds(t *testing.T) {
 
 	if dir := os.Getenv("B2C_FIXTURES"); dir != "" {
 		for code, file := range map[string]string{
-			"token.entra_v1": "entra-access-token-v1-doc.json", "token.entra": "entra-access-token-v2-doc.json", "token.static_web_apps": "swa-injected-token.json",
+			"token.entra_v1": "entra-access-token-v1-doc.json", "token.entra": "entra-access-token-v2-doc.json",
+			"token.static_web_apps": "swa-injected-token.json",
 		} {
 			var doc struct{ Header, Payload map[string]any }
 			read, err := os.ReadFile(dir + "/" + file)

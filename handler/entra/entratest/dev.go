@@ -42,7 +42,8 @@ func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
 	case "/dev/keys":
 		handle = s.serveDevKeys
 	default:
-		http.Error(w, fmt.Sprintf("404: nothing here. URLs of the tenant begin with /%s/%s/; %s lists them.", TenantDomain, PolicySignUpSignIn, s.URL()), http.StatusNotFound)
+		http.Error(w, fmt.Sprintf("404: nothing here. URLs of the tenant begin with /%s/%s/; %s lists them.",
+			TenantDomain, PolicySignUpSignIn, s.URL()), http.StatusNotFound)
 		return
 	}
 	if r.Method != method && (method == http.MethodPost || r.Method != http.MethodHead) {
@@ -50,7 +51,8 @@ func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "405: use "+method+".", http.StatusMethodNotAllowed)
 		return
 	}
-	if strings.HasPrefix(r.URL.Path, "/dev/") && (!fromOwnPage(r) || method == http.MethodGet && r.Header.Get("Origin") != "") {
+	if strings.HasPrefix(r.URL.Path, "/dev/") &&
+		(!fromOwnPage(r) || method == http.MethodGet && r.Header.Get("Origin") != "") {
 		http.Error(w, "403: a page of another origin may not use this.", http.StatusForbidden)
 		return
 	}
@@ -105,7 +107,10 @@ func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
 		page.Policies = append(page.Policies, row)
 	}
 	for _, a := range s.applications {
-		row := rootApplication{Name: a.name, ID: a.id, Permissions: strings.Join(a.permissions, ", "), Redirects: a.registered()}
+		row := rootApplication{
+			Name: a.name, ID: a.id, Permissions: strings.Join(a.permissions, ", "),
+			Redirects: a.registered(),
+		}
 		switch {
 		case a.id == APIClientID:
 			row.Scopes = strings.Join(publishedScopes, ", ")
@@ -180,7 +185,8 @@ func (s *Server) devToken(q url.Values) (string, error) {
 			return "", fmt.Errorf("no scope %q; there are %s", short(scope), strings.Join(publishedScopes, ", "))
 		}
 		if !slices.Contains(g.client.permissions, scope) {
-			return "", fmt.Errorf("%s has no permission for the scope %s; it has %s", g.client.name, scope, strings.Join(g.client.permissions, ", "))
+			return "", fmt.Errorf("%s has no permission for the scope %s; it has %s",
+				g.client.name, scope, strings.Join(g.client.permissions, ", "))
 		}
 		r.Scopes[i] = scope
 	}

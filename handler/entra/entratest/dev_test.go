@@ -16,11 +16,13 @@ func TestOverview(t *testing.T) {
 	s := start(t, entratest.Options{})
 	got := newBrowser(t).get(s.URL() + "/")
 	require.Equal(t, http.StatusOK, got.StatusCode)
-	want := append(entratest.BrokenCodes(), entratest.TenantDomain, entratest.TenantID, entratest.AppIDURI, entratest.ClientID, entratest.OtherClientID, entratest.APIClientID,
+	want := append(entratest.BrokenCodes(), entratest.TenantDomain, entratest.TenantID, entratest.AppIDURI,
+		entratest.ClientID, entratest.OtherClientID, entratest.APIClientID,
 		"alice", "bob", s.Issuer(), "not Azure", "https://jwt.ms/ (web)", "read, write, user_impersonation")
 	for _, policy := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC} {
 		_, kid := s.PrivateKey(policy)
-		want = append(want, policy, kid, "/contoso.onmicrosoft.com/"+strings.ToLower(policy)+"/v2.0/.well-known/openid-configuration")
+		want = append(want, policy, kid,
+			"/contoso.onmicrosoft.com/"+strings.ToLower(policy)+"/v2.0/.well-known/openid-configuration")
 	}
 	for _, text := range want {
 		require.Contains(t, got.body, text)
@@ -35,11 +37,26 @@ func TestDevToken(t *testing.T) {
 		name, query string
 		claims      map[string]any
 	}{
-		{"as it comes", "", map[string]any{"scp": "read write", "oid": entratest.Users()[0].ObjectID, "tfp": "B2C_1_signupsignin", "azp": entratest.ClientID}},
-		{"everything chosen", "?user=bob&scope=write,user_impersonation&policy=b2c_1_ropc&client=B2CTest", map[string]any{"scp": "write user_impersonation", "oid": entratest.Users()[1].ObjectID, "tfp": "B2C_1_ropc"}},
-		{"full scope, with a blank", "?scope=" + url.QueryEscape(entratest.AppIDURI+"/read write"), map[string]any{"scp": "read write"}},
+		{
+			"as it comes", "",
+			map[string]any{
+				"scp": "read write", "oid": entratest.Users()[0].ObjectID, "tfp": "B2C_1_signupsignin",
+				"azp": entratest.ClientID,
+			},
+		},
+		{
+			"everything chosen", "?user=bob&scope=write,user_impersonation&policy=b2c_1_ropc&client=B2CTest",
+			map[string]any{"scp": "write user_impersonation", "oid": entratest.Users()[1].ObjectID, "tfp": "B2C_1_ropc"},
+		},
+		{
+			"full scope, with a blank", "?scope=" + url.QueryEscape(entratest.AppIDURI+"/read write"),
+			map[string]any{"scp": "read write"},
+		},
 		{"no scope", "?scope=", map[string]any{"scp": nil}},
-		{"the other client has read alone", "?client=B2COther", map[string]any{"scp": "read", "azp": entratest.OtherClientID}},
+		{
+			"the other client has read alone", "?client=B2COther",
+			map[string]any{"scp": "read", "azp": entratest.OtherClientID},
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := b.get(s.URL() + "/dev/token" + row.query)
@@ -88,15 +105,19 @@ func TestDevRefusesForeignPages(t *testing.T) {
 		for _, path := range []string{"/dev/token", "/dev/broken?code=keys.unavailable"} {
 			require.Equal(t, http.StatusForbidden, b.get(s.URL()+path, header...).StatusCode, "%v", header)
 		}
-		require.Equal(t, http.StatusForbidden, b.send(http.MethodPost, s.URL()+"/dev/rollover", rollover, header...).StatusCode)
-		require.Equal(t, http.StatusForbidden, b.send(http.MethodPost, s.URL()+"/dev/keys", url.Values{"state": {"down"}}, header...).StatusCode)
+		require.Equal(t, http.StatusForbidden,
+			b.send(http.MethodPost, s.URL()+"/dev/rollover", rollover, header...).StatusCode)
+		require.Equal(t, http.StatusForbidden,
+			b.send(http.MethodPost, s.URL()+"/dev/keys", url.Values{"state": {"down"}}, header...).StatusCode)
 	}
 	_, same := s.PrivateKey(entratest.PolicyROPC)
 	require.Equal(t, kid, same)
 	require.Equal(t, http.StatusOK, b.get(s.URL()+"/contoso.onmicrosoft.com/B2C_1_ropc/discovery/v2.0/keys").StatusCode)
 
-	require.Equal(t, http.StatusForbidden, b.get(s.URL()+"/dev/token", "Origin", s.URL()).StatusCode, "a script cannot read it, wherever it runs")
-	require.Equal(t, http.StatusOK, b.get(s.URL()+"/dev/token", "Sec-Fetch-Site", "none").StatusCode, "typed into the address bar")
+	require.Equal(t, http.StatusForbidden, b.get(s.URL()+"/dev/token", "Origin", s.URL()).StatusCode,
+		"a script cannot read it, wherever it runs")
+	require.Equal(t, http.StatusOK, b.get(s.URL()+"/dev/token", "Sec-Fetch-Site", "none").StatusCode,
+		"typed into the address bar")
 	require.Equal(t, http.StatusMethodNotAllowed, b.get(s.URL()+"/dev/rollover").StatusCode)
 	require.Equal(t, http.StatusMethodNotAllowed, b.send(http.MethodPost, s.URL()+"/dev/token", url.Values{}).StatusCode)
 }

@@ -132,12 +132,18 @@ func (s *Server) serveMetadata(w http.ResponseWriter, r *http.Request, e endpoin
 		EndSessionEndpoint:    base + e.path(logoutEndpoint),
 		JWKSURI:               base + e.path(keysEndpoint),
 		ResponseModes:         []string{"query", "fragment", "form_post"},
-		ResponseTypes:         []string{"code", "code id_token", "code token", "code id_token token", "id_token", "id_token token", "token", "token id_token"},
-		Scopes:                []string{"openid"},
-		SubjectTypes:          []string{"pairwise"},
-		IDTokenAlgorithms:     []string{"RS256"},
-		TokenEndpointAuth:     []string{"client_secret_post", "client_secret_basic"},
-		Claims:                []string{"name", "emails", "oid", "sub", "tfp", "iss", "iat", "exp", "aud", "acr", "nonce", "auth_time"},
+		ResponseTypes: []string{
+			"code", "code id_token", "code token", "code id_token token", "id_token",
+			"id_token token", "token", "token id_token",
+		},
+		Scopes:            []string{"openid"},
+		SubjectTypes:      []string{"pairwise"},
+		IDTokenAlgorithms: []string{"RS256"},
+		TokenEndpointAuth: []string{"client_secret_post", "client_secret_basic"},
+		Claims: []string{
+			"name", "emails", "oid", "sub", "tfp", "iss", "iat", "exp", "aud", "acr", "nonce",
+			"auth_time",
+		},
 	})
 }
 

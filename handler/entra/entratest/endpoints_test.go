@@ -79,8 +79,10 @@ func TestMetadataAndKeysInEveryForm(t *testing.T) {
 			key := keys.json(t)["keys"].([]any)[0].(map[string]any)
 			require.Equal(t, kid, key["kid"])
 
-			require.Equal(t, http.StatusBadRequest, b.get(m["authorization_endpoint"].(string)).StatusCode, "it is there, and asks for a client ID")
-			require.Equal(t, http.StatusBadRequest, b.send(http.MethodPost, m["token_endpoint"].(string), map[string][]string{}).StatusCode)
+			require.Equal(t, http.StatusBadRequest, b.get(m["authorization_endpoint"].(string)).StatusCode,
+				"it is there, and asks for a client ID")
+			require.Equal(t, http.StatusBadRequest,
+				b.send(http.MethodPost, m["token_endpoint"].(string), map[string][]string{}).StatusCode)
 			require.Equal(t, http.StatusOK, b.get(m["end_session_endpoint"].(string)).StatusCode)
 		})
 	}
@@ -110,7 +112,8 @@ func TestMetadataAndKeysInEveryForm(t *testing.T) {
 
 	t.Run("changes nothing", func(t *testing.T) {
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, "G"} {
-			require.Equal(t, http.StatusMethodNotAllowed, b.send(method, s.URL()+"/contoso.onmicrosoft.com/B2C_1_ropc/discovery/v2.0/keys", nil).StatusCode)
+			require.Equal(t, http.StatusMethodNotAllowed,
+				b.send(method, s.URL()+"/contoso.onmicrosoft.com/B2C_1_ropc/discovery/v2.0/keys", nil).StatusCode)
 		}
 	})
 }
@@ -138,9 +141,13 @@ func TestShapesAreThePublishedOnes(t *testing.T) {
 	b := newBrowser(t)
 	base := s.URL() + "/contoso.onmicrosoft.com/b2c_1_signupsignin"
 
-	theirs, ours := published("metadata-custom-domain-userflow.json"), b.get(base+"/v2.0/.well-known/openid-configuration").json(t)
+	theirs, ours := published("metadata-custom-domain-userflow.json"),
+		b.get(base+"/v2.0/.well-known/openid-configuration").json(t)
 	require.ElementsMatch(t, members(theirs), members(ours))
-	for _, same := range []string{"response_modes_supported", "response_types_supported", "scopes_supported", "subject_types_supported", "id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported"} {
+	for _, same := range []string{
+		"response_modes_supported", "response_types_supported", "scopes_supported",
+		"subject_types_supported", "id_token_signing_alg_values_supported", "token_endpoint_auth_methods_supported",
+	} {
 		require.Equal(t, theirs[same], ours[same], same)
 	}
 
@@ -163,7 +170,10 @@ func TestCORS(t *testing.T) {
 	s := start(t, entratest.Options{})
 	b := newBrowser(t)
 	base := s.URL() + "/contoso.onmicrosoft.com/b2c_1_signupsignin"
-	readable := []string{base + "/v2.0/.well-known/openid-configuration", base + "/discovery/v2.0/keys", base + "/oauth2/v2.0/token"}
+	readable := []string{
+		base + "/v2.0/.well-known/openid-configuration", base + "/discovery/v2.0/keys",
+		base + "/oauth2/v2.0/token",
+	}
 
 	for origin, allowed := range map[string]bool{
 		"http://localhost:9912":       true,
@@ -181,7 +191,8 @@ func TestCORS(t *testing.T) {
 			want = origin
 		}
 		for _, target := range readable {
-			got := b.send(http.MethodOptions, target, nil, "Origin", origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "x-client-sku")
+			got := b.send(http.MethodOptions, target, nil, "Origin", origin, "Access-Control-Request-Method", "GET",
+				"Access-Control-Request-Headers", "x-client-sku")
 			require.Equal(t, http.StatusNoContent, got.StatusCode)
 			require.Equal(t, want, got.Header.Get("Access-Control-Allow-Origin"), "%s at %s", origin, target)
 			require.Equal(t, "Origin", got.Header.Get("Vary"))
@@ -189,7 +200,11 @@ func TestCORS(t *testing.T) {
 		}
 		require.Equal(t, want, b.get(readable[1], "Origin", origin).Header.Get("Access-Control-Allow-Origin"))
 	}
-	for _, closed := range []string{"/", "/dev/token", "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize"} {
-		require.Empty(t, b.get(s.URL()+closed, "Origin", "http://localhost:9912").Header.Get("Access-Control-Allow-Origin"), closed)
+	for _, closed := range []string{
+		"/", "/dev/token",
+		"/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize",
+	} {
+		require.Empty(t, b.get(s.URL()+closed, "Origin", "http://localhost:9912").Header.Get("Access-Control-Allow-Origin"),
+			closed)
 	}
 }

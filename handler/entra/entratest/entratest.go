@@ -1,16 +1,22 @@
-// Package entratest is one Azure AD B2C tenant, contoso, served over HTTP on
-// loopback: metadata, keys, the sign-in page, the token endpoint and every kind
-// of broken token. It is for tests and local runs, in the manner of
-// net/http/httptest, and is never part of the deployed binary.
+// Package entratest is one Azure AD B2C tenant, contoso, served over HTTP on loopback:
+// metadata, keys, the sign-in page, the token endpoint and every kind of broken token.
+// It is for tests, those of other modules too, and for local runs, in the manner of
+// net/http/httptest. It is never part of a deployed binary.
 //
-// The tenant holds the applications B2CTest (the client), B2CAPI (the API, with
-// the scopes read, write and user_impersonation) and B2COther (a client with
-// permission for read alone), two users, alice and bob, and three user flows,
-// each with a key of its own. Keys are new in each process.
+//	s, err := entratest.Start(entratest.Options{})
+//	defer s.Close()
+//	// configure the API with s.MetadataTemplate(), entratest.APIClientID, entratest.AppIDURI
+//	s.Token("alice", "read")     // a token that is admitted
+//	s.Broken("aud.is_client")    // one that is refused with this code
+//	s.Inject(entratest.Fault{…}) // metadata and keys that fail
 //
-// What it does not do: passwords worth the name, user accounts that change,
-// custom policies, SAML, client secrets, client credentials, multi-factor
-// authentication, page customisation.
+// The tenant has the applications B2CTest (the client), B2CAPI (the API, with the
+// scopes read, write and user_impersonation) and B2COther (a client with permission for
+// read only), two users, alice and bob, and three user flows, each with a key of its
+// own. Keys are new in each process.
+//
+// What it does not do: real passwords, user accounts that change, custom policies, SAML,
+// client secrets, client credentials, multi-factor authentication, page customisation.
 package entratest
 
 import (
@@ -160,7 +166,7 @@ func (s *Server) MetadataTemplate() string {
 	return s.URL() + "/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration"
 }
 
-// User is somebody who can sign in.
+// User is a person who can sign in.
 type User struct {
 	Name        string // what the sign-in button says: alice
 	ObjectID    string // the claims oid and sub: a lower-case GUID, the same in each run

@@ -149,7 +149,8 @@ func (b *browser) click(on answer, button string, ticked ...string) answer {
 	}
 	action, err := on.Request.URL.Parse(form.action)
 	require.NoError(b.t, err)
-	return b.send(http.MethodPost, action.String(), values, "Origin", "http://"+on.Request.URL.Host, "Sec-Fetch-Site", "same-origin")
+	return b.send(http.MethodPost, action.String(), values, "Origin", "http://"+on.Request.URL.Host, "Sec-Fetch-Site",
+		"same-origin")
 }
 
 type htmlForm struct {
@@ -255,7 +256,8 @@ func TestStart(t *testing.T) {
 		s := start(t, entratest.Options{PublicHost: "login.contoso.test"})
 		require.Equal(t, "http://login.contoso.test", s.URL())
 		require.Equal(t, "https://login.contoso.test/"+entratest.TenantID+"/v2.0/", s.Issuer())
-		require.Equal(t, "http://login.contoso.test/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration", s.MetadataTemplate())
+		require.Equal(t, "http://login.contoso.test/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
+			s.MetadataTemplate())
 	})
 	t.Run("stops for good", func(t *testing.T) {
 		s := start(t, entratest.Options{})

@@ -43,13 +43,19 @@ func TestFaults(t *testing.T) {
 	})
 
 	t.Run("match", func(t *testing.T) {
-		defer s.Inject(entratest.Fault{Match: func(r *http.Request) bool { return r.URL.Path == "/" }, Status: http.StatusTeapot})()
+		defer s.Inject(entratest.Fault{
+			Match:  func(r *http.Request) bool { return r.URL.Path == "/" },
+			Status: http.StatusTeapot,
+		})()
 		require.Equal(t, http.StatusTeapot, b.get(s.URL()+"/").StatusCode)
 		require.Equal(t, http.StatusOK, b.get(keys).StatusCode)
 	})
 
 	t.Run("handler, and the first one injected strikes", func(t *testing.T) {
-		defer s.Inject(entratest.Fault{Times: 1, Handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "first") }})()
+		defer s.Inject(entratest.Fault{
+			Times:   1,
+			Handler: func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "first") },
+		})()
 		defer s.Inject(entratest.Fault{Body: "second"})()
 		require.Equal(t, "first", b.get(keys).body)
 		require.Equal(t, "second", b.get(keys).body)

@@ -41,7 +41,10 @@ func FuzzParse(f *testing.F) {
 		if e.policy == nil {
 			return
 		}
-		for _, kind := range []endpointKind{metadataEndpoint, keysEndpoint, authorizeEndpoint, tokenEndpoint, logoutEndpoint} {
+		for _, kind := range []endpointKind{
+			metadataEndpoint, keysEndpoint, authorizeEndpoint, tokenEndpoint,
+			logoutEndpoint,
+		} {
 			u, err := url.Parse(e.path(kind))
 			require.NoError(t, err)
 			again := s.parse(&http.Request{URL: u})
@@ -54,9 +57,12 @@ func FuzzParse(f *testing.F) {
 // Whatever the request, nothing is sent to a redirect URI that is not the
 // client's, and nothing breaks.
 func FuzzAuthorize(f *testing.F) {
-	f.Add("client_id="+ClientID+"&response_type=code&redirect_uri=https%3A%2F%2Fjwt.ms&scope=openid", "entratest_action=alice")
-	f.Add("client_id="+ClientID+"&response_type=id_token+token&redirect_uri=com.example.app:/x&scope=openid+"+AppIDURI+"/read", "entratest_action=alice&entratest_scope=read")
-	f.Add("client_id="+OtherClientID+"&response_type=code&redirect_uri=http://localhost:9912/&scope=openid&prompt=none", "entratest_action=cancel")
+	f.Add("client_id="+ClientID+"&response_type=code&redirect_uri=https%3A%2F%2Fjwt.ms&scope=openid",
+		"entratest_action=alice")
+	f.Add("client_id="+ClientID+"&response_type=id_token+token&redirect_uri=com.example.app:/x"+
+		"&scope=openid+"+AppIDURI+"/read", "entratest_action=alice&entratest_scope=read")
+	f.Add("client_id="+OtherClientID+"&response_type=code&redirect_uri=http://localhost:9912/&scope=openid&prompt=none",
+		"entratest_action=cancel")
 	f.Add("redirect_uri=http://localhost:1@attacker.example/&client_id="+ClientID, "")
 	s := fuzzServer(f)
 	f.Fuzz(func(t *testing.T, query, body string) {
@@ -99,7 +105,8 @@ func FuzzToken(f *testing.F) {
 	f.Add("%zz")
 	s := fuzzServer(f)
 	f.Fuzz(func(t *testing.T, body string) {
-		r := httptest.NewRequest(http.MethodPost, "http://localhost/contoso.onmicrosoft.com/B2C_1_ropc/oauth2/v2.0/token", strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/contoso.onmicrosoft.com/B2C_1_ropc/oauth2/v2.0/token",
+			strings.NewReader(body))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		w := httptest.NewRecorder()
 		s.serve(w, r)

@@ -55,7 +55,10 @@ type signInPage struct {
 func (s *Server) signInPage(w http.ResponseWriter, a *authorization, current session, notice string) {
 	scopes, _ := a.scopes.grant(a.client, nil)
 	details := []namedValue{{"policy", a.endpoint.policy.name}}
-	for _, name := range []string{"client_id", "redirect_uri", "response_type", "response_mode", "scope", "prompt", "state", "nonce", "code_challenge_method"} {
+	for _, name := range []string{
+		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "prompt",
+		"state", "nonce", "code_challenge_method",
+	} {
 		if a.params.Has(name) {
 			details = append(details, namedValue{name, a.params.Get(name)})
 		}

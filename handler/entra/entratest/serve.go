@@ -43,7 +43,8 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	w := &response{ResponseWriter: rw}
 	start := time.Now()
 	defer func() {
-		line := fmt.Sprintf("%s %s %d %s", short(r.Method), loggedPath(r.URL.Path), w.status, time.Since(start).Round(time.Millisecond))
+		line := fmt.Sprintf("%s %s %d %s", short(r.Method), loggedPath(r.URL.Path), w.status,
+			time.Since(start).Round(time.Millisecond))
 		if w.code != "" {
 			line += " " + w.code
 		}
@@ -51,7 +52,8 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	}()
 
 	if !loopbacktest.IsLoopback(r.Host) && (!s.hostGiven || r.Host != s.publicHost) {
-		http.Error(w, fmt.Sprintf("This is a local sign-in stand-in. It answers to localhost only, not to the host %q.", short(r.Host)), http.StatusForbidden)
+		http.Error(w, fmt.Sprintf("This is a local sign-in stand-in. It answers to localhost only, not to the host %q.",
+			short(r.Host)), http.StatusForbidden)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -69,8 +71,9 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	if e.policy == nil {
 		// B2C answers so, too: each policy is an authorization server of its own.
-		http.Error(w, fmt.Sprintf("404: no policy %q in this tenant. The policy stands in the path, /%s/%s/…, or in the query, ?p=%s.",
-			short(e.asked), TenantDomain, PolicySignUpSignIn, PolicySignUpSignIn), http.StatusNotFound)
+		http.Error(w, fmt.Sprintf("404: no policy %q in this tenant. The policy stands in the path, /%s/%s/…, "+
+			"or in the query, ?p=%s.", short(e.asked), TenantDomain, PolicySignUpSignIn, PolicySignUpSignIn),
+			http.StatusNotFound)
 		return
 	}
 
@@ -139,7 +142,8 @@ func loggedPath(path string) string {
 func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
 	w.Header().Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
-	if u, err := url.Parse(origin); err == nil && (u.Scheme == "http" || u.Scheme == "https") && loopbacktest.IsLoopback(u.Host) {
+	u, err := url.Parse(origin)
+	if err == nil && (u.Scheme == "http" || u.Scheme == "https") && loopbacktest.IsLoopback(u.Host) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
 }

@@ -27,7 +27,8 @@ func form(base url.Values, changes ...string) url.Values {
 // redeem sends the token request of the single-page app for a code.
 func redeem(b *browser, s *entratest.Server, changes ...string) answer {
 	return b.send(http.MethodPost, at(s, entratest.PolicySignUpSignIn, "/token"), form(url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {entratest.ClientID}, "redirect_uri": {page}, "code_verifier": {verifier},
+		"grant_type": {"authorization_code"}, "client_id": {entratest.ClientID}, "redirect_uri": {page},
+		"code_verifier": {verifier},
 	}, changes...), "Origin", "http://localhost:9912")
 }
 
@@ -39,7 +40,8 @@ func refresh(b *browser, s *entratest.Server, token string, changes ...string) a
 
 func newCode(b *browser, s *entratest.Server, changes ...string) string {
 	b.t.Helper()
-	_, params := b.click(b.get(authorize(s, append([]string{"prompt", "login"}, changes...)...)), "alice", "read", "write").location(b.t)
+	_, params := b.click(b.get(authorize(s, append([]string{"prompt", "login"}, changes...)...)),
+		"alice", "read", "write").location(b.t)
 	require.NotEmpty(b.t, params.Get("code"), params)
 	return params.Get("code")
 }
@@ -78,10 +80,22 @@ func TestCodeIsBound(t *testing.T) {
 		{"short verifier", "AADB2C90183", "invalid_grant", []string{"code_verifier", "short"}},
 		{"wrong verifier", "AADB2C90182", "invalid_grant", []string{"code_verifier", long}},
 		{"a secret", "AADB2C90084", "invalid_request", []string{"client_secret", "s"}},
-		{"a code is no refresh token", "AADB2C90085", "invalid_grant", []string{"grant_type", "refresh_token", "refresh_token", code}},
-		{"device code", "AADB2C90086", "unsupported_grant_type", []string{"grant_type", "urn:ietf:params:oauth:grant-type:device_code"}},
-		{"client credentials", "AADB2C90086", "unsupported_grant_type", []string{"grant_type", "client_credentials", "client_secret", "s"}},
-		{"password at a sign-in policy", "AADB2C90086", "unsupported_grant_type", []string{"grant_type", "password", "username", "alice", "password", "alice"}},
+		{
+			"a code is no refresh token", "AADB2C90085", "invalid_grant",
+			[]string{"grant_type", "refresh_token", "refresh_token", code},
+		},
+		{
+			"device code", "AADB2C90086", "unsupported_grant_type",
+			[]string{"grant_type", "urn:ietf:params:oauth:grant-type:device_code"},
+		},
+		{
+			"client credentials", "AADB2C90086", "unsupported_grant_type",
+			[]string{"grant_type", "client_credentials", "client_secret", "s"},
+		},
+		{
+			"password at a sign-in policy", "AADB2C90086", "unsupported_grant_type",
+			[]string{"grant_type", "password", "username", "alice", "password", "alice"},
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			requireFailure(t, redeem(b, s, append([]string{"code", code}, row.changes...)...), row.code, row.kind)
@@ -89,12 +103,17 @@ func TestCodeIsBound(t *testing.T) {
 	}
 	t.Run("another policy", func(t *testing.T) {
 		got := b.send(http.MethodPost, s.URL()+"/contoso.onmicrosoft.com/b2c_1_profileedit/oauth2/v2.0/token",
-			url.Values{"grant_type": {"authorization_code"}, "client_id": {entratest.ClientID}, "redirect_uri": {page}, "code_verifier": {verifier}, "code": {code}}, "Origin", "http://localhost:9912")
+			url.Values{
+				"grant_type": {"authorization_code"}, "client_id": {entratest.ClientID}, "redirect_uri": {page},
+				"code_verifier": {verifier}, "code": {code},
+			}, "Origin", "http://localhost:9912")
 		requireFailure(t, got, "AADB2C90088", "invalid_grant")
 		require.Contains(t, got.body, "Actual Value : B2C_1_profileedit and Expected Value : B2C_1_signupsignin")
 	})
 	t.Run("parameters in the URL do not count", func(t *testing.T) {
-		got := b.send(http.MethodPost, s.URL()+"/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/token?grant_type=authorization_code", url.Values{}, "Origin", "http://localhost:9912")
+		got := b.send(http.MethodPost,
+			s.URL()+"/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/token?grant_type=authorization_code", url.Values{},
+			"Origin", "http://localhost:9912")
 		requireFailure(t, got, "AADB2C90083", "invalid_request")
 	})
 	t.Run("GET", func(t *testing.T) {
@@ -113,7 +132,8 @@ func TestCodeIsBound(t *testing.T) {
 	at.advance(10 * time.Minute)
 	got := redeem(b, s, "code", code)
 	requireFailure(t, got, "AADB2C90080", "invalid_grant")
-	require.Contains(t, got.body, "Current time: 1795522200, Grant issued time: 1795521600, Grant expiration time: 1795522200")
+	require.Contains(t, got.body,
+		"Current time: 1795522200, Grant issued time: 1795521600, Grant expiration time: 1795522200")
 
 	code = newCode(b, s, "code_challenge", verifier, "code_challenge_method", "plain")
 	require.Equal(t, http.StatusOK, redeem(b, s, "code", code).StatusCode)
@@ -134,7 +154,8 @@ func TestPlatforms(t *testing.T) {
 		got := redeem(b, s, "code", code)
 		require.Equal(t, http.StatusOK, got.StatusCode)
 		token := got.json(t)["refresh_token"].(string)
-		requireFailure(t, redeemBare("grant_type", "refresh_token", "refresh_token", token), "AADSTS9002327", "invalid_request")
+		requireFailure(t, redeemBare("grant_type", "refresh_token", "refresh_token", token), "AADSTS9002327",
+			"invalid_request")
 	})
 	t.Run("native: without", func(t *testing.T) {
 		code := newCode(b, s, "redirect_uri", app)
@@ -146,12 +167,14 @@ func TestPlatforms(t *testing.T) {
 	t.Run("web: with a secret that nobody has", func(t *testing.T) {
 		code := newCode(b, s, "redirect_uri", "https://jwt.ms", "code_challenge", "-")
 		requireFailure(t, redeemBare("code", code, "redirect_uri", "https://jwt.ms"), "AADB2C90079", "invalid_request")
-		requireFailure(t, redeemBare("code", code, "redirect_uri", "https://jwt.ms", "client_secret", "s"), "AADB2C90081", "invalid_client")
+		requireFailure(t, redeemBare("code", code, "redirect_uri", "https://jwt.ms", "client_secret", "s"), "AADB2C90081",
+			"invalid_client")
 	})
 	t.Run("extra origins", func(t *testing.T) {
 		s := start(t, entratest.Options{SPAOrigins: []string{"http://localhost:40123"}})
 		code := newCode(b, s, "redirect_uri", "http://localhost:40123/redirect.html")
-		require.Equal(t, http.StatusOK, redeem(b, s, "code", code, "redirect_uri", "http://localhost:40123/redirect.html").StatusCode)
+		require.Equal(t, http.StatusOK,
+			redeem(b, s, "code", code, "redirect_uri", "http://localhost:40123/redirect.html").StatusCode)
 	})
 }
 
@@ -239,7 +262,8 @@ func TestRefreshToken(t *testing.T) {
 	})
 	t.Run("the client's own ID after the API", func(t *testing.T) {
 		next := renew(begin(), "scope", entratest.ClientID)
-		access, err := verify(t, s, next["access_token"].(string), jwt.WithTimeFunc(at.now), jwt.WithAudience(entratest.ClientID))
+		access, err := verify(t, s, next["access_token"].(string), jwt.WithTimeFunc(at.now),
+			jwt.WithAudience(entratest.ClientID))
 		require.NoError(t, err)
 		require.NotContains(t, access, "scp")
 		require.Equal(t, entratest.ClientID, next["resource"])
@@ -252,7 +276,8 @@ func TestRefreshToken(t *testing.T) {
 		requireFailure(t, refresh(b, s, token, "client_secret", "s"), "AADB2C90084", "invalid_request")
 		requireFailure(t, refresh(b, s, token, "scope", "openid read"), "AADB2C90117", "invalid_request")
 		other := b.send(http.MethodPost, s.URL()+"/contoso.onmicrosoft.com/oauth2/v2.0/token?p=b2c_1_profileedit",
-			url.Values{"grant_type": {"refresh_token"}, "client_id": {entratest.ClientID}, "refresh_token": {token}}, "Origin", "http://localhost:9912")
+			url.Values{"grant_type": {"refresh_token"}, "client_id": {entratest.ClientID}, "refresh_token": {token}}, "Origin",
+			"http://localhost:9912")
 		requireFailure(t, other, "AADB2C90088", "invalid_grant")
 		renew(token)
 	})
@@ -263,7 +288,8 @@ func TestRefreshToken(t *testing.T) {
 			require.Equal(t, http.StatusOK, got.StatusCode, got.body)
 			return got.json(t)
 		}
-		next := bare("grant_type", "authorization_code", "code", newCode(b, s, "redirect_uri", app), "redirect_uri", app, "code_verifier", verifier)
+		next := bare("grant_type", "authorization_code", "code", newCode(b, s, "redirect_uri", app), "redirect_uri", app,
+			"code_verifier", verifier)
 		for day := 0; day < 80; day += 10 {
 			require.Equal(t, 1209600.0, next["refresh_token_expires_in"], day)
 			at.advance(10 * 24 * time.Hour)
@@ -290,8 +316,9 @@ func TestPassword(t *testing.T) {
 	b := newBrowser(t)
 	ask := func(changes ...string) answer {
 		return b.send(http.MethodPost, at(s, entratest.PolicyROPC, "/token"), form(url.Values{
-			"grant_type": {"password"}, "client_id": {entratest.ClientID}, "username": {"alice@contoso.example"}, "password": {"alice"},
-			"scope": {scopes("read")}, "response_type": {"token id_token"},
+			"grant_type": {"password"}, "client_id": {entratest.ClientID}, "username": {"alice@contoso.example"},
+			"password": {"alice"},
+			"scope":    {scopes("read")}, "response_type": {"token id_token"},
 		}, changes...))
 	}
 
@@ -306,7 +333,8 @@ func TestPassword(t *testing.T) {
 		require.Contains(t, got.json(t), "id_token")
 
 		token := got.json(t)["refresh_token"].(string)
-		again := b.send(http.MethodPost, at(s, entratest.PolicyROPC, "/token"), url.Values{"grant_type": {"refresh_token"}, "client_id": {entratest.ClientID}, "refresh_token": {token}})
+		again := b.send(http.MethodPost, at(s, entratest.PolicyROPC, "/token"),
+			url.Values{"grant_type": {"refresh_token"}, "client_id": {entratest.ClientID}, "refresh_token": {token}})
 		require.Equal(t, http.StatusOK, again.StatusCode, again.body)
 	})
 	t.Run("for the client itself", func(t *testing.T) {

@@ -22,6 +22,17 @@ type TokenRequest struct {
 	Lifetime time.Duration // 0 means Options.AccessTokenLifetime; a negative one makes an expired token
 }
 
+// Token is the access token of a user for scopes of the API, by their short names:
+// Token("alice", "read"). Without scopes it has read and write. It panics if there is no
+// such user.
+func (s *Server) Token(user string, scopes ...string) string {
+	token, err := s.AccessToken(TokenRequest{User: user, Scopes: scopes})
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return token
+}
+
 // AccessToken signs an access token for the API. The error names what the
 // request has wrong: the policy, the user or the client. Whether the client has
 // permission for the scopes is not asked.

@@ -55,7 +55,10 @@ func publishedKeys(t *testing.T, s *entratest.Server, policy string) map[string]
 func verify(t *testing.T, s *entratest.Server, token string, options ...jwt.ParserOption) (jwt.MapClaims, error) {
 	t.Helper()
 	claims := jwt.MapClaims{}
-	options = append([]jwt.ParserOption{jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(s.Issuer()), jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithStrictDecoding()}, options...)
+	options = append([]jwt.ParserOption{
+		jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer(s.Issuer()),
+		jwt.WithExpirationRequired(), jwt.WithIssuedAt(), jwt.WithStrictDecoding(),
+	}, options...)
 	_, err := jwt.ParseWithClaims(token, claims, func(tok *jwt.Token) (any, error) {
 		key, ok := publishedKeys(t, s, claims["tfp"].(string))[tok.Header["kid"].(string)]
 		if !ok {
@@ -72,7 +75,8 @@ func TestAccessToken(t *testing.T) {
 	alice, bob := entratest.Users()[0], entratest.Users()[1]
 	claims := func(change func(jwt.MapClaims)) jwt.MapClaims {
 		c := jwt.MapClaims{
-			"iss": s.Issuer(), "aud": entratest.APIClientID, "azp": entratest.ClientID, "scp": "read write", "tfp": "B2C_1_signupsignin",
+			"iss": s.Issuer(), "aud": entratest.APIClientID, "azp": entratest.ClientID, "scp": "read write",
+			"tfp": "B2C_1_signupsignin",
 			"oid": alice.ObjectID, "sub": alice.ObjectID, "name": alice.DisplayName, "emails": []any{alice.Email}, "ver": "1.0",
 			"iat": float64(now.Unix()), "nbf": float64(now.Unix()), "exp": float64(now.Add(time.Hour).Unix()),
 		}
@@ -85,20 +89,37 @@ func TestAccessToken(t *testing.T) {
 		request entratest.TokenRequest
 		change  func(jwt.MapClaims)
 	}{
-		{"the article's", entratest.TokenRequest{Scopes: []string{"user_impersonation", "read", "write"}}, func(c jwt.MapClaims) { c["scp"] = "user_impersonation read write" }},
+		{
+			"the article's",
+			entratest.TokenRequest{Scopes: []string{"user_impersonation", "read", "write"}},
+			func(c jwt.MapClaims) { c["scp"] = "user_impersonation read write" },
+		},
 		{"as it comes", entratest.TokenRequest{}, func(jwt.MapClaims) {}},
 		{"another user", entratest.TokenRequest{User: "bob"}, func(c jwt.MapClaims) {
 			c["oid"], c["sub"], c["name"], c["emails"] = bob.ObjectID, bob.ObjectID, bob.DisplayName, []any{bob.Email}
 		}},
-		{"another policy, in lower case", entratest.TokenRequest{Policy: "b2c_1_profileedit"}, func(c jwt.MapClaims) { c["tfp"] = "B2C_1_profileedit" }},
-		{"another client", entratest.TokenRequest{Client: entratest.OtherClientID}, func(c jwt.MapClaims) { c["azp"] = entratest.OtherClientID }},
+		{
+			"another policy, in lower case",
+			entratest.TokenRequest{Policy: "b2c_1_profileedit"},
+			func(c jwt.MapClaims) { c["tfp"] = "B2C_1_profileedit" },
+		},
+		{
+			"another client",
+			entratest.TokenRequest{Client: entratest.OtherClientID},
+			func(c jwt.MapClaims) { c["azp"] = entratest.OtherClientID },
+		},
 		{"no scopes", entratest.TokenRequest{Scopes: []string{}}, func(c jwt.MapClaims) { delete(c, "scp") }},
-		{"another life", entratest.TokenRequest{Lifetime: time.Minute}, func(c jwt.MapClaims) { c["exp"] = float64(now.Add(time.Minute).Unix()) }},
+		{
+			"another life",
+			entratest.TokenRequest{Lifetime: time.Minute},
+			func(c jwt.MapClaims) { c["exp"] = float64(now.Add(time.Minute).Unix()) },
+		},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			token, err := s.AccessToken(row.request)
 			require.NoError(t, err)
-			got, err := verify(t, s, token, jwt.WithTimeFunc(func() time.Time { return now }), jwt.WithAudience(entratest.APIClientID))
+			got, err := verify(t, s, token, jwt.WithTimeFunc(func() time.Time { return now }),
+				jwt.WithAudience(entratest.APIClientID))
 			require.NoError(t, err)
 			require.Equal(t, claims(row.change), got)
 
@@ -157,13 +178,16 @@ func TestSign(t *testing.T) {
 
 	raw := s.SignRaw(entratest.PolicySignUpSignIn, []byte(`{"alg":"RS256" }`), []byte(`{"a":1,"a":2}`))
 	parts := strings.Split(raw, ".")
-	require.Equal(t, base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256" }`))+"."+base64.RawURLEncoding.EncodeToString([]byte(`{"a":1,"a":2}`)), parts[0]+"."+parts[1])
+	require.Equal(t, base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"RS256" }`)), parts[0])
+	require.Equal(t, base64.RawURLEncoding.EncodeToString([]byte(`{"a":1,"a":2}`)), parts[1])
 	key, _ := s.PrivateKey(entratest.PolicySignUpSignIn)
 	sig, err := base64.RawURLEncoding.DecodeString(parts[2])
 	require.NoError(t, err)
 	require.NoError(t, jwt.SigningMethodRS256.Verify(parts[0]+"."+parts[1], sig, &key.PublicKey))
 
-	require.PanicsWithValue(t, `entratest: no policy "B2C_1_x"; there are B2C_1_signupsignin, B2C_1_profileedit, B2C_1_ropc`, func() { s.Sign("B2C_1_x", nil, nil) })
+	require.PanicsWithValue(t,
+		`entratest: no policy "B2C_1_x"; there are B2C_1_signupsignin, B2C_1_profileedit, B2C_1_ropc`,
+		func() { s.Sign("B2C_1_x", nil, nil) })
 }
 
 func TestKeysAreNamedByTheirThumbprint(t *testing.T) {
@@ -172,7 +196,8 @@ func TestKeysAreNamedByTheirThumbprint(t *testing.T) {
 	for _, policy := range []string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC} {
 		key, kid := s.PrivateKey(policy)
 		// RFC 7638, 3.3: the required members, in the order of their names.
-		sum := sha256.Sum256([]byte(`{"e":"AQAB","kty":"RSA","n":"` + base64.RawURLEncoding.EncodeToString(key.N.Bytes()) + `"}`))
+		n := base64.RawURLEncoding.EncodeToString(key.N.Bytes())
+		sum := sha256.Sum256([]byte(`{"e":"AQAB","kty":"RSA","n":"` + n + `"}`))
 		require.Equal(t, base64.RawURLEncoding.EncodeToString(sum[:]), kid)
 		require.Equal(t, 2048, key.N.BitLen())
 		require.NotNil(t, publishedKeys(t, s, policy)[kid])
