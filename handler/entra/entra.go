@@ -36,6 +36,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -145,7 +146,9 @@ func prepare(c Config) (*Verifier, error) {
 	waiters := new(atomic.Int64)
 	for _, t := range c.Trust {
 		x := t.entry(c.Hints)
-		guard := &tenantGuard{extra: t.ExtraIssuers, form: t.family.form, setting: x.settings.ExtraIssuers, log: v.log}
+		guard := &tenantGuard{
+			extra: slices.Clone(t.ExtraIssuers), form: t.family.form, setting: x.settings.ExtraIssuers, log: v.log,
+		}
 		for policy, address := range t.addresses() {
 			own := x
 			own.policy = policy

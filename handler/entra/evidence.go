@@ -178,7 +178,7 @@ func (e *evidence) scopes() []string {
 	for _, n := range e.needs {
 		scopes = append(scopes, x.scopes[n.scope])
 	}
-	if e.needs == nil {
+	if len(e.needs) == 0 {
 		for _, name := range x.names {
 			scopes = append(scopes, x.scopes[name])
 		}

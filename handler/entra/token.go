@@ -93,22 +93,23 @@ func parseToken(raw string) (t token, s shape) {
 func (t *token) read(raw string) fault {
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	parts := []struct{ name, text string }{{"header", header}, {"payload", payload}, {"signature", signature}}
-	decoded := make([]byte, 0, len(raw)/4*3+3) // one buffer for all three
-	var ends [3]int
-	for i, part := range parts {
-		var err error
-		if decoded, err = decodeSegment(decoded, part.text); err != nil {
-			return cutFault("The token's " + part.name + " is not base64url without padding.")
-		}
-		ends[i] = len(decoded)
+	var space [2 << 10]byte // on the stack, and enough for most tokens
+	decoded, err := decodeSegment(space[:0], header)
+	if err != nil {
+		return cutFault("The token's header is not base64url without padding.")
 	}
-	t.signature = decoded[ends[1]:]
+	n := len(decoded)
+	if decoded, err = decodeSegment(decoded, payload); err != nil {
+		return cutFault("The token's payload is not base64url without padding.")
+	}
+	if t.signature, err = decodeSegment(nil, signature); err != nil {
+		return cutFault("The token's signature is not base64url without padding.")
+	}
 	t.signed = raw[:len(header)+1+len(payload)]
-	text := string(decoded[:ends[1]])
+	text := string(decoded)
 
 	t.badAlg = true
-	if err := scanObject(text[:ends[0]], t.headerMember); err != nil {
+	if err := scanObject(text[:n], t.headerMember); err != nil {
 		return scanFault("The token's header", err)
 	}
 	if t.kid == "" || len(t.kid) > maxKeyID {
@@ -118,7 +119,7 @@ func (t *token) read(raw string) fault {
 		t.badHeader = true
 	}
 	wrong := ""
-	if err := scanObject(text[ends[0]:], func(name string, v value) {
+	if err := scanObject(text[n:], func(name string, v value) {
 		if !t.claim(name, v) && wrong == "" {
 			wrong = name
 		}
