@@ -228,8 +228,8 @@ func TestUnreadableTokensAreTold(t *testing.T) {
 	}
 }
 
-// TestAttackCatalogue sends what is known to have got past other verifiers. The
-// numbers are those of a catalogue of such attacks kept by the authors.
+// TestAttackCatalogue sends what is known to have got past other verifiers. Rows that
+// try the same thing have the same number.
 func TestAttackCatalogue(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	v := start(t, t.Context(), configFor(s))
@@ -536,13 +536,13 @@ func TestAttackCatalogue(t *testing.T) {
 			require.NotContains(t, x.Also, refusal.Code)
 		})
 	}
-	// Blanks around scopes are not scopes, and no harm.
+	// Spaces around scopes do no harm.
 	_, refusal := check(t.Context(), v, claim("scp", " read "), "read")
 	require.Nil(t, refusal)
-	// Row 11 and rows 33 to 35 are in keys_test.go; 36 to 38 belong to the server.
+	// Floods of unknown keys, and keys that cannot be read or are bad, are in keys_test.go.
 }
 
-// TestClockSkew is rows 21, 22 and 35 to the second.
+// TestClockSkew is how far clocks may be apart, to the second.
 func TestClockSkew(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	now := time.Now()
