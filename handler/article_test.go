@@ -21,8 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 )
 
@@ -61,32 +60,32 @@ func TestTheArticle(t *testing.T) {
 
 	t.Run("client_id is the API's: nobody signs in to the API", func(t *testing.T) {
 		page := world.get(with(runNow, "client_id", theAPI))
-		says(t, page, "AADB2C90007", "the client's application ID into client_id, not the API's")
+		world.says(page, "AADB2C90007", "the client's application ID into client_id, not the API's")
 	})
 
-	t.Run("scopes by their short names: B2C wants the full values", func(t *testing.T) {
+	t.Run("scopes by their short names: B2C expects the full values", func(t *testing.T) {
 		answer := world.answer(with(runNow, "scope", "openid read write"))
-		says(t, answer.Get("error_description"), "AADB2C90117", "Ask for the full value", "Expose an API")
+		world.says(answer.Get("error_description"), "AADB2C90117", "Ask for the full value", "Expose an API")
 	})
 
-	t.Run("a scope of Microsoft Graph: B2C knows no such scope", func(t *testing.T) {
+	t.Run("a scope of Microsoft Graph: B2C does not have it", func(t *testing.T) {
 		answer := world.answer(with(runNow, "scope", "openid User.Read"))
-		says(t, answer.Get("error_description"), "AADB2C90117", "Ask for the full value")
+		world.says(answer.Get("error_description"), "AADB2C90117", "Ask for the full value")
 	})
 
 	t.Run("an access token for no API: choose the API under Access tokens", func(t *testing.T) {
 		answer := world.answer(with(runNow, "scope", "openid"))
-		says(t, answer.Get("error_description"), "AADB2C90055", "choose the API under Access tokens")
+		world.says(answer.Get("error_description"), "AADB2C90055", "choose the API under Access tokens")
 	})
 
 	t.Run("the scopes of two APIs: one token is for one API", func(t *testing.T) {
 		answer := world.answer(with(runNow, "scope", "openid "+read+" "+theClient))
-		says(t, answer.Get("error_description"), "AADB2C90146", "the scopes of one API in one request")
+		world.says(answer.Get("error_description"), "AADB2C90146", "the scopes of one API in one request")
 	})
 
 	t.Run("no scope is granted: an administrator has to consent", func(t *testing.T) {
 		answer := world.signIn(with(runNow, "scope", "openid "+read), "alice", "read")
-		says(t, answer.Get("error_description"), "AADB2C90205", "Grant admin consent")
+		world.says(answer.Get("error_description"), "AADB2C90205", "Grant admin consent")
 	})
 
 	// The wrong turns that end in a token, and at the API in "not authorised".
@@ -110,11 +109,11 @@ func TestTheArticle(t *testing.T) {
 			401, "aud.is_client", "Ask for the API's scope, "+read+", instead of the client's own ID.")
 	})
 
-	t.Run("a scope is not granted: B2C leaves it out in silence", func(t *testing.T) {
+	t.Run("a scope is not granted: B2C silently drops it", func(t *testing.T) {
 		token := world.signIn(runNow, "alice", "write").Get("access_token")
 		require.Equal(t, "read user_impersonation", claim(t, token, "scp"))
 		refused(t, world, "POST", token,
-			403, "scope.missing", "Ask for "+write+". B2C leaves out in silence what was not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.")
+			403, "scope.missing", "Ask for "+write+". B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.")
 		status, _, body := send(t, "GET", world.api, token, "")
 		require.Equal(t, 200, status, "reading was granted: %s", body)
 	})
@@ -125,13 +124,13 @@ func TestTheArticle(t *testing.T) {
 	})
 
 	t.Run("another policy's key signed it: its own policy's keys alone count", func(t *testing.T) {
-		claims := world.tenant.Claims(b2ctest.TokenRequest{Policy: b2ctest.PolicySignUpSignIn})
-		refused(t, world, "GET", world.tenant.Sign(b2ctest.PolicyProfileEdit, nil, claims),
+		claims := world.tenant.Claims(entratest.TokenRequest{Policy: entratest.PolicySignUpSignIn})
+		refused(t, world, "GET", world.tenant.Sign(entratest.PolicyProfileEdit, nil, claims),
 			401, "key.unknown", "it comes from another tenant or another policy than it says")
 	})
 
 	t.Run("the token is yesterday's: get a new one before each call", func(t *testing.T) {
-		token, err := world.tenant.AccessToken(b2ctest.TokenRequest{Lifetime: -24 * time.Hour})
+		token, err := world.tenant.AccessToken(entratest.TokenRequest{Lifetime: -24 * time.Hour})
 		require.NoError(t, err)
 		refused(t, world, "GET", token,
 			401, "time.expired", "Get a new one before each call")
@@ -145,7 +144,7 @@ func TestTheArticle(t *testing.T) {
 // article is the article's world: the tenant, and the API behind its host.
 type article struct {
 	t      *testing.T
-	tenant *b2ctest.Server
+	tenant *entratest.Server
 	api    string
 }
 
@@ -157,7 +156,7 @@ func startArticle(t *testing.T) *article {
 	require.NoError(t, err)
 	t.Cleanup(func() { host.Close() })
 	a.api = host.URL() + "/api/items"
-	token, err := a.tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := a.tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		status, _, _ := send(t, "GET", a.api, token, "")
@@ -275,13 +274,21 @@ func (a *article) broken(code string) string {
 	return b.Token
 }
 
-// says holds B2C's own refusal against its explanation.
-func says(t *testing.T, text, code string, fix ...string) {
-	explained, ok := b2c.FindSignInError(text)
-	require.True(t, ok, text)
-	require.Equal(t, code, explained.Code)
+// says holds what scripts/doctor says of B2C's own refusal against code and cure.
+func (a *article) says(text, code string, fix ...string) {
+	cmd := exec.CommandContext(a.t.Context(), "go", "run", "./scripts/doctor", "-json", "-token", "-")
+	cmd.Dir = module
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.Output()
+	require.ErrorAs(a.t, err, new(*exec.ExitError), "what B2C refuses is a failure")
+	var report struct {
+		Checks []struct{ Code, Fix string }
+	}
+	require.NoError(a.t, json.Unmarshal(out, &report), "%s", out)
+	last := report.Checks[len(report.Checks)-1]
+	require.Equal(a.t, code, last.Code, "%s", out)
 	for _, sentence := range fix {
-		require.Contains(t, explained.Fix, sentence)
+		require.Contains(a.t, last.Fix, sentence)
 	}
 }
 

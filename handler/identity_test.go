@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 )
 
 // identityEndpoint is what Azure gives an app to get its identity's tokens from: an
@@ -118,7 +118,7 @@ func TestIdentityInTrouble(t *testing.T) {
 				env["IDENTITY_ENDPOINT"] = "http://127.0.0.1:" + freePort(t) + "/msi/token"
 			}
 			p := startProgram(t, env)
-			token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+			token, err := tenant.AccessToken(entratest.TokenRequest{})
 			require.NoError(t, err)
 
 			ask := func(method, body string) (int, string, time.Duration, error) {
@@ -194,7 +194,7 @@ func TestSlowIdentity(t *testing.T) {
 		env[name] = value
 	}
 	p := startProgram(t, env)
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	select {
 	case <-arrived:

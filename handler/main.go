@@ -24,8 +24,8 @@ import (
 	"syscall"
 	"time"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 )
@@ -77,21 +77,33 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
-	policies := make([]b2c.Policy, len(c.Policies))
-	for i, p := range c.Policies {
-		policies[i] = b2c.Policy{Name: p.Name, MetadataURL: p.MetadataURL}
-	}
-	verifier := b2c.New(background, b2c.Config{
-		Policies: policies, Audience: c.APIClientID, AppIDURI: c.AppIDURI,
-		AllowedClients: c.AllowedClients, ExtraIssuers: c.ExtraIssuers, Log: log,
+	verifier, err := entra.New(background, entra.Config{
+		Trust: []entra.Trust{trust(c)}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
+		CodesOnly: !c.Explain, Log: log,
 	})
+	if err != nil {
+		return err
+	}
 	go store.Prepare(background)
 	return serve(ctx, listener, server.New(server.Config{
-		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Explain: c.Explain, Log: log,
+		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Realm: config.Realm, Log: log,
 		SignIn: server.SignIn{
 			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"), AppIDURI: c.AppIDURI,
 		},
 	}), log)
+}
+
+// trust is the tenant whose tokens the settings accept.
+func trust(c config.Config) entra.Trust {
+	policies := make([]string, len(c.Policies))
+	for i, p := range c.Policies {
+		policies[i] = p.Name
+	}
+	t := entra.B2C(c.Tenant, policies...)
+	t.Audience, t.AppIDURI, t.Clients = c.APIClientID, c.AppIDURI, c.AllowedClients
+	t.Scopes = map[string]string{"read": c.ReadScope, "write": c.WriteScope}
+	t.Host, t.MetadataURL, t.ExtraIssuers = c.Host, c.MetadataURL, c.ExtraIssuers
+	return t
 }
 
 // serve answers until ctx ends, and then what is in flight.

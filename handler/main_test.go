@@ -19,7 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/items"
 	"itemsapi/handler/server/openapitest"
@@ -54,13 +54,13 @@ func builtHandler(t testing.TB) string {
 	return path
 }
 
-func settings(tenant *b2ctest.Server, connectionString string) map[string]string {
+func settings(tenant *entratest.Server, connectionString string) map[string]string {
 	return map[string]string{
-		"B2C_TENANT":               b2ctest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC}, ","),
-		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
-		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_TENANT":               entratest.TenantName,
+		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC}, ","),
+		"B2C_API_CLIENT_ID":        entratest.APIClientID,
+		"B2C_APP_ID_URI":           entratest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
 		"TABLES_CONNECTION_STRING": connectionString,
 	}
@@ -74,8 +74,8 @@ func environment(settings map[string]string) []string {
 	return env
 }
 
-func startTenant(t testing.TB) *b2ctest.Server {
-	s, err := b2ctest.Start(b2ctest.Options{})
+func startTenant(t testing.TB) *entratest.Server {
+	s, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -243,7 +243,7 @@ func TestPortThatIsTaken(t *testing.T) {
 func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	tenant, storage := startTenant(t), startStorage(t)
 	p := startProgram(t, settings(tenant, storage.ConnectionString()))
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		status, _, _ := send(t, "GET", p.url+"/api/items", token, "")
@@ -281,7 +281,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 // What a SIGKILL at any moment leaves behind is an item or none, never a part.
 func TestKillLeavesWholeItems(t *testing.T) {
 	tenant, storage := startTenant(t), startStorage(t)
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	answered := 0
 	for round := range 3 {
@@ -367,7 +367,7 @@ func TestLostReplies(t *testing.T) {
 		t.Run(map[bool]string{false: "proxy", true: "forward"}[forward], func(t *testing.T) {
 			t.Parallel()
 			tenant, storage := startTenant(t), startStorage(t)
-			token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+			token, err := tenant.AccessToken(entratest.TokenRequest{})
 			require.NoError(t, err)
 			for _, killed := range []bool{false, true} {
 				for _, method := range []string{"POST", "PUT", "PATCH", "DELETE"} {
@@ -461,13 +461,13 @@ func TestEndToEndFunc(t *testing.T) {
 	testEndToEnd(t, tenant, "http://localhost:7071")
 }
 
-func testEndToEnd(t *testing.T, tenant *b2ctest.Server, url string) {
-	token := func(r b2ctest.TokenRequest) string {
+func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
+	token := func(r entratest.TokenRequest) string {
 		s, err := tenant.AccessToken(r)
 		require.NoError(t, err)
 		return s
 	}
-	alice, bob := token(b2ctest.TokenRequest{}), token(b2ctest.TokenRequest{User: "bob", Policy: b2ctest.PolicyProfileEdit})
+	alice, bob := token(entratest.TokenRequest{}), token(entratest.TokenRequest{User: "bob", Policy: entratest.PolicyProfileEdit})
 	require.Eventually(t, func() bool {
 		status, _, _ := send(t, "GET", url+"/api/items", alice, "")
 		return status == 200
@@ -510,7 +510,7 @@ func testEndToEnd(t *testing.T, tenant *b2ctest.Server, url string) {
 	})
 
 	t.Run("change, delete, sync", func(t *testing.T) {
-		token := token(b2ctest.TokenRequest{User: "bob"})
+		token := token(entratest.TokenRequest{User: "bob"})
 		var batch struct{ Value []items.Item }
 		status, _, body := send(t, "POST", url+"/api/items/batch", token, `{"items":[{"name":"a"},{"name":"b","properties":{"n":1.0}}]}`, "Idempotency-Key", "key")
 		require.Equal(t, 201, status, body)
@@ -553,12 +553,12 @@ func testEndToEnd(t *testing.T, tenant *b2ctest.Server, url string) {
 		require.Contains(t, body, `"code":"auth.missing"`)
 		require.Regexp(t, `"instance":"[0-9a-f-]{36}"`, body)
 
-		status, header, body = send(t, "POST", url+"/api/items", token(b2ctest.TokenRequest{Scopes: []string{"read"}}), `{"name":"x"}`)
+		status, header, body = send(t, "POST", url+"/api/items", token(entratest.TokenRequest{Scopes: []string{"read"}}), `{"name":"x"}`)
 		require.Equal(t, 403, status)
 		require.Contains(t, header.Get("WWW-Authenticate"), `scope="https://contoso.onmicrosoft.com/b2capi/write"`)
 		require.Contains(t, body, `"code":"scope.missing"`)
 
-		for _, code := range b2ctest.BrokenCodes() {
+		for _, code := range entratest.BrokenCodes() {
 			broken, err := tenant.Broken(code)
 			require.NoError(t, err)
 			if broken.Token == "" || broken.NeedsFault {

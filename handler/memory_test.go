@@ -23,7 +23,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
 )
@@ -98,7 +98,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	batch := `{"items":[` + strings.TrimSuffix(strings.Repeat(`{"name":"x","properties":{"p":"`+strings.Repeat("x", 32_700)+`"}},`, 50), ",") + `]}`
 	tenant, storage := startTenant(t), startStorage(t)
 	p := startProgram(t, settings(tenant, startRepeater(t, storage)))
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		status, _, _ := send(t, "GET", p.url+"/api/items", token, "")
@@ -182,7 +182,7 @@ func TestARefusalOfALargeBodyReachesTheClient(t *testing.T) {
 			})
 			require.NoError(t, err)
 			t.Cleanup(func() { host.Close() })
-			good, err := tenant.AccessToken(b2ctest.TokenRequest{})
+			good, err := tenant.AccessToken(entratest.TokenRequest{})
 			require.NoError(t, err)
 			broken, err := tenant.Broken("time.expired")
 			require.NoError(t, err)

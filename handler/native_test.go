@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/oauth2"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 )
 
@@ -37,17 +37,17 @@ func TestNativeApp(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { host.Close() })
 	for _, tt := range []struct{ library, authority, redirect string }{
-		{"AppAuth", tenant.URL() + "/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn, "com.example.items:/oauth2redirect"},
-		{"flutter_appauth", tenant.URL() + "/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn, "com.example.items://oauth/redirect"},
-		{"MSAL for Android", tenant.URL() + "/tfp/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn, "msauth://com.example.items/fh1QXYC7hDu6vDr8yxhZcQ%3D%3D"},
-		{"MSAL for iOS", tenant.URL() + "/tfp/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn, "msauth.com.example.items://auth"},
-		{"a desktop app", tenant.URL() + "/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn, "http://127.0.0.1:51004/callback"},
+		{"AppAuth", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "com.example.items:/oauth2redirect"},
+		{"flutter_appauth", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "com.example.items://oauth/redirect"},
+		{"MSAL for Android", tenant.URL() + "/tfp/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "msauth://com.example.items/fh1QXYC7hDu6vDr8yxhZcQ%3D%3D"},
+		{"MSAL for iOS", tenant.URL() + "/tfp/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "msauth.com.example.items://auth"},
+		{"a desktop app", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "http://127.0.0.1:51004/callback"},
 	} {
 		t.Run(tt.library, func(t *testing.T) {
 			config := &oauth2.Config{
-				ClientID: b2ctest.ClientID, RedirectURL: tt.redirect,
+				ClientID: entratest.ClientID, RedirectURL: tt.redirect,
 				Endpoint: oauth2.Endpoint{AuthURL: tt.authority + "/oauth2/v2.0/authorize", TokenURL: tt.authority + "/oauth2/v2.0/token", AuthStyle: oauth2.AuthStyleInParams},
-				Scopes:   []string{"openid", "offline_access", b2ctest.AppIDURI + "/read", b2ctest.AppIDURI + "/write"},
+				Scopes:   []string{"openid", "offline_access", entratest.AppIDURI + "/read", entratest.AppIDURI + "/write"},
 			}
 			verifier := oauth2.GenerateVerifier()
 			code := signInAsAlice(t, config.AuthCodeURL("state", oauth2.S256ChallengeOption(verifier)), tt.redirect)
@@ -88,8 +88,8 @@ func TestNativeApp(t *testing.T) {
 	t.Run("what is not registered", func(t *testing.T) {
 		for _, redirect := range []string{"https://evil.example/", "http://192.168.0.10/callback", "items://callback"} {
 			config := &oauth2.Config{
-				ClientID: b2ctest.ClientID, RedirectURL: redirect, Scopes: []string{"openid"},
-				Endpoint: oauth2.Endpoint{AuthURL: tenant.URL() + "/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn + "/oauth2/v2.0/authorize"},
+				ClientID: entratest.ClientID, RedirectURL: redirect, Scopes: []string{"openid"},
+				Endpoint: oauth2.Endpoint{AuthURL: tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn + "/oauth2/v2.0/authorize"},
 			}
 			resp, err := http.Get(config.AuthCodeURL("state"))
 			require.NoError(t, err)

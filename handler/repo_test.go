@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 )
 
 // module is the root of the repository, seen from this folder.
@@ -59,7 +59,7 @@ func read(t *testing.T, name string) string {
 
 // sourcePackage is a package of this module without its tests, for all platforms.
 type sourcePackage struct {
-	dir   string // handler/b2c
+	dir   string // handler/entra
 	files map[string]*ast.File
 }
 
@@ -116,26 +116,29 @@ func TestPackageComments(t *testing.T) {
 }
 
 func TestImports(t *testing.T) {
-	// What each package of the product may import of this module.
+	// The edges between the packages of this module: what each one may import.
 	edges := map[string][]string{
-		"handler":        {"handler/b2c", "handler/config", "handler/server", "handler/tables"},
-		"handler/b2c":    {},
-		"handler/config": {},
-		"handler/items":  {},
-		"handler/server": {"handler/b2c", "handler/items"},
-		"handler/tables": {"handler/items"},
+		"handler":         {"handler/config", "handler/entra", "handler/server", "handler/tables"},
+		"handler/config":  {},
+		"handler/entra":   {},
+		"handler/items":   {},
+		"handler/server":  {"handler/entra", "handler/items"},
+		"handler/tables":  {"handler/items"},
+		"scripts":         {"handler/config", "handler/entra"}, // all of them, with each other
+		"scripts/callers": {"handler/items", "handler/tables"},
 	}
 	for _, p := range sourcePackages(t) {
-		inHandler := p.dir == "handler" || strings.HasPrefix(p.dir, "handler/")
+		top, _, _ := strings.Cut(p.dir, "/")
 		allowed, product := edges[p.dir]
-		require.True(t, product || !inHandler || forTests(p.dir), "%s is no part of the design: add it to the edges", p.dir)
+		if top == "scripts" {
+			allowed = append(slices.Clone(allowed), edges["scripts"]...)
+		}
+		require.True(t, product || top != "handler" || forTests(p.dir), "%s is no part of the design: add it to the edges", p.dir)
 		for _, imported := range p.imports() {
-			ours, isOurs := strings.CutPrefix(imported, "itemsapi/")
-			switch {
-			case isOurs && product:
-				require.Contains(t, allowed, ours, "%s imports %s", p.dir, imported)
-			case isOurs && inHandler:
-				require.NotRegexp(t, "^scripts/", ours, "%s imports %s", p.dir, imported)
+			if ours, isOurs := strings.CutPrefix(imported, "itemsapi/"); isOurs {
+				within := top == "scripts" && strings.HasPrefix(ours, "scripts/")
+				toTests := forTests(ours) && (!product || top != "handler")
+				require.True(t, within || toTests || slices.Contains(allowed, ours), "%s imports %s", p.dir, imported)
 			}
 			if p.dir == "handler/items" {
 				require.NotContains(t, strings.Split(imported, "/")[0], ".", "items imports the standard library alone, not %s", imported)
@@ -146,6 +149,37 @@ func TestImports(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestEntraNamesNothingOfThisAPI: the package is for other programs, too. It and its
+// tests name no setting, no script and no route.
+func TestEntraNamesNothingOfThisAPI(t *testing.T) {
+	var names []string
+	for _, s := range config.Settings {
+		names = append(names, s.Name)
+	}
+	for _, r := range servedRoutes(t) {
+		if prefix, _, _ := strings.Cut(r.path, "{"); prefix != "/" {
+			names = append(names, prefix)
+		}
+	}
+	scripts, err := os.ReadDir(filepath.Join(module, "scripts"))
+	require.NoError(t, err)
+	for _, s := range scripts {
+		names = append(names, "scripts/"+s.Name())
+	}
+	names = append(names, `"`+config.Realm+`"`, "urn:"+config.Realm)
+	looked := 0
+	for _, name := range repoFiles(t) {
+		if !strings.HasPrefix(name, "handler/entra/") {
+			continue
+		}
+		looked++
+		for _, ours := range names {
+			require.NotContains(t, read(t, name), ours, name)
+		}
+	}
+	require.Greater(t, looked, 40)
 }
 
 // forTests says whether a package is one of those that serve tests and local runs.
@@ -347,10 +381,15 @@ func TestSampleSettings(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The README has every setting and every code between backticks.
+// The README has every setting and every code between backticks, but for those of
+// refused tokens, which have a page of their own.
 func TestReadme(t *testing.T) {
 	readme := read(t, "README.md")
-	names := b2c.Codes()
+	require.Contains(t, readme, "](docs/refusals.md)")
+	for _, code := range entra.Codes() {
+		require.Contains(t, read(t, "docs/refusals.md"), "## `"+code+"`")
+	}
+	var names []string
 	for _, s := range config.Settings {
 		names = append(names, s.Name)
 	}

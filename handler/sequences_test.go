@@ -28,8 +28,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
@@ -64,10 +64,10 @@ func TestSequences(t *testing.T) {
 		require.NoError(t, err)
 		store.Prepare(t.Context())
 		s := httptest.NewServer(server.New(server.Config{
-			Verify: func(_ context.Context, c b2c.Credentials, _ string) (b2c.Caller, *b2c.Refusal) {
-				return b2c.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
+			Verify: func(_ context.Context, c entra.Credentials, _ ...entra.Need) (*entra.Caller, error) {
+				return &entra.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
 			},
-			Store: store, ReadScope: "read", WriteScope: "write",
+			Store: store, ReadScope: "read", WriteScope: "write", Realm: "itemsapi",
 		}))
 		t.Cleanup(s.Close)
 		urls = append(urls, s.URL)
@@ -88,9 +88,9 @@ func TestSequences(t *testing.T) {
 func TestSequencesWithKills(t *testing.T) {
 	t.Logf("-seed %d", *seed)
 	tenant := startTenant(t)
-	alice, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	alice, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
-	bob, err := tenant.AccessToken(b2ctest.TokenRequest{User: "bob"})
+	bob, err := tenant.AccessToken(entratest.TokenRequest{User: "bob"})
 	require.NoError(t, err)
 	for n := range *killed {
 		storage := startStorage(t)

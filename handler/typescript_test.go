@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 )
 
@@ -30,7 +30,7 @@ func TestTypeScriptClient(t *testing.T) {
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { host.Close() })
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		status, _, _ := send(t, http.MethodGet, host.URL()+"/api/items", token, "")

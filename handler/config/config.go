@@ -23,7 +23,8 @@ type Config struct {
 	Port           int        // FUNCTIONS_CUSTOMHANDLER_PORT
 	Tenant         string     // B2C_TENANT, lower case
 	Host           string     // B2C_HOST
-	Policies       []Policy   // B2C_POLICIES with B2C_METADATA_URL
+	Policies       []Policy   // B2C_POLICIES with B2C_METADATA_URL filled in
+	MetadataURL    string     // B2C_METADATA_URL, the template
 	APIClientID    string     // B2C_API_CLIENT_ID, lower case
 	AppIDURI       string     // B2C_APP_ID_URI, without a slash at its end
 	ReadScope      string     // B2C_READ_SCOPE, the short name
@@ -37,8 +38,23 @@ type Config struct {
 	TablesConnectionString string // TABLES_CONNECTION_STRING, or empty; UseDevelopmentStorage=true is spelled out
 	IdentityClientID       string // AZURE_CLIENT_ID, or empty
 	Table                  string // ITEMS_TABLE
+}
 
-	metadataURL string
+// Realm is what the API calls itself in challenges and in the types of its problems.
+const Realm = "itemsapi"
+
+// Names are the settings behind a tenant whose tokens are accepted, for messages that
+// tell where to look. Scopes has them by what the API calls a scope.
+type Names struct {
+	Tenant, Policies, Audience, Clients, Host, ExtraIssuers string
+	Scopes                                                  map[string]string
+}
+
+// B2CNames names the settings of the B2C tenant.
+var B2CNames = Names{
+	Tenant: "B2C_TENANT", Policies: "B2C_POLICIES", Audience: "B2C_API_CLIENT_ID", Clients: "B2C_ALLOWED_CLIENTS",
+	Host: "B2C_HOST", ExtraIssuers: "B2C_EXTRA_ISSUERS",
+	Scopes: map[string]string{"read": "B2C_READ_SCOPE", "write": "B2C_WRITE_SCOPE"},
 }
 
 // Policy is a user flow or custom policy whose tokens are accepted.
@@ -108,7 +124,7 @@ func (e *Error) Error() string {
 func Load(getenv func(string) string) (Config, error) {
 	c := Config{
 		ReadScope: "read", WriteScope: "write", Table: "items", Explain: true,
-		metadataURL: "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
+		MetadataURL: "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
 	}
 	var problems []string
 	for _, s := range Settings {
@@ -145,7 +161,7 @@ func Load(getenv func(string) string) (Config, error) {
 		c.AppIDURI = "https://" + c.Tenant + ".onmicrosoft.com/" + c.APIClientID
 	}
 	for i, p := range c.Policies {
-		c.Policies[i].MetadataURL = strings.NewReplacer("{host}", c.Host, "{tenant}", c.Tenant, "{policy}", p.Name).Replace(c.metadataURL)
+		c.Policies[i].MetadataURL = strings.NewReplacer("{host}", c.Host, "{tenant}", c.Tenant, "{policy}", p.Name).Replace(c.MetadataURL)
 	}
 	return c, nil
 }
@@ -270,7 +286,7 @@ func setMetadataURL(c *Config, v string) error {
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return errors.New("must start with https://, or with http:// to localhost or a loopback address")
 	}
-	c.metadataURL = v
+	c.MetadataURL = v
 	return nil
 }
 
@@ -376,7 +392,7 @@ func connectionParts(v string) map[string]string {
 }
 
 func metadataOnLoopback(c Config) bool {
-	u, err := url.Parse(strings.NewReplacer("{host}", c.Host, "{tenant}", c.Tenant, "{policy}", "p").Replace(c.metadataURL))
+	u, err := url.Parse(strings.NewReplacer("{host}", c.Host, "{tenant}", c.Tenant, "{policy}", "p").Replace(c.MetadataURL))
 	return err == nil && loopback(u.Hostname())
 }
 

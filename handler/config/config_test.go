@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"log/slog"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -184,5 +185,14 @@ func TestSettingsDocumentThemselves(t *testing.T) {
 		}
 		_, err := config.Load(right(changes))
 		require.NoError(t, err, "the example of %s", s.Name)
+	}
+}
+
+// The names that messages mention are settings.
+func TestNamesAreSettings(t *testing.T) {
+	n := config.B2CNames
+	names := []string{n.Tenant, n.Policies, n.Audience, n.Clients, n.Host, n.ExtraIssuers, n.Scopes["read"], n.Scopes["write"]}
+	for _, name := range names {
+		require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == name }), name)
 	}
 }

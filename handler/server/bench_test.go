@@ -12,8 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
@@ -101,7 +102,7 @@ func BenchmarkList(b *testing.B) {
 // handlerOn is the whole handler over a storage that is only a transport, with a
 // token.
 func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
-	tenant, err := b2ctest.Start(b2ctest.Options{})
+	tenant, err := entratest.Start(entratest.Options{})
 	require.NoError(b, err)
 	b.Cleanup(tenant.Close)
 	store, err := tables.Open(tables.Config{
@@ -109,14 +110,13 @@ func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
 		Table:            "items", Transport: storage,
 	})
 	require.NoError(b, err)
+	verifier, err := entra.New(b.Context(), trusting(tenant))
+	require.NoError(b, err)
 	h := server.New(server.Config{
-		Verify: b2c.New(b.Context(), b2c.Config{
-			Policies: []b2c.Policy{{Name: b2ctest.PolicySignUpSignIn, MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(tenant.MetadataTemplate())}},
-			Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI,
-		}).Verify,
-		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
+		Verify: verifier.Verify,
+		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
 	})
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(b, err)
 	return h, token
 }

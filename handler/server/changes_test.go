@@ -14,14 +14,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables/tablestest"
 )
 
 func aliceOwner() items.Owner {
-	return items.Owner{Tenant: b2ctest.TenantID, Subject: strings.ToLower(b2ctest.Users()[0].ObjectID)}
+	return items.Owner{Tenant: entratest.TenantID, Subject: strings.ToLower(entratest.Users()[0].ObjectID)}
 }
 
 // made creates an item and returns its members.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -20,3 +21,17 @@ func SealToken(position string, owner items.Owner, issued time.Time) string {
 
 // Codes are the codes of all problems that are not refusals.
 func Codes() []string { return slices.Sorted(maps.Keys(kinds)) }
+
+// AddFaults adds routes whose answers cannot be made.
+func AddFaults(h http.Handler) {
+	s := h.(*server)
+	fault := func(path string, f func(*call) (*answer, error)) {
+		s.routes = append(s.routes, route{http.MethodGet, path, "", f})
+	}
+	fault("/no-answer", func(*call) (*answer, error) { return nil, nil })
+	fault("/no-kind", func(*call) (*answer, error) { return nil, &problem{Code: "no.such_kind"} })
+	fault("/no-json", func(*call) (*answer, error) {
+		return nil, &problem{Code: "item.invalid", Errors: []items.Problem{{Detail: "\xff"}}}
+	})
+	fault("/no-function", nil)
+}

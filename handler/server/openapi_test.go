@@ -10,8 +10,8 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/server"
 	"itemsapi/handler/server/openapitest"
 )
@@ -33,7 +33,7 @@ func conforms(t testing.TB, req *http.Request, sent []byte, r reply) {
 }
 
 func TestDescription(t *testing.T) {
-	signIn := server.SignIn{AuthorizationURL: "https://sign.in/authorize", TokenURL: "https://sign.in/token", AppIDURI: b2ctest.AppIDURI}
+	signIn := server.SignIn{AuthorizationURL: "https://sign.in/authorize", TokenURL: "https://sign.in/token", AppIDURI: entratest.AppIDURI}
 	w := newWorld(t, func(c *server.Config) { c.SignIn = signIn })
 	r := w.send(t, "GET", "/api/openapi.json", "", "")
 	require.Equal(t, 200, r.StatusCode)
@@ -54,10 +54,10 @@ func TestDescription(t *testing.T) {
 	for _, code := range doc.Components.Schemas["Problem"].Value.Properties["code"].Value.Enum {
 		codes = append(codes, code.(string))
 	}
-	for _, code := range append(b2c.Codes(), server.Codes()...) {
+	for _, code := range append(entra.Codes(), server.Codes()...) {
 		require.Contains(t, codes, code, "the code is not described")
 	}
-	require.Len(t, codes, len(b2c.Codes())+len(server.Codes()))
+	require.Len(t, codes, len(entra.Codes())+len(server.Codes()))
 	var plain any
 	require.NoError(t, json.Unmarshal(r.body, &plain))
 }

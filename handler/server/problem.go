@@ -3,17 +3,14 @@ package server
 import (
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
-	jsonv2 "github.com/go-json-experiment/json"
-
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/entra"
 	"itemsapi/handler/items"
 )
 
 // kinds are the problems that are not refusals (those have their own table, in
-// package b2c): code, status, title. Adding a code is adding a row.
+// package entra): code, status, title. Adding a code is adding a row.
 var kinds = map[string]struct {
 	status int
 	title  string
@@ -44,23 +41,12 @@ var kinds = map[string]struct {
 // storageRetry is when to try again after trouble with storage.
 const storageRetry = 2 * time.Second
 
-// problem is a problem document (RFC 9457) on its way out. As an error it is
-// what a route's function returns for a fault of the request.
+// problem is what a route's function returns as an error for a fault of the request.
 type problem struct {
-	Type       string          `json:"type"`
-	Title      string          `json:"title"`
-	Status     int             `json:"status"`
-	Code       string          `json:"code"`
-	Detail     string          `json:"detail,omitzero"`
-	Errors     []items.Problem `json:"errors,omitzero"`
-	Expected   map[string]any  `json:"expected,omitzero"`
-	Actual     map[string]any  `json:"actual,omitzero"`
-	Fix        string          `json:"fix,omitzero"`
-	Verified   *bool           `json:"verified,omitzero"`
-	Also       []string        `json:"also,omitzero"`
-	RetryAfter int             `json:"retryAfter,omitzero"` // seconds, as the header, which a browser cannot read across origins
-	Outcome    string          `json:"outcome,omitzero"`    // "unknown" where a change may have been kept
-	Instance   string          `json:"instance,omitzero"`   // the invocation ID
+	Code    string
+	Detail  string
+	Errors  []items.Problem
+	Outcome string // "unknown" where a change may have been kept
 
 	header     http.Header
 	retryAfter time.Duration
@@ -68,14 +54,17 @@ type problem struct {
 
 func (p *problem) Error() string { return p.Code + ": " + p.Detail }
 
-// problemOf is the one place where an error becomes a status.
-func (s *server) problemOf(c *call, err error) *problem {
+// problemOf is the one place where an error becomes a status. Package entra does it
+// for refusals, and writes the document of all of them.
+func (s *server) problemOf(c *call, err error) *entra.Problem {
 	var p *problem
-	var refusal *b2c.Refusal
+	var refusal *entra.Refusal
 	var invalid *items.InvalidError
 	switch {
 	case errors.As(err, &refusal):
-		p = s.problemOfRefusal(refusal)
+		document := refusal.Problem()
+		document.Instance = c.invocation
+		return document
 	case errors.As(err, &p):
 	case errors.As(err, &invalid):
 		p = &problem{Code: "item.invalid", Detail: "See errors for what is wrong with which member.", Errors: invalid.Problems}
@@ -109,41 +98,22 @@ func (s *server) problemOf(c *call, err error) *problem {
 		p.Outcome = "unknown"
 		p.Detail += " The change may have been kept: send the same request again, with the same Idempotency-Key or If-Match, to learn it."
 	}
-	if kind, ok := kinds[p.Code]; ok {
-		p.Status, p.Title = kind.status, kind.title
+	document := &entra.Problem{
+		Type: entra.ProblemType(s.Realm, p.Code), Title: kinds[p.Code].title, Status: kinds[p.Code].status,
+		Code: p.Code, Detail: p.Detail, Instance: c.invocation, Header: p.header, More: map[string]any{},
+		RetryAfter: int((p.retryAfter + time.Second - 1) / time.Second),
 	}
-	p.Type = "urn:itemsapi:problem:" + p.Code
-	p.Instance = c.invocation
-	return p
+	if p.Errors != nil {
+		document.More["errors"] = p.Errors
+	}
+	if p.Outcome != "" {
+		document.More["outcome"] = p.Outcome
+	}
+	return document
 }
 
-func (s *server) problemOfRefusal(r *b2c.Refusal) *problem {
-	p := &problem{Code: r.Code, Status: r.Status, Title: r.Title, retryAfter: r.RetryAfter, header: http.Header{}}
-	if challenge := r.Challenge(); challenge != "" {
-		p.header.Set("WWW-Authenticate", challenge)
-	}
-	if s.Explain {
-		x := r.Explain()
-		p.Detail, p.Expected, p.Actual, p.Fix, p.Also = x.Detail, x.Expected, x.Actual, x.Fix, x.Also
-		p.Verified = &r.Verified
-	}
-	return p
-}
-
-func (p *problem) answer() *answer {
-	a := &answer{status: p.Status, header: http.Header{"Content-Type": {"application/problem+json"}, "Cache-Control": {"no-store"}}}
-	for name, values := range p.header {
-		a.header[name] = values
-	}
-	if p.retryAfter > 0 {
-		p.RetryAfter = int((p.retryAfter + time.Second - 1) / time.Second)
-		a.header.Set("Retry-After", strconv.Itoa(p.RetryAfter))
-	}
-	body, err := jsonv2.Marshal(p, jsonv2.Deterministic(true))
-	if err != nil { // no value in a problem can cause it
-		body = []byte(`{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal"}`)
-		a.status = http.StatusInternalServerError
-	}
-	a.body = append(body, '\n')
-	return a
+// answerTo is a problem's answer.
+func answerTo(p *entra.Problem) *answer {
+	status, header, body := p.Answer()
+	return &answer{status: status, header: header, body: body}
 }

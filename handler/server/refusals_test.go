@@ -3,6 +3,7 @@ package server_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,11 +13,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 )
 
-var update = flag.Bool("update", false, "write testdata/refusals.json anew")
+var update = flag.Bool("update", false, "write testdata/refusals.json and docs/refusals.md")
 
 // What depends on the clock: instants, and how far away they are.
 var timeOfDay = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d+h\d+m\d+s|\d+m\d+s`)
@@ -37,17 +38,17 @@ type refused struct {
 }
 
 // TestRefusals causes each code with the stand-in's broken token or request, and
-// holds the answer against testdata/refusals.json, which a person can read from
-// top to bottom: go test ./handler/server -run TestRefusals -update.
+// holds the answer against testdata/refusals.json, and docs/refusals.md against the
+// answers: go test ./handler/server -run TestRefusals -update writes both.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
 	var got []refused
-	for _, code := range b2c.Codes() {
+	for _, code := range entra.Codes() {
 		broken, err := w.tenant.Broken(code)
 		require.NoError(t, err)
 		if broken.NeedsFault {
 			// The keys are known before the endpoint fails.
-			known, err := w.tenant.AccessToken(b2ctest.TokenRequest{Policy: b2ctest.PolicyROPC})
+			known, err := w.tenant.AccessToken(entratest.TokenRequest{Policy: entratest.PolicyROPC})
 			require.NoError(t, err)
 			require.Equal(t, 200, w.send(t, "GET", "/api/items", known, "").StatusCode)
 			defer w.tenant.Inject(broken.Fault)()
@@ -102,14 +103,55 @@ func TestRefusals(t *testing.T) {
 	text := strings.ReplaceAll(b.String(), strings.TrimPrefix(w.tenant.URL(), "http://"), "localhost:9911")
 	text = timeOfDay.ReplaceAllString(text, "{time}")
 
-	golden := filepath.Join("testdata", "refusals.json")
+	holds(t, filepath.Join("testdata", "refusals.json"), text)
+	var answers []refused
+	require.NoError(t, json.Unmarshal([]byte(text), &answers))
+	holds(t, filepath.Join("..", "..", "docs", "refusals.md"), document(answers))
+}
+
+// holds compares a file with what it should be, and writes it with -update.
+func holds(t *testing.T, name, text string) {
 	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(golden, []byte(text), 0o644))
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(name)
 	require.NoError(t, err)
-	require.Equal(t, string(want), text)
+	require.Equal(t, string(want), text, "go test ./handler/server -run TestRefusals -update writes it")
+}
+
+// document is docs/refusals.md.
+func document(answers []refused) string {
+	var b strings.Builder
+	b.WriteString(`# Refusals
+
+What the API answers when it does not accept a token, and how to fix it. The codes are
+in the order in which they are tried: the first that applies is ` + "`code`" + `, and ` + "`also`" + ` lists
+what else is wrong with the same token. Statuses and codes do not change; the sentences
+below are examples, those of the local world, and depend on the token at hand.
+
+This page is written by ` + "`go test ./handler/server -run TestRefusals -update`" + `. To see an
+answer: ` + "`go run ./scripts/dev token -broken CODE`" + ` prints a token that is refused with it.
+
+| code | status | what it means |
+|---|---|---|
+`)
+	for _, a := range answers {
+		fmt.Fprintf(&b, "| [`%s`](#%s) | %d | %s |\n", a.Code, strings.ReplaceAll(a.Code, ".", ""), a.Status, a.Title)
+	}
+	prose := strings.NewReplacer("{time}", "…", "<", "&lt;")
+	for _, a := range answers {
+		fmt.Fprintf(&b, "\n## `%s`\n\n%d: %s.\n\n", a.Code, a.Status, a.Title)
+		fmt.Fprintf(&b, "- What was found: %s\n- Fix: %s\n", prose.Replace(a.Detail), prose.Replace(a.Fix))
+		if a.Challenge == "" {
+			b.WriteString("- Challenge: none, as the token may be good\n")
+		} else {
+			fmt.Fprintf(&b, "- Challenge: `%s`\n", a.Challenge)
+		}
+		if a.RetryAfter != "" {
+			fmt.Fprintf(&b, "- `Retry-After: %s`\n", a.RetryAfter)
+		}
+	}
+	return b.String()
 }
 
 func isASCII(s string) bool {

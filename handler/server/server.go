@@ -2,7 +2,7 @@
 // that it needs (below); decode, call, encode (items.go); and the one place
 // where an error becomes a status and a problem document (problem.go).
 //
-// It decides nothing about tokens (package b2c) and keeps nothing (an
+// It decides nothing about tokens (package entra) and keeps nothing (an
 // items.Store does). It sets no CORS headers: those are the Functions host's.
 // Every request ends in an answer, as the host sends a request again, up to 40
 // times, when the handler closes the connection without one.
@@ -19,7 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/entra"
 	"itemsapi/handler/items"
 )
 
@@ -35,15 +35,15 @@ const (
 
 // Config says what the API is made of. All fields are required but for Log.
 type Config struct {
-	// Verify says who calls, outside of tests the method of a b2c.Verifier.
-	Verify func(context.Context, b2c.Credentials, string) (b2c.Caller, *b2c.Refusal)
+	// Verify says who calls, outside of tests the method of a entra.Verifier.
+	Verify func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error)
 	Store  items.Store
-	// ReadScope and WriteScope are the short names of the scopes.
+	// ReadScope and WriteScope are what tokens call the scopes, for the description.
 	ReadScope, WriteScope string
 	// SignIn is told to clients by GET /api/openapi.json. It may be zero.
 	SignIn SignIn
-	// Explain has refusals say what was expected, found, and how to mend it.
-	Explain bool
+	// Realm is what the API is called in the types of its problems, as in entra.Config.
+	Realm string
 	// Log gets one line a request. Nil discards it.
 	Log *slog.Logger
 }
@@ -52,7 +52,7 @@ type Config struct {
 type route struct {
 	method  string // GET serves HEAD too
 	pattern string // {id} stands for one segment that no pattern before it has
-	scope   string // empty: anybody may call
+	scope   string // by its name for package entra; empty: anybody may call
 	handle  func(*call) (*answer, error)
 }
 
@@ -66,14 +66,14 @@ type server struct {
 
 // New returns the API. It panics if a field that is required is missing.
 func New(c Config) http.Handler {
-	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" {
-		panic("server: Verify, Store, ReadScope and WriteScope are required")
+	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" {
+		panic("server: Verify, Store, ReadScope, WriteScope and Realm are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &server{Config: c, admission: newAdmission(), described: c.describe()}
-	read, write := c.ReadScope, c.WriteScope
+	const read, write = "read", "write"
 	s.routes = []route{
 		{http.MethodGet, "/", "", s.ping},
 		{http.MethodGet, "/api/items", read, s.list},
@@ -96,7 +96,7 @@ type call struct {
 	route      string // the pattern, for the log
 	id         string // the segment for {id}
 	query      url.Values
-	caller     b2c.Caller
+	caller     *entra.Caller
 	hold       hold
 	reading    bool // the body was asked for
 }
@@ -131,15 +131,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.hold.release()
 	c.Request = r.WithContext(items.WithRoom(ctx, c.hold.page))
 
-	a, err := s.answer(c)
-	if err == nil {
-		a = finish(c, a)
-	}
-	var p *problem
-	if err != nil {
-		p = s.problemOf(c, err)
-		a = p.answer()
-	}
+	a, code, err := s.respond(c)
 
 	c.hold.leave(len(a.body))
 	c.discard()
@@ -169,8 +161,8 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.Int64("storage_calls", storageCalls.Load()),
 	}
 	level := slog.LevelInfo
-	if p != nil {
-		attributes = append(attributes, slog.String("code", p.Code))
+	if err != nil {
+		attributes = append(attributes, slog.String("code", code))
 		if a.status >= 500 {
 			level = slog.LevelError
 			attributes = append(attributes, slog.String("error", err.Error()))
@@ -179,13 +171,25 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Log.LogAttrs(ctx, level, "request", attributes...)
 }
 
-// answer finds the route, admits the caller, and has the route's function work.
-func (s *server) answer(c *call) (a *answer, err error) {
+// respond makes the whole answer, and tells the error and its code for the log. It
+// does so whatever panics on the way, be it the making of an answer to an error.
+func (s *server) respond(c *call) (a *answer, code string, err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			a, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v\n%s", cause, debug.Stack())
+			p := s.problemOf(c, err)
+			a, code = answerTo(p), p.Code
 		}
 	}()
+	if a, err = s.answer(c); err == nil {
+		return finish(c, a), "", nil
+	}
+	p := s.problemOf(c, err)
+	return answerTo(p), p.Code, err
+}
+
+// answer finds the route, admits the caller, and has the route's function work.
+func (s *server) answer(c *call) (*answer, error) {
 	rt, err := s.find(c)
 	if err != nil {
 		return nil, err
@@ -193,10 +197,9 @@ func (s *server) answer(c *call) (a *answer, err error) {
 	if rt.scope == "" {
 		return rt.handle(c)
 	}
-	credentials := b2c.Credentials{Authorization: c.Header.Values("Authorization"), InQuery: strings.Contains(c.URL.RawQuery, "access_token") && c.URL.Query().Has("access_token")}
-	caller, refusal := s.Verify(c.Context(), credentials, rt.scope)
-	if refusal != nil {
-		return nil, refusal
+	caller, err := s.Verify(c.Context(), entra.CredentialsOf(c.Request), entra.Scope(rt.scope))
+	if err != nil {
+		return nil, err
 	}
 	c.caller = caller
 	if err := acceptsJSON(c.Header.Values("Accept")); err != nil {

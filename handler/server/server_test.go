@@ -19,8 +19,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
@@ -30,7 +31,7 @@ import (
 // world is the API on a tenant and a Table service of its own.
 type world struct {
 	url     string
-	tenant  *b2ctest.Server
+	tenant  *entratest.Server
 	storage *tablestest.Server
 	log     *buffer
 }
@@ -52,11 +53,24 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
+// trusting is how an API is configured that belongs to the tenant, as main does it.
+func trusting(tenant *entratest.Server) entra.Config {
+	trust := entra.B2C(entratest.TenantName,
+		entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC)
+	trust.Audience, trust.AppIDURI = entratest.APIClientID, entratest.AppIDURI
+	trust.Scopes = map[string]string{"read": "read", "write": "write"}
+	trust.Clients = []string{entratest.ClientID}
+	trust.MetadataURL = tenant.MetadataTemplate()
+	return entra.Config{
+		Trust: []entra.Trust{trust}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
+	}
+}
+
 // newWorld starts the API; change may alter what it is made of.
 func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	w := &world{log: &buffer{}}
 	var err error
-	w.tenant, err = b2ctest.Start(b2ctest.Options{})
+	w.tenant, err = entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(w.tenant.Close)
 	w.storage, err = tablestest.Start(tablestest.Options{})
@@ -67,19 +81,11 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	store.Prepare(t.Context())
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	var policies []b2c.Policy
-	for _, name := range []string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC} {
-		policies = append(policies, b2c.Policy{
-			Name:        name,
-			MetadataURL: strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", name).Replace(w.tenant.MetadataTemplate()),
-		})
-	}
+	verifier, err := entra.New(ctx, trusting(w.tenant))
+	require.NoError(t, err)
 	c := server.Config{
-		Verify: b2c.New(ctx, b2c.Config{
-			Policies: policies,
-			Audience: b2ctest.APIClientID, AppIDURI: b2ctest.AppIDURI, AllowedClients: []string{b2ctest.ClientID},
-		}).Verify,
-		Store: store, ReadScope: "read", WriteScope: "write", Explain: true,
+		Verify: verifier.Verify,
+		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, f := range change {
@@ -92,7 +98,7 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 }
 
 func (w *world) token(t testing.TB, user string, scopes ...string) string {
-	token, err := w.tenant.AccessToken(b2ctest.TokenRequest{User: user, Scopes: scopes})
+	token, err := w.tenant.AccessToken(entratest.TokenRequest{User: user, Scopes: scopes})
 	require.NoError(t, err)
 	return token
 }
@@ -377,11 +383,17 @@ func TestRefusalIsAProblemDocument(t *testing.T) {
 	require.JSONEq(t, `{
 		"type":"urn:itemsapi:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing",
 		"detail":"scp has write, this call needs read.","expected":{"scp":"read"},"actual":{"scp":"write"},
-		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C leaves out in silence what was not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.",
+		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent.",
 		"verified":true,"instance":"0a1b"}`, string(r.body))
 
-	terse := newWorld(t, func(c *server.Config) { c.Explain = false })
-	r = terse.send(t, "GET", "/api/items", terse.token(t, "alice", "write"), "")
+	terse := newWorld(t, func(c *server.Config) {
+		codesOnly := trusting(w.tenant)
+		codesOnly.CodesOnly = true
+		verifier, err := entra.New(t.Context(), codesOnly)
+		require.NoError(t, err)
+		c.Verify = verifier.Verify
+	})
+	r = terse.send(t, "GET", "/api/items", w.token(t, "alice", "write"), "")
 	require.JSONEq(t, `{"type":"urn:itemsapi:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing"}`, string(r.body))
 }
 
@@ -423,7 +435,7 @@ func TestCallersAreApart(t *testing.T) {
 
 	// Bob knows how cursors are made and puts one of alice's positions, or a
 	// filter, into a cursor of his own.
-	owner := items.Owner{Tenant: b2ctest.TenantID, Subject: strings.ToLower(b2ctest.Users()[1].ObjectID)}
+	owner := items.Owner{Tenant: entratest.TenantID, Subject: strings.ToLower(entratest.Users()[1].ObjectID)}
 	for _, position := range append(ids, "' or PartitionKey ne '", "ffffffff-ffff-7fff-bfff-ffffffffffff") {
 		forged := server.SealCursor(position, owner, time.Now())
 		r := w.send(t, "GET", "/api/items?cursor="+forged, bob, "")
@@ -503,11 +515,33 @@ func TestPanicsAreAnswered(t *testing.T) {
 		"verifier": func(_ *testing.T, c *server.Config) func() {
 			verify := c.Verify
 			var calm atomic.Bool
-			c.Verify = func(ctx context.Context, cr b2c.Credentials, scope string) (b2c.Caller, *b2c.Refusal) {
+			c.Verify = func(ctx context.Context, cr entra.Credentials, need ...entra.Need) (*entra.Caller, error) {
 				if !calm.Load() {
 					panic("verifier")
 				}
-				return verify(ctx, cr, scope)
+				return verify(ctx, cr, need...)
+			}
+			return func() { calm.Store(true) }
+		},
+		"explanation of a refusal": func(_ *testing.T, c *server.Config) func() {
+			verify := c.Verify
+			var calm atomic.Bool
+			c.Verify = func(ctx context.Context, cr entra.Credentials, need ...entra.Need) (*entra.Caller, error) {
+				if !calm.Load() {
+					return nil, &entra.Refusal{Code: "of nothing", Status: http.StatusUnauthorized}
+				}
+				return verify(ctx, cr, need...)
+			}
+			return func() { calm.Store(true) }
+		},
+		"search for the refusal": func(_ *testing.T, c *server.Config) func() {
+			verify := c.Verify
+			var calm atomic.Bool
+			c.Verify = func(ctx context.Context, cr entra.Credentials, need ...entra.Need) (*entra.Caller, error) {
+				if !calm.Load() {
+					return nil, panickyError{}
+				}
+				return verify(ctx, cr, need...)
 			}
 			return func() { calm.Store(true) }
 		},
@@ -561,9 +595,42 @@ func TestPanicsAreAnswered(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			require.Contains(t, w.log.String(), "server_test.go", "the log has the stack")
+			require.Regexp(t, `server_test\.go|entra\.\(\*Refusal\)\.Problem`, w.log.String(), "the log has the stack")
 			well()
 			require.Equal(t, 200, w.send(t, "GET", "/api/items", token, "").StatusCode, "no slot was lost")
+		})
+	}
+}
+
+// panickyError panics when it is asked what it is, once.
+type panickyError struct{}
+
+func (panickyError) Error() string { return "panicky" }
+
+func (panickyError) As(any) bool { panic("error") }
+
+// A fault of the server's own tables and functions is answered, too.
+func TestFaultsAreAnswered(t *testing.T) {
+	var log buffer
+	h := server.New(server.Config{
+		Verify: func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error) { return nil, nil },
+		Store:  broken{}, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
+		Log: slog.New(slog.NewJSONHandler(&log, nil)),
+	})
+	server.AddFaults(h)
+	s := httptest.NewServer(h)
+	defer s.Close()
+	for path, logged := range map[string]string{
+		"/no-answer": "server.finish", "/no-kind": "no.such_kind", "/no-json": "item.invalid", "/no-function": "nil pointer",
+	} {
+		t.Run(path, func(t *testing.T) {
+			req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL+path, nil)
+			require.NoError(t, err)
+			req.Header.Set("X-Azure-Functions-InvocationId", "abc")
+			r := do(t, req)
+			require.Equal(t, 500, r.StatusCode)
+			require.JSONEq(t, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(r.body))
+			require.Contains(t, log.String(), logged)
 		})
 	}
 }
@@ -627,7 +694,7 @@ func TestClientThatStops(t *testing.T) {
 func TestLogHasNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
-	alice := b2ctest.Users()[0]
+	alice := entratest.Users()[0]
 	w.send(t, "POST", "/api/items", token, `{"name":"private thing"}`, "X-Azure-Functions-InvocationId", "0a1b")
 	w.send(t, "GET", "/api/items?cursor=secretcursor", token, "")
 	w.send(t, "GET", "/api/items", token[:len(token)-4]+"AAAA", "")

@@ -63,18 +63,18 @@ func run(ctx context.Context, rounds int) error {
 	fmt.Printf("%s %s/%s, %d CPUs, %d rounds\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
 	r := &report{}
 
-	verify, err := benchmark(ctx, dir, "./handler/b2c", "Verify", rounds)
+	verify, err := benchmark(ctx, dir, "./handler/entra", "Verify", rounds)
 	if err != nil {
 		return err
 	}
 	floor := verify["floor"].ns
-	r.line("verify a token with a known key / bare RSA", verify["good"].ns/floor, "times", 1.35)
+	r.line("verify a token with a known key / bare RSA", verify["good"].ns/floor, "times", 1.2)
 	r.line("refuse a forged signature / verify a good one", verify["forged"].ns/verify["good"].ns, "times", 1.1)
-	r.line("refuse an unknown key ID / bare RSA", verify["unknown_kid"].ns/floor, "times", 0.1)
+	r.line("refuse an unknown key ID / bare RSA", verify["unknown_kid"].ns/floor, "times", 0.15)
 	r.line("refuse garbage / bare RSA", verify["garbage"].ns/floor, "times", 0.1)
 	r.line("refuse garbage in three parts / bare RSA", verify["garbage_json"].ns/floor, "times", 0.1)
 
-	explain, err := benchmark(ctx, dir, "./handler/b2c", "Explain", rounds)
+	explain, err := benchmark(ctx, dir, "./handler/entra", "Explain", rounds)
 	if err != nil {
 		return err
 	}
@@ -106,8 +106,9 @@ type figure struct{ ns, allocs float64 }
 
 var benchLine = regexp.MustCompile(`(?m)^Benchmark\w+/(\S+?)(?:-\d+)?\s+\d+\s+([\d.]+) ns/op.*?([\d.]+) allocs/op`)
 
-// benchmark runs a package's benchmark several times and keeps the smallest
-// figures.
+// benchmark runs a package's benchmark several times and keeps the smallest figures.
+// Many short runs find a moment when the machine had nothing else to do, where a long
+// one does not.
 func benchmark(ctx context.Context, dir, pkg, name string, rounds int) (map[string]figure, error) {
 	binary := filepath.Join(dir, filepath.Base(pkg)+".test")
 	if out, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, pkg).CombinedOutput(); err != nil {
@@ -115,7 +116,8 @@ func benchmark(ctx context.Context, dir, pkg, name string, rounds int) (map[stri
 	}
 	best := map[string]figure{}
 	for range rounds {
-		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^Benchmark"+name+"$", "-test.benchtime", "100ms")
+		cmd := exec.CommandContext(ctx, binary, "-test.run", "^$", "-test.bench", "^Benchmark"+name+"$",
+			"-test.benchtime", "10ms", "-test.count", "10")
 		cmd.Dir = filepath.FromSlash(pkg)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -19,8 +19,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra/entratest"
 )
 
 var built = sync.OnceValues(func() (string, error) {
@@ -290,7 +290,7 @@ func TestExec(t *testing.T) {
 	require.NotEqual(t, "http://localhost:7071", env["API_URL"])
 	require.Regexp(t, `^http://(localhost|127\.0\.0\.1):\d+$`, env["API_URL"])
 	require.Regexp(t, `^http://localhost:\d+/contoso\.onmicrosoft\.com/B2C_1_signupsignin$`, env["B2C_AUTHORITY"])
-	require.Equal(t, b2ctest.ClientID, env["B2C_CLIENT_ID"])
+	require.Equal(t, entratest.ClientID, env["B2C_CLIENT_ID"])
 	require.Equal(t, "https://contoso.onmicrosoft.com/b2capi/read", env["B2C_SCOPE_READ"])
 	require.Equal(t, "https://contoso.onmicrosoft.com/b2capi/write", env["B2C_SCOPE_WRITE"])
 	env["FUNCTIONS_CUSTOMHANDLER_PORT"] = "1"
@@ -313,16 +313,16 @@ func TestBrokenTokens(t *testing.T) {
 	curl(t)
 	path, err := built()
 	require.NoError(t, err)
-	script := `for code in ` + strings.Join(b2ctest.BrokenCodes(), " ") + `; do
+	script := `for code in ` + strings.Join(entratest.BrokenCodes(), " ") + `; do
 		eval "curl -s $("` + path + `" token -broken $code -curl) $API_URL/api/items"
 		token=$("` + path + `" token -broken $code 2>/dev/null) && curl -s -H "Authorization: Bearer $token" "$API_URL/api/items" || echo '{"code":"none"}'
 	done`
 	stdout, stderr, status := finish(t, dev(t, "exec", "--", "sh", "-c", script))
 	require.Equal(t, 0, status, stderr)
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	require.Len(t, lines, 2*len(b2ctest.BrokenCodes()))
+	require.Len(t, lines, 2*len(entratest.BrokenCodes()))
 	byToken := 0
-	for i, code := range b2ctest.BrokenCodes() {
+	for i, code := range entratest.BrokenCodes() {
 		for j, line := range lines[2*i : 2*i+2] {
 			var answer struct{ Code string }
 			require.NoError(t, json.Unmarshal([]byte(line), &answer), "%q", line)

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 )
 
 const execUsage = `Usage: go run ./scripts/dev exec [-azurite] [-v] -- COMMAND [ARG ...]
@@ -62,10 +62,10 @@ func runExec(ctx context.Context, args []string) error {
 	cmd.SysProcAttr = childAttributes()
 	cmd.Env = append(w.handlerEnv(),
 		"API_URL="+w.apiURL,
-		"B2C_AUTHORITY="+w.tenant.URL()+"/"+b2ctest.TenantDomain+"/"+b2ctest.PolicySignUpSignIn,
-		"B2C_CLIENT_ID="+b2ctest.ClientID,
-		"B2C_SCOPE_READ="+b2ctest.AppIDURI+"/read",
-		"B2C_SCOPE_WRITE="+b2ctest.AppIDURI+"/write",
+		"B2C_AUTHORITY="+w.tenant.URL()+"/"+entratest.TenantDomain+"/"+entratest.PolicySignUpSignIn,
+		"B2C_CLIENT_ID="+entratest.ClientID,
+		"B2C_SCOPE_READ="+entratest.AppIDURI+"/read",
+		"B2C_SCOPE_WRITE="+entratest.AppIDURI+"/write",
 	)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("run %s: %w", command[0], err)

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 )
 
 const worldUsage = usage + `Flags without a command:
@@ -71,22 +71,22 @@ func runWorld(ctx context.Context, args []string) error {
 // tokens are files with a header for curl's -H @FILE, so that a line with a
 // token of 900 characters fits on a screen.
 type tokens struct {
-	tenant *b2ctest.Server
+	tenant *entratest.Server
 	dir    string
 }
 
 // Each file and the token in it.
 var tokenFiles = []struct {
 	name    string
-	request b2ctest.TokenRequest
+	request entratest.TokenRequest
 }{
-	{"alice", b2ctest.TokenRequest{User: "alice"}},
-	{"alice-reads", b2ctest.TokenRequest{User: "alice", Scopes: []string{"read"}}},
+	{"alice", entratest.TokenRequest{User: "alice"}},
+	{"alice-reads", entratest.TokenRequest{User: "alice", Scopes: []string{"read"}}},
 }
 
 const brokenShown = "aud.is_client"
 
-func newTokens(tenant *b2ctest.Server) (*tokens, error) {
+func newTokens(tenant *entratest.Server) (*tokens, error) {
 	dir, err := os.MkdirTemp("", "itemsapi-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for tokens: %w", err)
@@ -141,8 +141,8 @@ func screen(w *world, t *tokens) string {
 	line("")
 	line("  App       %s", w.spa)
 	line("  API       %s", api)
-	line("  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)", w.tenant.URL(), b2ctest.TenantName)
-	line("  Metadata  %s", strings.NewReplacer("{tenant}", b2ctest.TenantName, "{policy}", b2ctest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))
+	line("  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)", w.tenant.URL(), entratest.TenantName)
+	line("  Metadata  %s", strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", entratest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))
 	line("  Storage   %s", w.storage)
 	line("")
 	line("Try it in another terminal. The tokens are renewed while this runs.")

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"itemsapi/clients/spa/spatest"
-	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/loopbacktest"
 	"itemsapi/handler/tables/tablestest"
@@ -48,7 +48,7 @@ type options struct {
 // world is what runs. close ends it, in the opposite order of its start.
 type world struct {
 	root    string // of the module
-	tenant  *b2ctest.Server
+	tenant  *entratest.Server
 	storage string   // what is said of it
 	apiURL  string   // http://localhost:7071
 	spa     string   // what is said of the single-page app
@@ -107,7 +107,7 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 	}()
 
 	err = at(signInAddr, func(address string) (err error) {
-		w.tenant, err = b2ctest.Start(b2ctest.Options{Addr: address, Log: func(line string) { o.log("sign-in", line) }})
+		w.tenant, err = entratest.Start(entratest.Options{Addr: address, Log: func(line string) { o.log("sign-in", line) }})
 		return err
 	})
 	if err != nil {
@@ -305,7 +305,7 @@ func (w *world) ready(ctx context.Context) error {
 // check lists alice's items until that works, so that the first thing a person
 // tries does.
 func (w *world) check(ctx context.Context) error {
-	token, err := w.tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := w.tenant.AccessToken(entratest.TokenRequest{})
 	if err != nil {
 		return err
 	}
@@ -336,13 +336,13 @@ func (w *world) check(ctx context.Context) error {
 }
 
 // settings are the handler's in this world.
-func settings(tenant *b2ctest.Server, connection string) []string {
+func settings(tenant *entratest.Server, connection string) []string {
 	values := map[string]string{
-		"B2C_TENANT":               b2ctest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit, b2ctest.PolicyROPC}, ","),
-		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
-		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_TENANT":               entratest.TenantName,
+		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC}, ","),
+		"B2C_API_CLIENT_ID":        entratest.APIClientID,
+		"B2C_APP_ID_URI":           entratest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
 		"TABLES_CONNECTION_STRING": connection,
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 )
 
@@ -67,7 +67,7 @@ func startAPI(t testing.TB, w *world, env map[string]string) string {
 func TestRunningAPI(t *testing.T) {
 	w := newWorld(t)
 	api := startAPI(t, w, nil)
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
 	for _, address := range []string{api, api + "/", api + "/api", api + "/api/items"} {
 		r, status := w.json(t, "-url", address, "-token", "-")
 		require.Equal(t, 0, status, r.Checks)
@@ -96,11 +96,11 @@ func TestRunningAPI(t *testing.T) {
 	r, status = w.json(t, "-url", api, "-token", "-")
 	require.Equal(t, 1, status)
 	require.Equal(t, "aud.is_client", r.with("API with the token")[0].Code)
-	require.Contains(t, r.with("API with the token")[0].Fix, b2ctest.AppIDURI+"/read")
+	require.Contains(t, r.with("API with the token")[0].Fix, entratest.AppIDURI+"/read")
 	require.NotContains(t, r.with("API with the token")[0].Detail, "other settings")
 
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
-	w.env["B2C_API_CLIENT_ID"] = b2ctest.OtherClientID
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
+	w.env["B2C_API_CLIENT_ID"] = entratest.OtherClientID
 	r, status = w.json(t, "-url", api, "-token", "-")
 	require.Equal(t, 1, status)
 	require.Contains(t, r.with("API with the token")[0].Detail, "accepts what the settings here refuse")
@@ -109,8 +109,8 @@ func TestRunningAPI(t *testing.T) {
 // The token is right by the settings at hand, and the API has others.
 func TestOtherSettingsThere(t *testing.T) {
 	w := newWorld(t)
-	api := startAPI(t, w, map[string]string{"B2C_API_CLIENT_ID": b2ctest.OtherClientID, "AUTH_EXPLAIN": "code"})
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
+	api := startAPI(t, w, map[string]string{"B2C_API_CLIENT_ID": entratest.OtherClientID, "AUTH_EXPLAIN": "code"})
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
 	r, status := w.json(t, "-url", api, "-token", "-")
 	require.Equal(t, 1, status)
 	c := r.with("API with the token")[0]
@@ -132,7 +132,7 @@ func TestStorageBehindTheAPI(t *testing.T) {
 	w := newWorld(t)
 	api := startAPI(t, w, nil)
 	w.tables.Close()
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
 	r, status := w.json(t, "-url", api, "-token", "-")
 	require.Equal(t, 1, status)
 	require.Equal(t, "storage.unavailable", r.with("API with the token")[0].Code)
@@ -241,7 +241,7 @@ func TestTokenNotInTheOpen(t *testing.T) {
 
 func TestAPIDown(t *testing.T) {
 	w := newWorld(t)
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
 	r, status := w.json(t, "-token", "-", "-url", "http://"+closedPort(t))
 	require.Equal(t, 1, status)
 	require.Contains(t, r.with("API without a token")[0].Detail, "nothing listens")
@@ -257,7 +257,7 @@ func TestTokenStaysWhereItWasSent(t *testing.T) {
 	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer s.Close()
 	w := newWorld(t)
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
 	_, status := w.json(t, "-token", "-", "-url", s.URL)
 	require.Equal(t, 1, status)
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/tables/tablestest"
 )
 
@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // world is everything that doctor looks at, all of it well until a test breaks
 // something.
 type world struct {
-	tenant *b2ctest.Server
+	tenant *entratest.Server
 	tables *tablestest.Server
 	app    string
 	env    map[string]string
@@ -40,7 +40,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	w := &world{app: t.TempDir()}
 	var err error
-	w.tenant, err = b2ctest.Start(b2ctest.Options{})
+	w.tenant, err = entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(w.tenant.Close)
 	w.tables, err = tablestest.Start(tablestest.Options{})
@@ -60,11 +60,11 @@ func newWorld(t testing.TB) *world {
 	require.NoError(t, os.Chmod(filepath.Join(w.app, "bin", "handler"), 0o755))
 	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_READ_SCOPE":"read"},"Host":{"CORS":"http://localhost:9912,http://127.0.0.1:9912"}}`)
 	w.env = map[string]string{
-		"B2C_TENANT":               b2ctest.TenantName,
-		"B2C_POLICIES":             b2ctest.PolicySignUpSignIn + "," + b2ctest.PolicyProfileEdit,
-		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
-		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_TENANT":               entratest.TenantName,
+		"B2C_POLICIES":             entratest.PolicySignUpSignIn + "," + entratest.PolicyProfileEdit,
+		"B2C_API_CLIENT_ID":        entratest.APIClientID,
+		"B2C_APP_ID_URI":           entratest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         w.tenant.MetadataTemplate(),
 		"TABLES_CONNECTION_STRING": w.tables.ConnectionString(),
 	}
@@ -164,7 +164,7 @@ func TestGoldenFailures(t *testing.T) {
 
 	b, err := w.tenant.Broken("aud.is_client")
 	require.NoError(t, err)
-	w.env["B2C_POLICIES"] = b2ctest.PolicySignUpSignIn
+	w.env["B2C_POLICIES"] = entratest.PolicySignUpSignIn
 	w.stdin = b.Token
 	stdout, _, status = w.run(t, "-token", "-")
 	require.Equal(t, 1, status)
@@ -174,7 +174,7 @@ func TestGoldenFailures(t *testing.T) {
 // A cache's answer has the origin's Date, and an Age.
 func TestClockBehindACache(t *testing.T) {
 	w := newWorld(t)
-	w.tenant.Inject(b2ctest.Fault{Header: http.Header{
+	w.tenant.Inject(entratest.Fault{Header: http.Header{
 		"Date": {time.Now().Add(-5 * time.Minute).UTC().Format(http.TimeFormat)}, "Age": {"300"},
 	}})
 	r, status := w.json(t)
@@ -216,7 +216,7 @@ const (
 
 // keysWithID publishes a policy's own key under another ID.
 func keysWithID(t testing.TB, w *world, kid string) string {
-	key, _ := w.tenant.PrivateKey(b2ctest.PolicySignUpSignIn)
+	key, _ := w.tenant.PrivateKey(entratest.PolicySignUpSignIn)
 	text, err := json.Marshal(map[string]any{"keys": []any{map[string]any{
 		"kty": "RSA", "use": "sig", "kid": kid, "e": "AQAB",
 		"n": base64.RawURLEncoding.EncodeToString(key.N.Bytes()),
@@ -233,15 +233,15 @@ func TestBreakages(t *testing.T) {
 	)
 	dateIn := func(offset time.Duration) func(testing.TB, *world) {
 		return func(_ testing.TB, w *world) {
-			w.tenant.Inject(b2ctest.Fault{Header: http.Header{"Date": {time.Now().Add(offset).UTC().Format(http.TimeFormat)}}})
+			w.tenant.Inject(entratest.Fault{Header: http.Header{"Date": {time.Now().Add(offset).UTC().Format(http.TimeFormat)}}})
 		}
 	}
 	metadata := func(issuer, jwks string) func(testing.TB, *world) {
 		return func(_ testing.TB, w *world) {
 			if jwks == "" {
-				jwks = w.tenant.URL() + "/" + b2ctest.TenantDomain + "/b2c_1_signupsignin/discovery/v2.0/keys"
+				jwks = w.tenant.URL() + "/" + entratest.TenantDomain + "/b2c_1_signupsignin/discovery/v2.0/keys"
 			}
-			w.tenant.Inject(b2ctest.Fault{Match: forPolicy("signupsignin", metadataPath), Body: fmt.Sprintf(`{"issuer":%q,"jwks_uri":%q}`, issuer, jwks)})
+			w.tenant.Inject(entratest.Fault{Match: forPolicy("signupsignin", metadataPath), Body: fmt.Sprintf(`{"issuer":%q,"jwks_uri":%q}`, issuer, jwks)})
 		}
 	}
 	set := func(name, value string) func(testing.TB, *world) {
@@ -253,7 +253,7 @@ func TestBreakages(t *testing.T) {
 	edit := func(name, old, replacement string) func(testing.TB, *world) {
 		return func(t testing.TB, w *world) { w.edit(t, name, old, replacement) }
 	}
-	answer := func(kind string, f b2ctest.Fault) func(testing.TB, *world) {
+	answer := func(kind string, f entratest.Fault) func(testing.TB, *world) {
 		return func(_ testing.TB, w *world) {
 			f.Match = forPolicy("signupsignin", kind)
 			w.tenant.Inject(f)
@@ -275,14 +275,14 @@ func TestBreakages(t *testing.T) {
 	}{
 		{"setting missing", set("B2C_POLICIES", ""), "B2C_POLICIES", "is not set", false},
 		{"setting is the domain", set("B2C_TENANT", "contoso.onmicrosoft.com"), "B2C_TENANT", "B2C_TENANT=contoso", false},
-		{"full URI as scope setting", set("B2C_READ_SCOPE", b2ctest.AppIDURI+"/read"), "B2C_READ_SCOPE", "tokens carry the short name", false},
-		{"App ID URI as audience", set("B2C_API_CLIENT_ID", b2ctest.AppIDURI), "B2C_API_CLIENT_ID", "a GUID", false},
+		{"full URI as scope setting", set("B2C_READ_SCOPE", entratest.AppIDURI+"/read"), "B2C_READ_SCOPE", "tokens carry the short name", false},
+		{"App ID URI as audience", set("B2C_API_CLIENT_ID", entratest.AppIDURI), "B2C_API_CLIENT_ID", "a GUID", false},
 		{"two storages", set("TABLES_ENDPOINT", "https://contosoitems.table.core.windows.net"), "TABLES_ENDPOINT", "both set", false},
 		{"settings encrypted", local(`{"Values":{"B2C_TENANT":"contoso"}}`), "local.settings.json", "IsEncrypted", false},
 		{"settings no JSON", local(`{"Values":`), "local.settings.json", "cannot be read", false},
 		{"setting no string", local(`{"IsEncrypted":false,"Values":{"B2C_TENANT":1}}`), "local.settings.json", "is a number", false},
 
-		{"the API as client", set("B2C_ALLOWED_CLIENTS", b2ctest.APIClientID), "B2C_ALLOWED_CLIENTS", "the API itself", true},
+		{"the API as client", set("B2C_ALLOWED_CLIENTS", entratest.APIClientID), "B2C_ALLOWED_CLIENTS", "the API itself", true},
 		{"one scope for both", set("B2C_WRITE_SCOPE", "read"), "B2C_WRITE_SCOPE", "may write", true},
 		{"App ID URI of another tenant", set("B2C_APP_ID_URI", "https://fabrikam.onmicrosoft.com/b2capi"), "B2C_APP_ID_URI", "another tenant's domain", true},
 		{"another worker", local(`{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"node"}}`), "local.settings.json", "custom", true},
@@ -290,31 +290,31 @@ func TestBreakages(t *testing.T) {
 		{"tenant misspelt", set("B2C_TENANT", "contosso"), signUp, "check B2C_TENANT", false},
 		{"policy misspelt", set("B2C_POLICIES", "B2C_1_signupsignin,B2C_1_profiledit"), "metadata of B2C_1_profiledit", "no such policy", false},
 		{"the one policy or the tenant misspelt", set("B2C_POLICIES", "B2C_1_x"), "metadata of B2C_1_x", "or there is no such tenant", false},
-		{"metadata hang", answer(metadataPath, b2ctest.Fault{Hang: true}), signUp, "no answer within 5s", false},
+		{"metadata hang", answer(metadataPath, entratest.Fault{Hang: true}), signUp, "no answer within 5s", false},
 		{"metadata host down", func(t testing.TB, w *world) {
 			w.env["B2C_METADATA_URL"] = "http://" + closedPort(t) + "/{policy}"
 		}, signUp, "nothing listens", false},
 		{"metadata host unknown", func(_ testing.TB, w *world) {
 			w.env["B2C_METADATA_URL"] = "https://contoso.invalid/{policy}"
 		}, signUp, "contoso.invalid", false},
-		{"metadata 500", answer(metadataPath, b2ctest.Fault{Status: 500}), signUp, "500", false},
-		{"metadata a redirect", answer(metadataPath, b2ctest.Fault{Status: 302, Header: http.Header{"Location": {"https://contoso.invalid/"}}}), signUp, "no redirect is followed", false},
-		{"metadata a page", answer(metadataPath, b2ctest.Fault{Body: "<html>", ContentType: "text/html"}), signUp, "not with OpenID Connect metadata", false},
-		{"metadata dropped", answer(metadataPath, b2ctest.Fault{Drop: true}), signUp, "closed before", false},
+		{"metadata 500", answer(metadataPath, entratest.Fault{Status: 500}), signUp, "500", false},
+		{"metadata a redirect", answer(metadataPath, entratest.Fault{Status: 302, Header: http.Header{"Location": {"https://contoso.invalid/"}}}), signUp, "no redirect is followed", false},
+		{"metadata a page", answer(metadataPath, entratest.Fault{Body: "<html>", ContentType: "text/html"}), signUp, "not with OpenID Connect metadata", false},
+		{"metadata dropped", answer(metadataPath, entratest.Fault{Drop: true}), signUp, "closed before", false},
 		{"issuer of Entra ID", metadata("https://login.microsoftonline.com/"+otherTenant+"/v2.0", ""), "issuer of B2C_1_signupsignin", "not B2C's", false},
 		{"issuer of External ID", metadata("https://"+otherTenant+".ciamlogin.com/"+otherTenant+"/v2.0/", ""), "issuer of B2C_1_signupsignin", "not B2C's", false},
 		{"issuer without a tenant", metadata("https://localhost/v2.0/", ""), "issuer of B2C_1_signupsignin", "no tenant GUID", false},
 		{"two tenants", metadata("https://localhost/"+otherTenant+"/v2.0/", ""), "one tenant", otherTenant + " (B2C_1_signupsignin)", false},
-		{"keys elsewhere", metadata("https://localhost/"+b2ctest.TenantID+"/v2.0/", "http://127.0.0.2:9/keys"), keys, "not at the metadata's own host", false},
-		{"keys missing", metadata("https://localhost/"+b2ctest.TenantID+"/v2.0/", "none"), keys, "no jwks_uri", false},
-		{"keys empty", answer(keysPath, b2ctest.Fault{Body: "{}"}), keys, "no usable key", false},
-		{"keys 404", answer(keysPath, b2ctest.Fault{Status: 404}), keys, "404", false},
+		{"keys elsewhere", metadata("https://localhost/"+entratest.TenantID+"/v2.0/", "http://127.0.0.2:9/keys"), keys, "not at the metadata's own host", false},
+		{"keys missing", metadata("https://localhost/"+entratest.TenantID+"/v2.0/", "none"), keys, "no jwks_uri", false},
+		{"keys empty", answer(keysPath, entratest.Fault{Body: "{}"}), keys, "no usable key", false},
+		{"keys 404", answer(keysPath, entratest.Fault{Status: 404}), keys, "404", false},
 		{"key ID of Entra ID", func(t testing.TB, w *world) {
-			w.tenant.Inject(b2ctest.Fault{Match: forPolicy("signupsignin", keysPath), Body: keysWithID(t, w, "2u0UNvza0sxtDrvOtzG5Fxu895o")})
+			w.tenant.Inject(entratest.Fault{Match: forPolicy("signupsignin", keysPath), Body: keysWithID(t, w, "2u0UNvza0sxtDrvOtzG5Fxu895o")})
 		}, keys, "27 characters", true},
 		{"one key not usable", func(t testing.TB, w *world) {
 			good := strings.TrimSuffix(keysWithID(t, w, "a"), "]}")
-			w.tenant.Inject(b2ctest.Fault{Match: forPolicy("signupsignin", keysPath), Body: good + `,{"kty":"EC","kid":"b"}]}`})
+			w.tenant.Inject(entratest.Fault{Match: forPolicy("signupsignin", keysPath), Body: good + `,{"kty":"EC","kid":"b"}]}`})
 		}, keys, "1 usable, 1 not", true},
 		{"extra issuer of another tenant", set("B2C_EXTRA_ISSUERS", "https://login.microsoftonline.com/"+otherTenant+"/v2.0/"), "B2C_EXTRA_ISSUERS", "the API ignores it", false},
 		{"clock 5 min behind", dateIn(5 * time.Minute), "clock", "behind", false},
@@ -454,10 +454,10 @@ func TestManagedIdentity(t *testing.T) {
 
 func TestIssuerWithPolicy(t *testing.T) {
 	w := newWorld(t)
-	w.tenant.Inject(b2ctest.Fault{
+	w.tenant.Inject(entratest.Fault{
 		Match: forPolicy("signupsignin", metadataPath),
-		Body: fmt.Sprintf(`{"issuer":"https://localhost/tfp/%s/b2c_1_signupsignin/v2.0/","jwks_uri":%q}`, b2ctest.TenantID,
-			w.tenant.URL()+"/"+b2ctest.TenantDomain+"/b2c_1_signupsignin/discovery/v2.0/keys"),
+		Body: fmt.Sprintf(`{"issuer":"https://localhost/tfp/%s/b2c_1_signupsignin/v2.0/","jwks_uri":%q}`, entratest.TenantID,
+			w.tenant.URL()+"/"+entratest.TenantDomain+"/b2c_1_signupsignin/discovery/v2.0/keys"),
 	})
 	r, status := w.json(t)
 	require.Equal(t, 0, status, r.Checks)

@@ -6,14 +6,14 @@ import (
 	"regexp"
 	"strings"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/entra"
 )
 
 // paste is what somebody had in the clipboard. Exactly one of credentials,
 // signIn, authorize and trouble is set; idTokenOnly goes with credentials.
 type paste struct {
 	what        string // for people: where the token comes from
-	credentials *b2c.Credentials
+	credentials *entra.Credentials
 	idTokenOnly bool     // there was no access token beside it
 	signIn      string   // an answer of B2C that refuses
 	authorize   *url.URL // where a sign-in starts
@@ -41,7 +41,7 @@ func recognise(text string) paste {
 		return tokenResponse(text)
 	}
 	if lines := headerLine.FindAllStringSubmatch(text, -1); lines != nil {
-		c := &b2c.Credentials{}
+		c := &entra.Credentials{}
 		for _, line := range lines {
 			c.Authorization = append(c.Authorization, strings.TrimSpace(line[1]))
 		}
@@ -57,13 +57,13 @@ func recognise(text string) paste {
 		return paste{what: "an error message of B2C", signIn: text}
 	}
 	if strings.HasPrefix(strings.ToLower(text), "bearer") {
-		return paste{what: "the value of an Authorization header", credentials: &b2c.Credentials{Authorization: []string{text}}}
+		return paste{what: "the value of an Authorization header", credentials: &entra.Credentials{Authorization: []string{text}}}
 	}
 	return bare("a token", text)
 }
 
 func bare(what, token string) paste {
-	return paste{what: what, credentials: &b2c.Credentials{Authorization: []string{"Bearer " + token}}}
+	return paste{what: what, credentials: &entra.Credentials{Authorization: []string{"Bearer " + token}}}
 }
 
 // tokenResponse takes the access token out of a token endpoint's answer
@@ -88,7 +88,7 @@ func tokenResponse(text string) paste {
 	access, id := get("access_token", "accessToken"), get("id_token", "idToken")
 	switch {
 	case get("Authorization", "authorization") != "":
-		return paste{what: "the Authorization header", credentials: &b2c.Credentials{Authorization: []string{get("Authorization", "authorization")}}}
+		return paste{what: "the Authorization header", credentials: &entra.Credentials{Authorization: []string{get("Authorization", "authorization")}}}
 	case access != "":
 		return bare("access_token of a token response", access)
 	case get("error_description", "error", "errorMessage") != "":
@@ -120,7 +120,7 @@ func fromURL(text string) paste {
 	case q.Has("client_id"), q.Has("response_type"), strings.HasSuffix(strings.ToLower(u.Path), "/authorize"):
 		return paste{what: "the URL of a sign-in", authorize: u}
 	case q.Has("access_token"):
-		return paste{what: "a URL with access_token in its query", credentials: &b2c.Credentials{InQuery: true}}
+		return paste{what: "a URL with access_token in its query", credentials: &entra.Credentials{InQuery: true}}
 	case q.Has("code"):
 		return redirect(u.RawQuery)
 	}

@@ -1,11 +1,11 @@
 package main
 
-import "itemsapi/handler/b2c"
+import "itemsapi/scripts/internal/signin"
 
 // explainSignIn explains what B2C says when it gives no token.
 func (d *doctor) explainSignIn(text string) {
 	const name = "sign-in"
-	known, ok := b2c.FindSignInError(text)
+	known, ok := signin.Find(text)
 	c := check{Name: name, Status: statusFail, Code: known.Code, Detail: known.Meaning + " " + known.Cause, Fix: known.Fix}
 	if !ok {
 		c.Detail = "B2C refused: " + cut(text)

@@ -15,8 +15,8 @@ import (
 	"sync"
 	"time"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 )
 
 // policyRead is what one policy's endpoints said.
@@ -96,8 +96,10 @@ func readPolicy(ctx context.Context, c config.Config, policy config.Policy) poli
 	p.issuer, p.keysURL = document.Issuer, document.JWKSURI
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	_, readings := startVerifier(ctx, c, []config.Policy{policy})
-	p.handler = readings[policy.Name]
+	_, readings, err := startVerifier(ctx, c, []config.Policy{policy})
+	if p.handler = readings[policy.Name]; err != nil {
+		p.handler.err = err.Error()
+	}
 	if p.handler.err == "" { // so the keys are on the metadata's host
 		var published struct {
 			Keys []publishedKey `json:"keys"`
@@ -272,22 +274,31 @@ func hostOf(address string) string {
 
 // startVerifier starts the handler's verifier over some policies and waits until
 // it has tried to read the keys of each. It runs until ctx ends.
-func startVerifier(ctx context.Context, c config.Config, policies []config.Policy) (*b2c.Verifier, map[string]reading) {
+func startVerifier(
+	ctx context.Context, c config.Config, policies []config.Policy,
+) (*entra.Verifier, map[string]reading, error) {
 	log := &keyLog{readings: map[string]reading{}, reasons: map[string]string{}, wake: make(chan struct{}, 1)}
-	bc := b2c.Config{
-		Audience: c.APIClientID, AppIDURI: c.AppIDURI, AllowedClients: c.AllowedClients, ExtraIssuers: c.ExtraIssuers,
+	names := make([]string, len(policies))
+	for i, p := range policies {
+		names[i] = p.Name
+	}
+	trust := entra.B2C(c.Tenant, names...)
+	trust.Audience, trust.AppIDURI, trust.Clients = c.APIClientID, c.AppIDURI, c.AllowedClients
+	trust.Scopes = map[string]string{"read": c.ReadScope, "write": c.WriteScope}
+	trust.Host, trust.MetadataURL, trust.ExtraIssuers = c.Host, c.MetadataURL, c.ExtraIssuers
+	v, err := entra.New(ctx, entra.Config{
+		Trust: []entra.Trust{trust}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
 		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		return nil, nil, err
 	}
-	for _, p := range policies {
-		bc.Policies = append(bc.Policies, b2c.Policy(p))
-	}
-	v := b2c.New(ctx, bc)
 	timeout := time.NewTimer(2 * callTimeout)
 	defer timeout.Stop()
 	for {
 		done := log.done()
 		if len(done) == len(policies) {
-			return v, done
+			return v, done, nil
 		}
 		select {
 		case <-log.wake:
@@ -300,7 +311,7 @@ func startVerifier(ctx context.Context, c config.Config, policies []config.Polic
 				done[p.Name] = reading{err: "no answer in time"}
 			}
 		}
-		return v, done
+		return v, done, nil
 	}
 }
 

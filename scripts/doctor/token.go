@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"itemsapi/handler/b2c"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 )
 
 // explainPaste explains what -token got. It returns the token, if there is one
@@ -79,32 +79,40 @@ func scopeName(c config.Config, scope string) string {
 }
 
 // examine tries all groups of the catalogue.
-func (d *doctor) examine(ctx context.Context, c config.Config, credentials b2c.Credentials, token, scope string) {
+func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra.Credentials, token, scope string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	verifier, readings := startVerifier(ctx, c, c.Policies)
+	var groups []entra.Check
+	verifier, readings, err := startVerifier(ctx, c, c.Policies)
+	if err == nil {
+		groups, err = verifier.Examine(ctx, credentials, entra.Scope(scope))
+	}
+	if err != nil {
+		d.fail("token checks", err.Error()+".", "Check the settings: go run ./scripts/doctor.")
+		return
+	}
 	said := claimsOf(token)
 	kind, verified, untimely := "", false, false
-	for _, group := range verifier.Examine(ctx, credentials, scopeName(c, scope)) {
-		name := "token, " + group.Group
+	for _, group := range groups {
+		name := "token, " + group.Group.String()
 		switch {
 		case group.Skipped != "":
 			d.skip(name, group.Skipped)
 		case len(group.Refusals) == 0 && followsFrom(kind, group.Group):
 			d.skip(name, "follows from "+kind)
 		case len(group.Refusals) == 0:
-			verified = verified || group.Group == "key"
+			verified = verified || group.Group == entra.GroupKey
 			detail := passed(group.Group, c, said, scopeName(c, scope))
-			if group.Group == "caller" && !verified && len(c.AllowedClients) > 0 {
+			if group.Group == entra.GroupCaller && !verified && len(c.AllowedClients) > 0 {
 				detail += " (which is compared with B2C_ALLOWED_CLIENTS once the signature is right)"
 			}
 			d.ok(name, "%s", detail)
-		case group.Group == "kind":
+		case group.Group == entra.GroupKind:
 			kind = group.Refusals[0].Code
 		}
 		for _, refusal := range group.Refusals {
 			x := refusal.Explain()
-			untimely = untimely || group.Group == "time"
+			untimely = untimely || group.Group == entra.GroupTime
 			if refusal.Code == "keys.unavailable" {
 				for _, p := range c.Policies {
 					if r := readings[p.Name]; r.err != "" {
@@ -124,11 +132,11 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials b2c.C
 
 // followsFrom says whether a group of the catalogue is silent because what it
 // would say follows from the token's kind, rather than because it is content.
-func followsFrom(kind, group string) bool {
+func followsFrom(kind string, group entra.Group) bool {
 	switch group {
-	case "header", "audience", "scope":
+	case entra.GroupHeader, entra.GroupAudience, entra.GroupScope:
 		return kind != ""
-	case "policy", "issuer", "caller":
+	case entra.GroupPolicy, entra.GroupIssuer, entra.GroupCaller:
 		return kind != "" && kind != "token.id_token"
 	}
 	return false
@@ -152,42 +160,42 @@ func claimsOf(token string) (c claims) {
 }
 
 // passed says what was found where nothing is wrong.
-func passed(group string, c config.Config, t claims, scope string) string {
+func passed(group entra.Group, c config.Config, t claims, scope string) string {
 	switch group {
-	case "request":
+	case entra.GroupRequest:
 		return "one token, after the word Bearer"
-	case "form":
+	case entra.GroupForm:
 		return "a JSON Web Token"
-	case "kind":
+	case entra.GroupKind:
 		return "neither an ID token nor somebody else's token"
-	case "header":
+	case entra.GroupHeader:
 		return "RS256, kid " + cut(t.Kid)
-	case "policy":
+	case entra.GroupPolicy:
 		name := t.Tfp
 		if name == "" {
 			name = t.Acr
 		}
 		return cut(name)
-	case "keys":
+	case entra.GroupKeys:
 		return "the policy's keys were read"
-	case "issuer":
+	case entra.GroupIssuer:
 		return cut(t.Iss)
-	case "key":
+	case entra.GroupKey:
 		return "the signature is right"
-	case "audience":
+	case entra.GroupAudience:
 		return c.APIClientID + ", this API"
-	case "time":
+	case entra.GroupTime:
 		left := time.Until(time.Unix(t.Exp, 0)).Round(time.Second)
 		if left <= 0 {
 			return fmt.Sprintf("expired %v ago, within the tolerance for clocks", -left)
 		}
 		return fmt.Sprintf("valid for another %v", left)
-	case "caller":
+	case entra.GroupCaller:
 		if t.Azp == "" {
 			return "a user, with a client that is not named"
 		}
 		return "a user, with the client " + cut(t.Azp)
-	case "scope":
+	case entra.GroupScope:
 		return "has " + scope + " (scp: " + cut(t.Scp) + ")"
 	}
 	return ""

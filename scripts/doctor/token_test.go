@@ -13,13 +13,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c"
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra"
+	"itemsapi/handler/entra/entratest"
 )
 
 var groups = []string{"request", "form", "kind", "header", "policy", "keys", "issuer", "key", "audience", "time", "caller", "scope"}
 
-func accessToken(t testing.TB, w *world, r b2ctest.TokenRequest) string {
+func accessToken(t testing.TB, w *world, r entratest.TokenRequest) string {
 	token, err := w.tenant.AccessToken(r)
 	require.NoError(t, err)
 	return token
@@ -28,7 +28,7 @@ func accessToken(t testing.TB, w *world, r b2ctest.TokenRequest) string {
 func TestGoodToken(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "token.txt")
-	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, b2ctest.TokenRequest{})+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, entratest.TokenRequest{})+"\n"), 0o600))
 	for _, scope := range []string{"read", "write"} {
 		r, status := w.json(t, "-token", path, "-scope", scope)
 		require.Equal(t, 0, status, r.Checks)
@@ -42,7 +42,7 @@ func TestGoodToken(t *testing.T) {
 	require.Equal(t, 0, status)
 	require.Regexp(t, `(?m)^ok    token {30} a token: eyJ\S{7}… \(\d+ characters\)$`, stdout)
 
-	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, b2ctest.TokenRequest{Scopes: []string{"read"}})), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, entratest.TokenRequest{Scopes: []string{"read"}})), 0o600))
 	r, status := w.json(t, "-token", path, "-scope", "write")
 	require.Equal(t, 1, status)
 	require.Equal(t, "scope.missing", r.with("token, scope")[0].Code)
@@ -51,14 +51,14 @@ func TestGoodToken(t *testing.T) {
 // Every broken token of the stand-in is named by its code, with what, and how to
 // mend it; and no line says that something is right which is not.
 func TestBrokenTokens(t *testing.T) {
-	for _, code := range b2c.Codes() {
+	for _, code := range entra.Codes() {
 		if strings.HasPrefix(code, "auth.") && code != "auth.token_empty" {
 			continue // no token alone causes it
 		}
 		t.Run(code, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.env["B2C_POLICIES"] += "," + b2ctest.PolicyROPC
+			w.env["B2C_POLICIES"] += "," + entratest.PolicyROPC
 			b, err := w.tenant.Broken(code)
 			require.NoError(t, err)
 			require.NotEmpty(t, b.Token)
@@ -87,7 +87,7 @@ func TestBrokenTokens(t *testing.T) {
 				_ = json.Unmarshal(decode(part), &said)
 			}
 			right := func(group string) bool { return r.with("token, " + group)[0].Status == statusOK }
-			require.False(t, right("audience") && said.Aud != b2ctest.APIClientID)
+			require.False(t, right("audience") && said.Aud != entratest.APIClientID)
 			require.False(t, right("scope") && !strings.Contains(" "+said.Scp+" ", " read "))
 			require.False(t, right("header") && said.Alg != "RS256")
 			require.False(t, right("policy") && said.Tfp == "")
@@ -97,8 +97,8 @@ func TestBrokenTokens(t *testing.T) {
 
 func TestKeysUnavailableSaysWhy(t *testing.T) {
 	w := newWorld(t)
-	w.stdin = accessToken(t, w, b2ctest.TokenRequest{})
-	w.tenant.Inject(b2ctest.Fault{Status: 502})
+	w.stdin = accessToken(t, w, entratest.TokenRequest{})
+	w.tenant.Inject(entratest.Fault{Status: 502})
 	r, status := w.json(t, "-token", "-")
 	require.Equal(t, 1, status)
 	require.Contains(t, r.with("token, keys")[0].Detail, "502 Bad Gateway")
@@ -113,7 +113,7 @@ func TestUntimelyToken(t *testing.T) {
 	r, status := w.json(t, "-token", "-")
 	require.Equal(t, 1, status)
 	require.Equal(t, statusOK, r.with("clock")[0].Status)
-	w.tenant.Inject(b2ctest.Fault{Header: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}})
+	w.tenant.Inject(entratest.Fault{Header: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}})
 	r, _ = w.json(t, "-token", "-")
 	require.Equal(t, statusFail, r.with("clock")[0].Status)
 }
@@ -121,8 +121,8 @@ func TestUntimelyToken(t *testing.T) {
 // What one has in the clipboard.
 func TestPastes(t *testing.T) {
 	w := newWorld(t)
-	good := accessToken(t, w, b2ctest.TokenRequest{})
-	id, err := w.tenant.IDToken(b2ctest.TokenRequest{})
+	good := accessToken(t, w, entratest.TokenRequest{})
+	id, err := w.tenant.IDToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 	code, err := w.tenant.Broken("token.code_or_refresh")
 	require.NoError(t, err)
@@ -209,8 +209,8 @@ func TestSignInErrorWithoutSettings(t *testing.T) {
 // runNow is the portal's URL, as it should be.
 func runNow() url.Values {
 	return url.Values{
-		"p": {b2ctest.PolicySignUpSignIn}, "client_id": {b2ctest.ClientID}, "nonce": {"defaultNonce"},
-		"redirect_uri": {"http://localhost:9912/"}, "scope": {"openid " + b2ctest.AppIDURI + "/read " + b2ctest.AppIDURI + "/write"},
+		"p": {entratest.PolicySignUpSignIn}, "client_id": {entratest.ClientID}, "nonce": {"defaultNonce"},
+		"redirect_uri": {"http://localhost:9912/"}, "scope": {"openid " + entratest.AppIDURI + "/read " + entratest.AppIDURI + "/write"},
 		"response_type": {"id_token token"}, "prompt": {"login"},
 	}
 }
@@ -233,26 +233,26 @@ func TestAuthorizeURL(t *testing.T) {
 		{"as it should be", func(url.Values) {}, "", "", false},
 		{"code and PKCE", pkce, "", "", false},
 		{"no client", with("client_id", ""), "client_id", "AADB2C90008", false},
-		{"the API's own ID", with("client_id", b2ctest.APIClientID), "client_id", "the API's own ID", false},
+		{"the API's own ID", with("client_id", entratest.APIClientID), "client_id", "the API's own ID", false},
 		{"no GUID", with("client_id", "B2CTest"), "client_id", "a GUID", false},
-		{"client not admitted", with("client_id", b2ctest.OtherClientID), "client_id", "azp.not_allowed", false},
+		{"client not admitted", with("client_id", entratest.OtherClientID), "client_id", "azp.not_allowed", false},
 		{"no scope", with("scope", ""), "scope", "AADB2C90010", false},
-		{"short scope name", with("scope", "openid read"), "scope", b2ctest.AppIDURI + "/read", false},
+		{"short scope name", with("scope", "openid read"), "scope", entratest.AppIDURI + "/read", false},
 		{"openid alone", with("scope", "openid offline_access"), "scope", "none of the API's scopes", false},
-		{"client as scope", with("scope", "openid "+b2ctest.ClientID), "scope", "aud.is_client", false},
+		{"client as scope", with("scope", "openid "+entratest.ClientID), "scope", "aud.is_client", false},
 		{"scope of Graph", with("scope", "openid User.Read"), "scope", "Microsoft Graph", false},
 		{"scope of Graph in full", with("scope", "openid https://graph.microsoft.com/User.Read"), "scope", "Microsoft Graph", false},
 		{"scope of another resource", with("scope", "openid https://contoso.onmicrosoft.com/other/read"), "scope", "another resource", false},
-		{"two resources", with("scope", "openid "+b2ctest.AppIDURI+"/read https://contoso.onmicrosoft.com/other/read"), "scope", "AADB2C90146", false},
-		{"scope in another case", with("scope", "openid "+strings.ToUpper(b2ctest.AppIDURI)+"/read"), "scope", "in case", false},
-		{"default scope", with("scope", b2ctest.AppIDURI+"/.default"), "scope", "client credentials", false},
-		{"scope with a comma", with("scope", "openid,"+b2ctest.AppIDURI+"/read"), "scope", "comma", false},
-		{"scope encoded twice", with("scope", url.QueryEscape("openid "+b2ctest.AppIDURI+"/read")), "scope", "twice", false},
-		{"scope without write", with("scope", "openid "+b2ctest.AppIDURI+"/user_impersonation"), "scope", "not for read", true},
+		{"two resources", with("scope", "openid "+entratest.AppIDURI+"/read https://contoso.onmicrosoft.com/other/read"), "scope", "AADB2C90146", false},
+		{"scope in another case", with("scope", "openid "+strings.ToUpper(entratest.AppIDURI)+"/read"), "scope", "in case", false},
+		{"default scope", with("scope", entratest.AppIDURI+"/.default"), "scope", "client credentials", false},
+		{"scope with a comma", with("scope", "openid,"+entratest.AppIDURI+"/read"), "scope", "comma", false},
+		{"scope encoded twice", with("scope", url.QueryEscape("openid "+entratest.AppIDURI+"/read")), "scope", "twice", false},
+		{"scope without write", with("scope", "openid "+entratest.AppIDURI+"/user_impersonation"), "scope", "not for read", true},
 		{"ID token alone", with("response_type", "id_token"), "response_type", "no access token", false},
 		{"no response_type", with("response_type", ""), "response_type", "missing", false},
 		{"unknown response_type", with("response_type", "tokens"), "response_type", "AADB2C90013", false},
-		{"id_token without openid", with("scope", b2ctest.AppIDURI+"/read"), "response_type", "AADB2C90110", false},
+		{"id_token without openid", with("scope", entratest.AppIDURI+"/read"), "response_type", "AADB2C90110", false},
 		{"token in the query", with("response_mode", "query"), "response_mode", "query", false},
 		{"unknown response_mode", with("response_mode", "web"), "response_mode", "AADB2C90014", false},
 		{"code without PKCE", with("response_type", "code"), "code_challenge", "AADB2C99059", false},
@@ -282,7 +282,7 @@ func TestAuthorizeURL(t *testing.T) {
 
 	for _, tt := range []struct{ name, address, check, says string }{
 		{"policy in the path", w.tenant.URL() + "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize", "", ""},
-		{"tfp and GUID", w.tenant.URL() + "/tfp/" + b2ctest.TenantID + "/B2C_1_signupsignin/oauth2/v2.0/authorize", "", ""},
+		{"tfp and GUID", w.tenant.URL() + "/tfp/" + entratest.TenantID + "/B2C_1_signupsignin/oauth2/v2.0/authorize", "", ""},
 		{"old host", "https://login.microsoftonline.com/te/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "host", "iss.legacy_host"},
 		{"another host", "https://fabrikam.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "host", "fabrikam.b2clogin.com"},
 		{"another tenant", w.tenant.URL() + "/fabrikam.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "tenant", "fabrikam"},

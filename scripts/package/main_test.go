@@ -20,7 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
 )
@@ -67,14 +67,14 @@ func TestPackage(t *testing.T) {
 		t.Skip("skipped: the package runs on linux/amd64 alone")
 	}
 
-	tenant, err := b2ctest.Start(b2ctest.Options{})
+	tenant, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(tenant.Close)
 	storage, err := tablestest.Start(tablestest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(storage.Close)
 	host, err := functionstest.Start(t.Context(), functionstest.Config{Dir: app, Env: []string{
-		"B2C_TENANT=" + b2ctest.TenantName, "B2C_POLICIES=" + b2ctest.PolicySignUpSignIn, "B2C_API_CLIENT_ID=" + b2ctest.APIClientID,
+		"B2C_TENANT=" + entratest.TenantName, "B2C_POLICIES=" + entratest.PolicySignUpSignIn, "B2C_API_CLIENT_ID=" + entratest.APIClientID,
 		"B2C_METADATA_URL=" + tenant.MetadataTemplate(), "TABLES_CONNECTION_STRING=" + storage.ConnectionString(),
 	}})
 	require.NoError(t, err)

@@ -18,17 +18,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 )
 
 // contoso are the settings of the article's tenant, as deployed.
 func contoso(changes ...string) map[string]string {
 	settings := map[string]string{
-		"B2C_TENANT":          b2ctest.TenantName,
-		"B2C_POLICIES":        b2ctest.PolicySignUpSignIn + "," + b2ctest.PolicyProfileEdit,
-		"B2C_API_CLIENT_ID":   b2ctest.APIClientID,
-		"B2C_APP_ID_URI":      b2ctest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS": b2ctest.ClientID,
+		"B2C_TENANT":          entratest.TenantName,
+		"B2C_POLICIES":        entratest.PolicySignUpSignIn + "," + entratest.PolicyProfileEdit,
+		"B2C_API_CLIENT_ID":   entratest.APIClientID,
+		"B2C_APP_ID_URI":      entratest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS": entratest.ClientID,
 	}
 	for i := 0; i < len(changes); i += 2 {
 		settings[changes[i]] = changes[i+1]
@@ -37,12 +37,12 @@ func contoso(changes ...string) map[string]string {
 }
 
 // local are the same settings with the stand-in in Azure's place.
-func local(tenant *b2ctest.Server, changes ...string) map[string]string {
+func local(tenant *entratest.Server, changes ...string) map[string]string {
 	return contoso(append([]string{"B2C_METADATA_URL", tenant.MetadataTemplate()}, changes...)...)
 }
 
-func startTenant(t *testing.T) *b2ctest.Server {
-	s, err := b2ctest.Start(b2ctest.Options{})
+func startTenant(t *testing.T) *entratest.Server {
+	s, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	return s
@@ -177,32 +177,32 @@ func TestWishes(t *testing.T) {
 	require.Equal(t, "redirect_uri=http://127.0.0.1:4711/back", code[2])
 
 	t.Run("the client of the environment, where no list has one", func(t *testing.T) {
-		out, err := printed(t, local(tenant, "B2C_ALLOWED_CLIENTS", "", "B2C_CLIENT_ID", b2ctest.OtherClientID))
+		out, err := printed(t, local(tenant, "B2C_ALLOWED_CLIENTS", "", "B2C_CLIENT_ID", entratest.OtherClientID))
 		require.NoError(t, err)
-		require.Contains(t, out, "client_id="+b2ctest.OtherClientID)
+		require.Contains(t, out, "client_id="+entratest.OtherClientID)
 	})
 }
 
 func TestMistakes(t *testing.T) {
-	const read = b2ctest.AppIDURI + "/read"
+	const read = entratest.AppIDURI + "/read"
 	for _, tt := range []struct {
 		name string
 		args []string
 		says []string
 	}{
-		{"the API's own ID as client", []string{"-client", strings.ToUpper(b2ctest.APIClientID)}, []string{"is the API's own ID", "client_id is the client's", "Overview"}},
+		{"the API's own ID as client", []string{"-client", strings.ToUpper(entratest.APIClientID)}, []string{"is the API's own ID", "client_id is the client's", "Overview"}},
 		{"a client that is no ID", []string{"-client", "B2CTest"}, []string{"is no application ID"}},
-		{"a client that the API does not admit", []string{"-client", b2ctest.OtherClientID}, []string{"azp.not_allowed", b2ctest.ClientID}},
+		{"a client that the API does not admit", []string{"-client", entratest.OtherClientID}, []string{"azp.not_allowed", entratest.ClientID}},
 		{"a short scope name", []string{"-scope", "openid,read"}, []string{"AADB2C90117", "the full value: " + read}},
 		{"no scope of an API", []string{"-scope", "openid,profile,offline_access"}, []string{"no scope of an API", "ID token", read}},
-		{"the client's own ID as scope", []string{"-scope", b2ctest.ClientID}, []string{"aud.is_client", "Ask for " + read}},
+		{"the client's own ID as scope", []string{"-scope", entratest.ClientID}, []string{"aud.is_client", "Ask for " + read}},
 		{"scopes of two APIs", []string{"-scope", read + ",https://contoso.onmicrosoft.com/other/read"}, []string{"AADB2C90146", "a token is for one"}},
 		{"Graph's scope", []string{"-scope", "https://graph.microsoft.com/User.Read"}, []string{"those of https://graph.microsoft.com", "ask for " + read}},
 		{"a policy that the API does not accept", []string{"-policy", "B2C_1_passwordreset"}, []string{"policy.not_allowed", "B2C_1_signupsignin, B2C_1_profileedit"}},
 		{"a redirect URI on http", []string{"-redirect", "http://contoso.com/"}, []string{"neither https nor http on loopback"}},
 		{"a redirect URI of an app's scheme", []string{"-redirect", "com.example.app://oauth"}, []string{"neither https nor http on loopback"}},
 		{"a redirect URI with a fragment", []string{"-redirect", "https://jwt.ms/#x"}, []string{"-redirect"}},
-		{"several at once", []string{"-client", b2ctest.APIClientID, "-scope", "read", "-policy", "B2C_1_x"}, []string{"API's own ID", "AADB2C90117", "policy.not_allowed"}},
+		{"several at once", []string{"-client", entratest.APIClientID, "-scope", "read", "-policy", "B2C_1_x"}, []string{"API's own ID", "AADB2C90117", "policy.not_allowed"}},
 		{"-print-token alone", []string{"-print-token"}, []string{"go with -open"}},
 		{"a word", []string{"open"}, []string{`"open" is no flag`}},
 		{"no patience", []string{"-open", "-timeout", "0s"}, []string{"-timeout"}},
@@ -253,7 +253,7 @@ func TestSettings(t *testing.T) {
 
 	got, err = load(map[string]string{"B2C_TENANT": "fabrikam", "B2C_APP_ID_URI": ""})
 	require.NoError(t, err)
-	require.Equal(t, "fabrikam.b2clogin.com https://fabrikam.onmicrosoft.com/"+b2ctest.APIClientID, got, "the environment wins, and an empty value there too")
+	require.Equal(t, "fabrikam.b2clogin.com https://fabrikam.onmicrosoft.com/"+entratest.APIClientID, got, "the environment wins, and an empty value there too")
 
 	write(`{"IsEncrypted":true,"Values":{}}`)
 	_, err = load(nil)
@@ -390,8 +390,8 @@ func TestOpen(t *testing.T) {
 		require.Contains(t, page.body, "You may close this window.")
 		out, err := o.end()
 		require.NoError(t, err)
-		require.Contains(t, out, "ok  aud  "+b2ctest.APIClientID+"  (the API's ID)\n")
-		require.Contains(t, out, "ok  azp  "+b2ctest.ClientID+"  (a client that may call)\n")
+		require.Contains(t, out, "ok  aud  "+entratest.APIClientID+"  (the API's ID)\n")
+		require.Contains(t, out, "ok  azp  "+entratest.ClientID+"  (a client that may call)\n")
 		require.Contains(t, out, "ok  scp  read write  (all that was asked for)\n")
 		require.Contains(t, out, "ok  iss  "+tenant.Issuer()+"  (the issuer of the policy's metadata)\n")
 		require.Contains(t, out, "ok  tfp  B2C_1_signupsignin  (a policy that is accepted)\n")
@@ -551,24 +551,24 @@ func TestMetadata(t *testing.T) {
 		{"too much", `{"issuer":"` + strings.Repeat("x", 1<<20) + `"}`, "is no JSON"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Cleanup(tenant.Inject(b2ctest.Fault{Body: tt.body}))
+			t.Cleanup(tenant.Inject(entratest.Fault{Body: tt.body}))
 			_, err := printed(t, local(tenant), "-open", "-no-browser")
 			require.ErrorContains(t, err, tt.says)
 		})
 	}
 	t.Run("a policy that is not there", func(t *testing.T) {
-		t.Cleanup(tenant.Inject(b2ctest.Fault{Status: 404, Body: `{}`}))
+		t.Cleanup(tenant.Inject(entratest.Fault{Status: 404, Body: `{}`}))
 		out, err := printed(t, local(tenant))
 		require.ErrorContains(t, err, "check B2C_TENANT, B2C_POLICIES and B2C_HOST")
 		require.Len(t, urls(t, out), 1, "the portal's form is printed all the same")
 	})
 	t.Run("a redirect is not followed", func(t *testing.T) {
-		t.Cleanup(tenant.Inject(b2ctest.Fault{Status: 302, Body: `{}`, Header: http.Header{"Location": {"https://a.example/"}}}))
+		t.Cleanup(tenant.Inject(entratest.Fault{Status: 302, Body: `{}`, Header: http.Header{"Location": {"https://a.example/"}}}))
 		_, err := printed(t, local(tenant), "-open", "-no-browser")
 		require.ErrorContains(t, err, "answers 302")
 	})
 	t.Run("a tenant that does not answer", func(t *testing.T) {
-		t.Cleanup(tenant.Inject(b2ctest.Fault{Drop: true}))
+		t.Cleanup(tenant.Inject(entratest.Fault{Drop: true}))
 		_, err := printed(t, local(tenant), "-open", "-no-browser")
 		require.ErrorContains(t, err, "read the policy's metadata")
 	})
@@ -581,8 +581,8 @@ func TestReport(t *testing.T) {
 	r, err := newRequest(c, wishes{redirect: "https://jwt.ms"})
 	require.NoError(t, err)
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	token := tenant.Sign(b2ctest.PolicySignUpSignIn, nil, map[string]any{
-		"aud": b2ctest.ClientID, "azp": b2ctest.OtherClientID, "scp": "read\x1b[2J", "iss": "https://other/", "acr": "B2C_1_x", "exp": now.Unix() - 90,
+	token := tenant.Sign(entratest.PolicySignUpSignIn, nil, map[string]any{
+		"aud": entratest.ClientID, "azp": entratest.OtherClientID, "scp": "read\x1b[2J", "iss": "https://other/", "acr": "B2C_1_x", "exp": now.Unix() - 90,
 	})
 	var out bytes.Buffer
 	require.NoError(t, report(&out, c, r, tenant.Issuer(), token, now))

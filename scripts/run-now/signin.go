@@ -17,7 +17,7 @@ import (
 	"time"
 	"unicode"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/scripts/internal/signin"
 )
 
 // client follows no redirect: neither metadata nor tokens are given out
@@ -218,7 +218,7 @@ func redeem(ctx context.Context, r request, endpoint, redirect, code, verifier s
 
 // refused is the error for an answer of B2C's that is one.
 func refused(what, kind, description string) error {
-	e, ok := b2c.FindSignInError(description)
+	e, ok := signin.Find(description)
 	if !ok {
 		return fmt.Errorf("B2C refused %s: %s: %s", what, plain(kind), plain(description))
 	}

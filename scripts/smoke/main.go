@@ -21,7 +21,7 @@ import (
 	"strings"
 	"time"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/config"
 	"itemsapi/scripts/doctor/sender"
 )
 
@@ -185,7 +185,7 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 			return false
 		}
 		s.ok(name, "401 by the API itself, first answer after %s", round(a.took))
-		if challenge := a.header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge, `Bearer realm="`+b2c.Realm+`"`) {
+		if challenge := a.header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge, `Bearer realm="`+config.Realm+`"`) {
 			s.fail("challenge", fmt.Sprintf("WWW-Authenticate is %q", challenge), "Something on the way changes headers; call the app's own address.")
 		}
 		return true

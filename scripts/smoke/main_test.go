@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
 )
@@ -33,7 +33,7 @@ func TestHealthy(t *testing.T) {
 	}
 	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", handler, "itemsapi/handler").CombinedOutput()
 	require.NoError(t, err, "%s", said)
-	tenant, err := b2ctest.Start(b2ctest.Options{})
+	tenant, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(tenant.Close)
 	storage, err := tablestest.Start(tablestest.Options{})
@@ -42,14 +42,14 @@ func TestHealthy(t *testing.T) {
 	host, err := functionstest.Start(t.Context(), functionstest.Config{
 		Dir: "../..", Executable: handler, CORS: []string{"https://app.contoso.com"},
 		Env: []string{
-			"B2C_TENANT=" + b2ctest.TenantName, "B2C_POLICIES=" + b2ctest.PolicySignUpSignIn, "B2C_API_CLIENT_ID=" + b2ctest.APIClientID,
-			"B2C_APP_ID_URI=" + b2ctest.AppIDURI, "B2C_METADATA_URL=" + tenant.MetadataTemplate(), "TABLES_CONNECTION_STRING=" + storage.ConnectionString(),
+			"B2C_TENANT=" + entratest.TenantName, "B2C_POLICIES=" + entratest.PolicySignUpSignIn, "B2C_API_CLIENT_ID=" + entratest.APIClientID,
+			"B2C_APP_ID_URI=" + entratest.AppIDURI, "B2C_METADATA_URL=" + tenant.MetadataTemplate(), "TABLES_CONNECTION_STRING=" + storage.ConnectionString(),
 		},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { host.Close() })
 	require.NoError(t, host.Ready(t.Context()))
-	token, err := tenant.AccessToken(b2ctest.TokenRequest{})
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(t, err)
 
 	// The table may not be there yet: list is the first to need it.
@@ -72,7 +72,7 @@ func TestHealthy(t *testing.T) {
 	require.Contains(t, out, "skip  with a token")
 	require.Contains(t, out, "skip  a page of yours")
 
-	reads, err := tenant.AccessToken(b2ctest.TokenRequest{Scopes: []string{"read"}})
+	reads, err := tenant.AccessToken(entratest.TokenRequest{Scopes: []string{"read"}})
 	require.NoError(t, err)
 	out, err = smokeTest("-url", host.URL(), "-token", reads, "-origin", "https://other.contoso.com")
 	require.ErrorContains(t, err, "2 of the checks failed")

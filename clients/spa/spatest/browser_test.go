@@ -19,8 +19,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/clients/spa/spatest"
-	"itemsapi/handler/b2c/b2ctest"
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
 )
@@ -45,7 +45,7 @@ func TestBrowser(t *testing.T) {
 	origins := []string{app.URL(), app.CrossSite()}
 
 	var offset atomic.Int64
-	tenant, err := b2ctest.Start(b2ctest.Options{
+	tenant, err := entratest.Start(entratest.Options{
 		Addr: "localhost:0", SPAOrigins: origins, Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) },
 	})
 	require.NoError(t, err)
@@ -74,7 +74,7 @@ func TestBrowser(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, `<!doctype html><title>Somebody else's page</title><link rel="icon" href="data:,">`)
 		case "/rollover":
-			tenant.Rollover(b2ctest.PolicySignUpSignIn, false)
+			tenant.Rollover(entratest.PolicySignUpSignIn, false)
 		case "/clock":
 			d, err := time.ParseDuration(r.URL.Query().Get("offset"))
 			if err != nil {
@@ -115,13 +115,13 @@ func findBrowser() string {
 	return ""
 }
 
-func settings(tenant *b2ctest.Server, storage *tablestest.Server) []string {
+func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
 	values := map[string]string{
-		"B2C_TENANT":               b2ctest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit}, ","),
-		"B2C_API_CLIENT_ID":        b2ctest.APIClientID,
-		"B2C_APP_ID_URI":           b2ctest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      b2ctest.ClientID,
+		"B2C_TENANT":               entratest.TenantName,
+		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit}, ","),
+		"B2C_API_CLIENT_ID":        entratest.APIClientID,
+		"B2C_APP_ID_URI":           entratest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
 		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
 	}

@@ -18,7 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"itemsapi/handler/b2c/b2ctest"
+	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/loopbacktest"
 )
 
@@ -43,17 +43,17 @@ type Config struct {
 
 // Local is the configuration for the sign-in stand-in and an API at apiURL, which
 // has no /api.
-func Local(tenant *b2ctest.Server, apiURL string) Config {
-	path := "/" + b2ctest.TenantDomain + "/" + b2ctest.PolicySignUpSignIn
+func Local(tenant *entratest.Server, apiURL string) Config {
+	path := "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn
 	c := Config{
-		ClientID: b2ctest.ClientID,
+		ClientID: entratest.ClientID,
 		// Never asked: MSAL takes no authority that is spelt http.
 		Authority:     strings.Replace(tenant.URL(), "http:", "https:", 1) + path,
 		LocalMetadata: tenant.URL() + path + "/v2.0/.well-known/openid-configuration",
 		API:           apiURL + "/api",
 	}
-	c.Scopes.Read, c.Scopes.Write = b2ctest.AppIDURI+"/read", b2ctest.AppIDURI+"/write"
-	c.Policies.SignUpSignIn, c.Policies.EditProfile = b2ctest.PolicySignUpSignIn, b2ctest.PolicyProfileEdit
+	c.Scopes.Read, c.Scopes.Write = entratest.AppIDURI+"/read", entratest.AppIDURI+"/write"
+	c.Policies.SignUpSignIn, c.Policies.EditProfile = entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit
 	return c
 }
 

@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"strings"
 
-	"itemsapi/handler/b2c"
+	"itemsapi/handler/config"
 )
 
 // Problem is what of a problem document (RFC 9457) is shown.
@@ -36,8 +36,8 @@ func Of(status int, header http.Header, text string) Sender {
 	contentType = strings.ToLower(strings.TrimSpace(contentType))
 	challenge := header.Get("WWW-Authenticate")
 	var s Sender
-	if contentType == "application/problem+json" && json.Unmarshal([]byte(text), &s.Problem) == nil && strings.HasPrefix(s.Problem.Type, "urn:itemsapi:") ||
-		strings.Contains(challenge, `realm="`+b2c.Realm+`"`) {
+	if contentType == "application/problem+json" && json.Unmarshal([]byte(text), &s.Problem) == nil && strings.HasPrefix(s.Problem.Type, "urn:"+config.Realm+":") ||
+		strings.Contains(challenge, `realm="`+config.Realm+`"`) {
 		s.Ours = true
 		return s
 	}

@@ -1,0 +1,85 @@
+package entra
+
+// Group is a part of the catalogue: the rules that are tried on the same evidence.
+type Group int
+
+// The groups, in the order in which they are tried.
+const (
+	GroupRequest  Group = iota // what stands where the token should be
+	GroupForm                  // whether it is a token, and can be read
+	GroupKind                  // whose token it is, and what for
+	GroupHeader                // how it is signed
+	GroupPolicy                // which policy issued it
+	GroupKeys                  // whether the policy's keys are at hand
+	GroupIssuer                // iss
+	GroupKey                   // the key and the signature
+	GroupAudience              // aud
+	GroupTime                  // exp, nbf and iat
+	GroupCaller                // who the user and the client are
+	GroupScope                 // scp
+)
+
+// String is the group's name in one word.
+func (g Group) String() string {
+	return [...]string{
+		"request", "form", "kind", "header", "policy", "keys", "issuer", "key", "audience", "time", "caller", "scope",
+	}[g]
+}
+
+// catalogue is every refusal, in the order in which they are tried. Adding a code is
+// adding a row to its group's table.
+var catalogue = [...][]rule{
+	GroupRequest:  requestRules,
+	GroupForm:     formRules,
+	GroupKind:     kindRules,
+	GroupHeader:   headerRules,
+	GroupPolicy:   policyRules,
+	GroupKeys:     keysRules,
+	GroupIssuer:   issuerRules,
+	GroupKey:      keyRules,
+	GroupAudience: audienceRules,
+	GroupTime:     timeRules,
+	GroupCaller:   callerRules,
+	GroupScope:    scopeRules,
+}
+
+// rule is one way to be refused. A rule is told from others by its address.
+type rule struct {
+	code   string
+	status int
+	title  string
+	// description is the challenge's error_description (RFC 6750, section 3). It is
+	// ASCII without quotes, and has nothing of the token. Without one the challenge has
+	// neither error nor description.
+	description string
+	// hides are groups in which whatever else is wrong follows from this.
+	hides []Group
+	// applies looks at the evidence and does nothing else.
+	applies func(*evidence) bool
+	// explain says what was found and how to fix it.
+	explain func(*evidence) (detail, fix string)
+	// expected and actual are what to show beside each other.
+	expected, actual []claim
+}
+
+// claim is a member of a token's header or payload that an answer may show. None of
+// them names a person.
+type claim string
+
+const (
+	claimAlg claim = "alg"
+	claimKid claim = "kid"
+	claimTyp claim = "typ"
+	claimIss claim = "iss"
+	claimAud claim = "aud"
+	claimAzp claim = "azp"
+	claimTfp claim = "tfp"
+	claimAcr claim = "acr"
+	claimScp claim = "scp"
+	claimVer claim = "ver"
+	claimExp claim = "exp"
+	claimNbf claim = "nbf"
+	claimIat claim = "iat"
+)
+
+const portal = "Portal: App registrations > "

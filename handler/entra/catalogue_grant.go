@@ -1,0 +1,196 @@
+package entra
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// skew is how far the issuer's clock and this machine's may be apart.
+const skew = 60 * time.Second
+
+// audienceFault is what aud is instead of the API's ID.
+type audienceFault int
+
+const (
+	rightAudience audienceFault = iota
+	audienceIsClient
+	audienceIsURI
+	otherAudience
+)
+
+func (e *evidence) audienceFault() audienceFault {
+	aud, want := e.token.aud, e.trusted()
+	switch {
+	case aud == want.audience:
+		return rightAudience
+	case aud != "" && (aud == e.token.azp || e.verified && want.clients[strings.ToLower(aud)]):
+		return audienceIsClient
+	case strings.EqualFold(strings.TrimRight(aud, "/"), want.appIDURI), strings.HasSuffix(aud, "/"+want.audience):
+		return audienceIsURI
+	default:
+		return otherAudience
+	}
+}
+
+// audienceRule is what all rules about aud have in common.
+func audienceRule(
+	code, title string, fault audienceFault, explain func(*evidence) (detail, fix string), actual ...claim,
+) rule {
+	return rule{
+		code: code, status: http.StatusUnauthorized, title: title,
+		description: "The token is for another audience", hides: []Group{GroupAudience},
+		applies: func(e *evidence) bool { return e.audienceFault() == fault }, explain: explain,
+		expected: []claim{claimAud}, actual: actual,
+	}
+}
+
+var audienceRules = []rule{
+	audienceRule("aud.is_client", "The token is for another application", audienceIsClient,
+		func(e *evidence) (string, string) {
+			return fmt.Sprintf("aud is %s, the client that asked for the token; this API is %s.",
+					shown(e.token.aud), e.trusted().audience),
+				"Ask for the API's scope, " + e.fullScope() + ", instead of the client's own ID. " + portal +
+					"(the client) > API permissions lists what it may ask for."
+		}, claimAud, claimAzp),
+	audienceRule("aud.is_uri", "The audience is the App ID URI", audienceIsURI,
+		func(e *evidence) (string, string) {
+			return "aud is the App ID URI. B2C puts the application (client) ID there, so B2C did not make this token as " +
+					"it is.",
+				"Fix whatever issues this token: it must put " + e.trusted().audience + " into aud. The App ID URI is only " +
+					"the prefix of scopes."
+		}, claimAud),
+	audienceRule("aud.wrong", "The token is for another API", otherAudience,
+		func(e *evidence) (string, string) {
+			return fmt.Sprintf("aud is %s; this API is %s.", shown(e.token.aud), e.trusted().audience),
+				"Ask for this API's scope, " + e.fullScope() + ". If that is what the client asks for, its App ID URI " +
+					"belongs to another registration than the API's ID" + named(e.trusted().settings.Audience) + ". " + portal +
+					"(the API) > Overview shows both."
+		}, claimAud, claimAzp),
+}
+
+var timeRules = []rule{
+	{
+		code: "time.malformed", status: http.StatusUnauthorized, title: "The token's times cannot be read",
+		description: "The times of the token cannot be read", hides: []Group{GroupTime},
+		applies: func(e *evidence) bool {
+			t := &e.token
+			return !t.exp.valid || t.nbf.present && !t.nbf.valid || t.iat.present && !t.iat.valid
+		},
+		explain: func(*evidence) (string, string) {
+			return "exp must be there, and exp, nbf and iat must be whole seconds since 1970.",
+				"Send the token that B2C issued, unaltered."
+		},
+	},
+	{
+		code: "time.expired", status: http.StatusUnauthorized, title: "The token has expired",
+		description: "The token has expired",
+		applies: func(e *evidence) bool {
+			return e.token.exp.valid && e.now.Unix() >= e.token.exp.at+int64(skew/time.Second)
+		},
+		explain: func(e *evidence) (string, string) {
+			return fmt.Sprintf("The token expired %s ago, at %s.",
+					span(e.now.Unix()-e.token.exp.at), instant(e.token.exp.at)),
+				"Get a new one before each call (acquireTokenSilent in MSAL), which renews it when it is about to expire. " +
+					"Tools such as Postman keep an old one."
+		},
+		actual: []claim{claimExp},
+	},
+	{
+		code: "time.not_yet_valid", status: http.StatusUnauthorized, title: "The token is not valid yet",
+		description: "The token is not valid yet",
+		applies: func(e *evidence) bool {
+			limit := e.now.Unix() + int64(skew/time.Second)
+			return e.token.nbf.valid && e.token.nbf.at > limit || e.token.iat.valid && e.token.iat.at > limit
+		},
+		explain: func(e *evidence) (string, string) {
+			return fmt.Sprintf("The token becomes valid in %s, by this machine's clock (%s).",
+					span(max(e.token.nbf.at, e.token.iat.at)-e.now.Unix()), instant(e.now.Unix())),
+				"One clock is wrong. Compare this machine's with the Date header of B2C's answers."
+		},
+		actual: []claim{claimNbf, claimIat},
+	},
+}
+
+var callerRules = []rule{
+	{
+		code: "subject.missing", status: http.StatusUnauthorized, title: "The token does not say who the user is",
+		description: "The token names no subject",
+		applies:     func(e *evidence) bool { return e.subject() == "" },
+		explain: func(*evidence) (string, string) {
+			return "The token has neither oid nor a usable sub.",
+				"Have the policy put the user's object ID into the token. Portal: Azure AD B2C > User flows > (the policy) " +
+					"> Application claims: User's Object ID; Properties > Token compatibility settings: Subject (sub) claim " +
+					"is ObjectID."
+		},
+	},
+	{
+		code: "azp.not_allowed", status: http.StatusForbidden, title: "This client may not call the API",
+		applies: func(e *evidence) bool {
+			clients := e.trusted().clients
+			return e.verified && len(clients) > 0 && !clients[strings.ToLower(e.token.azp)]
+		},
+		explain: func(e *evidence) (string, string) {
+			if e.token.azp == "" {
+				return "The token names no client (azp), and this API admits certain clients only.",
+					"Get an access token with a client of its own registration, separate from the API's; B2C writes its ID " +
+						"into azp."
+			}
+			return fmt.Sprintf("The client %s is not among those that this API admits.", shown(e.token.azp)),
+				"Call with an admitted client, or have the operator of the API add this one to the admitted clients" +
+					named(e.trusted().settings.Clients) + "."
+		},
+		actual: []claim{claimAzp},
+	},
+}
+
+var scopeRules = []rule{
+	{
+		code: "scope.none", status: http.StatusForbidden, title: "The token grants no scope",
+		description: "The token grants no scope", hides: []Group{GroupScope},
+		applies: func(e *evidence) bool { return strings.Trim(e.token.scp, " ") == "" },
+		explain: func(e *evidence) (string, string) {
+			return "The token has no scopes (scp).",
+				"Ask for " + e.fullScope() + ". " + portal + "(the client) > API permissions: add the scope and grant admin " +
+					"consent."
+		},
+		expected: []claim{claimScp}, actual: []claim{claimScp},
+	},
+	{
+		code: "scope.missing", status: http.StatusForbidden, title: "The token lacks the scope that this call needs",
+		description: "The token lacks a scope",
+		applies:     func(e *evidence) bool { return e.missing() != "" },
+		explain:     explainMissingScope,
+		expected:    []claim{claimScp}, actual: []claim{claimScp},
+	},
+}
+
+func explainMissingScope(e *evidence) (detail, fix string) {
+	want := e.missing()
+	for granted := range strings.SplitSeq(e.token.scp, " ") {
+		if strings.EqualFold(granted, want) {
+			return fmt.Sprintf("scp has %s, this call needs %s: scopes are case-sensitive.", shown(granted), want),
+				"Publish and ask for the scope as " + want + ", or have the operator of the API change the name that it " +
+					"expects" + named(e.scopeSetting(want)) + "."
+		}
+		if strings.HasSuffix(granted, "/"+want) {
+			return fmt.Sprintf("scp has the full value %s, this call needs the short name %s.", shown(granted), want),
+				"Fix whatever issues this token: it must put short names into scp, as B2C does."
+		}
+	}
+	return fmt.Sprintf("scp has %s, this call needs %s.", shown(e.token.scp), want),
+		"Ask for " + e.fullScope() + ". B2C silently drops scopes that were not granted. " + portal +
+			"(the client) > API permissions: add the scope and grant admin consent."
+}
+
+// scopeSetting is the setting that names a scope, given as tokens spell it.
+func (e *evidence) scopeSetting(scope string) string {
+	x := e.trusted()
+	for _, name := range x.names {
+		if x.scopes[name] == scope && x.settings.Scopes[name] != "" {
+			return x.settings.Scopes[name]
+		}
+	}
+	return ""
+}

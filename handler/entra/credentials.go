@@ -1,0 +1,67 @@
+package entra
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+)
+
+// Credentials are what a request carries in place of a token.
+type Credentials struct {
+	// Authorization has the values of the Authorization header, one a line.
+	Authorization []string
+	// InQuery says that the query has an access_token, which RFC 6750 allows
+	// and RFC 9700, section 4.3.2, forbids.
+	InQuery bool
+}
+
+// joined matches two values of the Authorization header that a proxy put into
+// one line: RFC 9110, section 5.3, has them joined by commas. A part that is
+// another scheme's parameter has a = before any space.
+var joined = regexp.MustCompile(`,[ \t]*[A-Za-z][A-Za-z0-9-]*[ \t]+[^ \t=,]`)
+
+// read takes the token out of the Authorization header (RFC 6750, section 2.1).
+func (e *evidence) read(c Credentials) {
+	var header string
+	if len(c.Authorization) > 0 {
+		header = strings.Trim(c.Authorization[0], " \t")
+	}
+	switch {
+	case len(c.Authorization) > 1, header != "" && c.InQuery,
+		strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
+		e.shape = severalTokens
+		return
+	case header == "" && c.InQuery:
+		e.shape = tokenInQuery
+		return
+	case header == "":
+		e.shape = noToken
+		return
+	}
+	scheme, rest := header, ""
+	if i := strings.IndexAny(header, " \t"); i >= 0 {
+		scheme, rest = header[:i], header[i:]
+	}
+	if !strings.EqualFold(scheme, "Bearer") {
+		e.shape = otherScheme
+		if strings.HasPrefix(scheme, "eyJ") {
+			e.shape = noScheme
+		}
+		return
+	}
+	e.raw = strings.TrimLeft(rest, " ")
+	switch {
+	case e.raw == "", e.raw == "undefined", e.raw == "null", e.raw == "[object Object]":
+		e.shape = emptyToken
+	case strings.IndexByte(e.raw, ' ') >= 0 || strings.IndexByte(e.raw, '\t') >= 0:
+		e.shape = severalWords
+	}
+}
+
+// CredentialsOf are what a request carries.
+func CredentialsOf(r *http.Request) Credentials {
+	return Credentials{
+		Authorization: r.Header.Values("Authorization"),
+		InQuery:       strings.Contains(r.URL.RawQuery, "access_token") && r.URL.Query().Has("access_token"),
+	}
+}

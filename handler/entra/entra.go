@@ -1,0 +1,227 @@
+// Package entra decides who is calling, and says why not. It verifies the access
+// tokens that Microsoft's customer sign-in issues for one API, today those of Azure
+// AD B2C.
+//
+// [New] takes a [Config] and refuses one that would admit too much. [Verifier.Require]
+// protects a net/http handler. [Verifier.Verify] is the same without net/http: it
+// answers with the [Caller], or with a [*Refusal], whose code, status, challenge and
+// explanation come from one catalogue (catalogue.go).
+//
+// A token is admitted if the key set of the very entry that it belongs to verifies its
+// RS256 signature, and its issuer, audience, times, client and scopes are those that
+// were configured. Before that its claims only serve to explain a refusal. Keys come
+// from the configured metadata addresses and from nowhere that a token could name;
+// they are read in the background and kept while the sign-in cannot be reached
+// (keys.go).
+//
+// The package knows no routes, no items and no settings, and has no switch that
+// leaves out a check.
+//
+// # Use it in another module
+//
+// The module has no public address yet. Get a copy of the repository, and in your own
+// module:
+//
+//	go mod edit -require=itemsapi@v0.0.0 -replace=itemsapi=../itemsapi
+//	go mod tidy
+//
+// or copy the folder handler/entra into your module, with entratest for your tests and
+// handler/loopbacktest, which that needs; then replace the import paths.
+package entra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Config says whose tokens are accepted, and what the API is called.
+type Config struct {
+	// Trust has the tenants whose tokens are accepted; at least one.
+	Trust []Trust
+	// Realm is what the API calls itself: in every challenge (RFC 9110, section 11.5),
+	// and in the types of its problems, urn:{realm}:problem:{code}. Letters, digits and
+	// dashes, 2 to 32 of them. Required.
+	Realm string
+	// Hints are names that an explanation may mention.
+	Hints Hints
+	// CodesOnly leaves the explanation out of the answers: they say code and title, and
+	// nothing of the token.
+	CodesOnly bool
+
+	// Transport reads metadata and keys. Nil means one like http.DefaultTransport.
+	Transport http.RoundTripper
+	// Now is the clock that tokens are judged by. Nil means time.Now.
+	Now func() time.Time
+	// Log gets trouble with keys and faults of this package, and nothing of a token. Nil
+	// discards it.
+	Log *slog.Logger
+}
+
+// Hints are the names that an explanation may mention, so that it tells the people who
+// run the API where to look. Each may be zero.
+type Hints struct {
+	B2C Settings
+}
+
+// Settings are what the operator calls the parts of a [Trust], such as
+// NOTES_CLIENTS for its Clients.
+type Settings struct {
+	Tenant, Policies, Audience, Clients, Host, ExtraIssuers string
+	// Scopes has the setting for each name in Trust.Scopes.
+	Scopes map[string]string
+}
+
+// Caller is who a verified token speaks for.
+type Caller struct {
+	Family  Family
+	Tenant  string    // GUID of the directory, lower case
+	Subject string    // identifier of the user (oid, for B2C else sub), lower case
+	Client  string    // application ID of the client (azp), as in the token; may be empty
+	Policy  string    // that the user signed in with, as configured
+	Scopes  []string  // those that were granted, by their names in Trust.Scopes, sorted
+	Expires time.Time // when the token does
+}
+
+// Need is what a call needs the token to grant.
+type Need struct{ scope string }
+
+// Scope is the need for a scope, by its name in Trust.Scopes.
+func Scope(name string) Need { return Need{name} }
+
+// Verifier verifies tokens. It is safe for concurrent use.
+type Verifier struct {
+	realm     string
+	codesOnly bool
+	entries   []*entry // at least one
+	now       func() time.Time
+	log       *slog.Logger
+}
+
+// entry is one kind of tokens that is accepted: who issues them and with what keys
+// (both in the cache, which reads them), and for whom. Each policy of B2C has one.
+type entry struct {
+	*family
+	settings Settings
+	policy   string
+	audience string
+	appIDURI string
+	scopes   map[string]string // by the names that Need has
+	names    []string          // of the scopes, sorted
+	clients  map[string]bool
+	keys     *keyCache
+}
+
+// New returns a verifier and starts reading the keys, until ctx ends. It waits for
+// nothing. The error lists everything in c that would admit too much, or nobody.
+func New(ctx context.Context, c Config) (*Verifier, error) {
+	v, err := prepare(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range v.entries {
+		go x.keys.run(ctx)
+	}
+	return v, nil
+}
+
+func prepare(c Config) (*Verifier, error) {
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("entra: %w", err)
+	}
+	v := &Verifier{realm: c.Realm, codesOnly: c.CodesOnly, now: c.Now, log: c.Log}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	if v.log == nil {
+		v.log = slog.New(slog.DiscardHandler)
+	}
+	client := newFetchClient(c.Transport)
+	waiters := new(atomic.Int64)
+	for _, t := range c.Trust {
+		x := t.entry(c.Hints)
+		guard := &tenantGuard{
+			extra: slices.Clone(t.ExtraIssuers), form: t.family.form, setting: x.settings.ExtraIssuers, log: v.log,
+		}
+		for policy, address := range t.addresses() {
+			own := x
+			own.policy = policy
+			own.keys = &keyCache{
+				policy: policy, url: address, client: client, now: v.now, log: v.log,
+				waiters: waiters, admit: guard.admit, sleep: time.After,
+				force: make(chan struct{}, 1), fetched: make(chan struct{}),
+			}
+			v.entries = append(v.entries, &own)
+		}
+	}
+	return v, nil
+}
+
+// entriesFor are those whose tokens name this policy. No entry is found by an empty
+// one.
+func (v *Verifier) entriesFor(policy string) iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
+		for _, x := range v.entries {
+			if policy != "" && equalFoldASCII(x.policy, policy) && !yield(x) {
+				return
+			}
+		}
+	}
+}
+
+// policies are the names of those that are accepted.
+func (v *Verifier) policies() []string {
+	var names []string
+	for _, x := range v.entries {
+		names = append(names, x.policy)
+	}
+	return names
+}
+
+// Verify says who calls, if the token grants all that is needed; without a need it is
+// enough that the token grants any scope. Otherwise the error is a [*Refusal], or says
+// that no Trust has a scope of that name. Verify waits at most 2 s for keys, and only
+// for keys that are not known yet.
+func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Caller, error) {
+	if err := v.checkNeeds(need); err != nil {
+		return nil, err
+	}
+	e := &evidence{verifier: v, needs: need, now: v.now()}
+	var broken *rule
+	e.gather(ctx, c, func(g Group) bool {
+		broken = e.broken(g)
+		return broken == nil
+	})
+	if broken != nil {
+		return nil, newRefusal(broken, e)
+	}
+	return e.caller(), nil
+}
+
+// checkNeeds finds needs that no token could fulfil. All entries have the same names.
+func (v *Verifier) checkNeeds(need []Need) error {
+	for _, n := range need {
+		if _, known := v.entries[0].scopes[n.scope]; !known {
+			return fmt.Errorf("entra: no Trust has a scope with the name %q", n.scope)
+		}
+	}
+	return nil
+}
+
+// Ready says why some tokens cannot be checked yet: the error names each policy whose
+// keys are not at hand. It is nil once all of them are.
+func (v *Verifier) Ready() error {
+	var missing []error
+	for _, x := range v.entries {
+		if x.keys.current(v.now()) == nil {
+			missing = append(missing, fmt.Errorf("keys of %s: %w", x.policy, x.keys.trouble()))
+		}
+	}
+	return errors.Join(missing...)
+}

@@ -1,0 +1,271 @@
+package entratest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// armedFor is how long /dev/broken keeps the fault that a code needs.
+const armedFor = 60 * time.Second
+
+// switches are the faults that were turned on by a person. Server.mu guards it.
+type switches struct {
+	keysState  string // well, down, hanging
+	keysRemove func()
+	disarm     func()
+}
+
+// serveOwn serves what B2C does not have: the overview, and what scripts use.
+func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
+	method := http.MethodGet
+	if r.URL.Path == "/dev/rollover" || r.URL.Path == "/dev/keys" {
+		method = http.MethodPost
+	}
+	var handle http.HandlerFunc
+	switch r.URL.Path {
+	case "/":
+		handle = s.serveRoot
+	case "/style.css":
+		handle = serveStyle
+	case "/dev/token":
+		handle = s.serveDevToken
+	case "/dev/broken":
+		handle = s.serveDevBroken
+	case "/dev/rollover":
+		handle = s.serveDevRollover
+	case "/dev/keys":
+		handle = s.serveDevKeys
+	default:
+		http.Error(w, fmt.Sprintf("404: nothing here. URLs of the tenant begin with /%s/%s/; %s lists them.",
+			TenantDomain, PolicySignUpSignIn, s.URL()), http.StatusNotFound)
+		return
+	}
+	if r.Method != method && (method == http.MethodPost || r.Method != http.MethodHead) {
+		w.Header().Set("Allow", method)
+		http.Error(w, "405: use "+method+".", http.StatusMethodNotAllowed)
+		return
+	}
+	if strings.HasPrefix(r.URL.Path, "/dev/") &&
+		(!fromOwnPage(r) || method == http.MethodGet && r.Header.Get("Origin") != "") {
+		http.Error(w, "403: a page of another origin may not use this.", http.StatusForbidden)
+		return
+	}
+	handle(w, r)
+}
+
+func serveStyle(w http.ResponseWriter, _ *http.Request) {
+	css, err := pageFiles.ReadFile("pages/style.css")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/css; charset=utf-8")
+	_, _ = w.Write(css)
+}
+
+type rootPage struct {
+	Domain, TenantID, Issuer, AppIDURI, ROPC, KeysState string
+	Users                                               []User
+	Policies                                            []rootPolicy
+	Applications                                        []rootApplication
+	Codes                                               []string
+}
+
+type rootPolicy struct {
+	Name, Metadata, Keys, RunNow string
+	Kids                         []string
+}
+
+type rootApplication struct {
+	Name, ID, Permissions, Scopes, Flows string
+	Redirects                            []string
+}
+
+func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
+	page := rootPage{
+		Domain: TenantDomain, TenantID: TenantID, Issuer: s.Issuer(), AppIDURI: AppIDURI, ROPC: PolicyROPC,
+		Users: s.accounts(), Codes: BrokenCodes(),
+	}
+	s.mu.Lock()
+	page.KeysState = orDefault(s.switches.keysState, "well")
+	s.mu.Unlock()
+	for _, p := range s.policies {
+		e := endpoint{policy: p, tenant: TenantDomain, v2: true}
+		row := rootPolicy{Name: p.name, Metadata: e.path(metadataEndpoint), Keys: e.path(keysEndpoint)}
+		if p.name != PolicyROPC {
+			row.RunNow = runNow(p)
+		}
+		for _, k := range s.jwks(p).Keys {
+			row.Kids = append(row.Kids, k.Kid)
+		}
+		page.Policies = append(page.Policies, row)
+	}
+	for _, a := range s.applications {
+		row := rootApplication{
+			Name: a.name, ID: a.id, Permissions: strings.Join(a.permissions, ", "),
+			Redirects: a.registered(),
+		}
+		switch {
+		case a.id == APIClientID:
+			row.Scopes = strings.Join(publishedScopes, ", ")
+		case a.implicit:
+			row.Flows = "code with PKCE, implicit, password"
+		default:
+			row.Flows = "code with PKCE"
+		}
+		page.Applications = append(page.Applications, row)
+	}
+	s.page(w, http.StatusOK, "root.html", page)
+}
+
+// runNow is the authorize URL that the portal's "Run user flow" makes when the
+// API's scopes are chosen.
+func runNow(p *policy) string {
+	scopes := make([]string, len(publishedScopes))
+	for i, scope := range publishedScopes {
+		scopes[i] = AppIDURI + "/" + scope
+	}
+	var q parameters
+	q.add("p", p.name)
+	q.add("client_id", ClientID)
+	q.add("nonce", "defaultNonce")
+	q.add("redirect_uri", "https://jwt.ms")
+	q.add("scope", "openid "+strings.Join(scopes, " "))
+	q.add("response_type", "id_token token")
+	q.add("prompt", "login")
+	return "/" + TenantDomain + "/oauth2/v2.0/authorize?" + strings.ReplaceAll(q.encode(), "+", "%20")
+}
+
+func (s *Server) serveDevToken(w http.ResponseWriter, r *http.Request) {
+	token, err := s.devToken(r.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = io.WriteString(w, token)
+}
+
+// devToken is AccessToken for people: unlike it, it refuses scopes that B2C
+// would not grant.
+func (s *Server) devToken(q url.Values) (string, error) {
+	for name := range q {
+		if name != "user" && name != "scope" && name != "policy" && name != "client" {
+			return "", fmt.Errorf("no parameter %q; there are user, scope, policy and client", short(name))
+		}
+	}
+	r := TokenRequest{Policy: q.Get("policy"), User: q.Get("user"), Client: q.Get("client")}
+	g, err := s.resolve(r)
+	if err != nil {
+		return "", err
+	}
+	if _, ok := s.findAccount(g.user.Name); !ok {
+		return "", fmt.Errorf("the account %s was removed", g.user.Name)
+	}
+	if q.Has("scope") {
+		r.Scopes = strings.FieldsFunc(q.Get("scope"), func(c rune) bool { return c == ',' || c == ' ' })
+		if r.Scopes == nil {
+			r.Scopes = []string{}
+		}
+	} else {
+		r.Scopes = slices.DeleteFunc([]string{"read", "write"}, func(scope string) bool {
+			return !slices.Contains(g.client.permissions, scope)
+		})
+	}
+	for i, scope := range r.Scopes {
+		scope = strings.TrimPrefix(scope, AppIDURI+"/")
+		if !findPublished(scope) {
+			return "", fmt.Errorf("no scope %q; there are %s", short(scope), strings.Join(publishedScopes, ", "))
+		}
+		if !slices.Contains(g.client.permissions, scope) {
+			return "", fmt.Errorf("%s has no permission for the scope %s; it has %s",
+				g.client.name, scope, strings.Join(g.client.permissions, ", "))
+		}
+		r.Scopes[i] = scope
+	}
+	return s.AccessToken(r)
+}
+
+type brokenAnswer struct {
+	Code  string   `json:"code"`
+	Token string   `json:"token,omitempty"`
+	Curl  []string `json:"curl"`
+	Query string   `json:"query,omitempty"`
+	Why   string   `json:"why"`
+}
+
+func (s *Server) serveDevBroken(w http.ResponseWriter, r *http.Request) {
+	b, err := s.Broken(r.URL.Query().Get("code"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if b.NeedsFault {
+		s.arm(b.Fault)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	s.writeJSON(w, http.StatusOK, brokenAnswer{b.Code, b.Token, b.Curl, b.Query, b.Why})
+}
+
+// arm injects the fault for armedFor, from now on.
+func (s *Server) arm(f Fault) {
+	remove := s.Inject(f)
+	timer := time.AfterFunc(armedFor, remove)
+	s.mu.Lock()
+	before := s.switches.disarm
+	s.switches.disarm = func() { timer.Stop(); remove() }
+	s.mu.Unlock()
+	if before != nil {
+		before()
+	}
+}
+
+func (s *Server) serveDevRollover(w http.ResponseWriter, r *http.Request) {
+	p, err := s.findPolicy(r.PostFormValue("policy"))
+	old := r.PostFormValue("old")
+	if err == nil && old != "keep" && old != "withdraw" {
+		err = errors.New("old must be keep or withdraw")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.rollover(p, old == "keep")
+	w.Header().Set("Location", "/")
+	w.WriteHeader(http.StatusSeeOther)
+}
+
+func (s *Server) serveDevKeys(w http.ResponseWriter, r *http.Request) {
+	f := Fault{Match: func(r *http.Request) bool { return s.parse(r).kind == keysEndpoint }}
+	state := r.PostFormValue("state")
+	switch state {
+	case "well":
+	case "down":
+		f.Status = http.StatusServiceUnavailable
+	case "hanging":
+		f.Hang = true
+	default:
+		http.Error(w, "state must be well, down or hanging", http.StatusBadRequest)
+		return
+	}
+	remove := func() {}
+	if state != "well" {
+		remove = s.Inject(f)
+	}
+	s.mu.Lock()
+	before := s.switches.keysRemove
+	s.switches.keysState, s.switches.keysRemove = state, remove
+	s.mu.Unlock()
+	if before != nil {
+		before()
+	}
+	w.Header().Set("Location", "/")
+	w.WriteHeader(http.StatusSeeOther)
+}

@@ -1,0 +1,194 @@
+package entratest
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+)
+
+// TokenRequest says which token AccessToken and IDToken make. The zero value is
+// what alice gets when B2CTest asks for read and write.
+type TokenRequest struct {
+	Policy   string        // in any case; "" means PolicySignUpSignIn
+	User     string        // "" means alice
+	Client   string        // application ID or name; "" means ClientID
+	Scopes   []string      // short names, written as they are; nil means read, write; empty but not nil means none
+	Lifetime time.Duration // 0 means Options.AccessTokenLifetime; a negative one makes an expired token
+}
+
+// Token is the access token of a user for scopes of the API, by their short names:
+// Token("alice", "read"). Without scopes it has read and write. It panics if there is no
+// such user.
+func (s *Server) Token(user string, scopes ...string) string {
+	token, err := s.AccessToken(TokenRequest{User: user, Scopes: scopes})
+	if err != nil {
+		panic("entratest: " + err.Error())
+	}
+	return token
+}
+
+// AccessToken signs an access token for the API. The error names what the
+// request has wrong: the policy, the user or the client. Whether the client has
+// permission for the scopes is not asked.
+func (s *Server) AccessToken(r TokenRequest) (string, error) {
+	g, err := s.resolve(r)
+	if err != nil {
+		return "", err
+	}
+	return s.sign(g.policy, nil, s.accessClaims(g)), nil
+}
+
+// IDToken signs an ID token for the client: what an API gets when somebody sends
+// the wrong one of the two. Scopes do not matter to it. Errors as AccessToken.
+func (s *Server) IDToken(r TokenRequest) (string, error) {
+	g, err := s.resolve(r)
+	if err != nil {
+		return "", err
+	}
+	return s.sign(g.policy, nil, s.idClaims(g)), nil
+}
+
+// Claims returns the claims that AccessToken would sign, for tests to change and
+// pass to Sign; nil where AccessToken would fail.
+func (s *Server) Claims(r TokenRequest) map[string]any {
+	g, err := s.resolve(r)
+	if err != nil {
+		return nil
+	}
+	return s.accessClaims(g)
+}
+
+// signIn is what a token tells: who signed in where, for which client, and what
+// was granted.
+type signIn struct {
+	policy   *policy
+	user     User
+	client   *application
+	audience string   // of the access token
+	scopes   []string // granted, short names
+	nonce    string
+	at       time.Time // when the user signed in
+	lifetime time.Duration
+}
+
+func (s *Server) resolve(r TokenRequest) (signIn, error) {
+	g := signIn{audience: APIClientID, scopes: r.Scopes, at: s.now(), lifetime: r.Lifetime}
+	if r.Scopes == nil {
+		g.scopes = []string{"read", "write"}
+	}
+	if r.Lifetime == 0 {
+		g.lifetime = s.lifetime
+	}
+	var err error
+	if g.policy, err = s.findPolicy(orDefault(r.Policy, PolicySignUpSignIn)); err != nil {
+		return g, err
+	}
+	if g.user, err = findUser(orDefault(r.User, "alice")); err != nil {
+		return g, err
+	}
+	g.client, err = s.findClient(orDefault(r.Client, ClientID))
+	return g, err
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// commonClaims are those of both kinds of token of a user flow. There is no jti,
+// and ver says 1.0 though the endpoint is v2.0: so does B2C.
+func (s *Server) commonClaims(g signIn) map[string]any {
+	now := s.now()
+	c := map[string]any{
+		"iss":    s.Issuer(),
+		"iat":    now.Unix(),
+		"nbf":    now.Unix(),
+		"exp":    now.Add(g.lifetime).Unix(),
+		"ver":    "1.0",
+		"tfp":    g.policy.name,
+		"oid":    g.user.ObjectID,
+		"sub":    g.user.ObjectID,
+		"name":   g.user.DisplayName,
+		"emails": []string{g.user.Email},
+	}
+	if g.lifetime < 0 {
+		c["iat"] = now.Add(g.lifetime - time.Hour).Unix()
+		c["nbf"] = c["iat"]
+	}
+	if g.nonce != "" {
+		c["nonce"] = g.nonce
+	}
+	return c
+}
+
+func (s *Server) accessClaims(g signIn) map[string]any {
+	c := s.commonClaims(g)
+	c["aud"] = g.audience
+	c["azp"] = g.client.id
+	if len(g.scopes) > 0 {
+		c["scp"] = strings.Join(g.scopes, " ")
+	}
+	return c
+}
+
+func (s *Server) idClaims(g signIn) map[string]any {
+	c := s.commonClaims(g)
+	c["aud"] = g.client.id
+	c["auth_time"] = g.at.Unix()
+	return c
+}
+
+// halfHash is at_hash and c_hash of OpenID Connect Core 3.3.2.11: the left half
+// of the SHA-256 of an access token or code.
+func halfHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return base64url(sum[:len(sum)/2])
+}
+
+// Sign makes a token of any header and claims, signed RS256 with the policy's
+// active key. The header starts as {alg,kid,typ}; members of header are put
+// over it, and nil takes one away. It panics if there is no such policy or a
+// value has no JSON.
+func (s *Server) Sign(policy string, header, claims map[string]any) string {
+	return s.sign(s.mustPolicy(policy), header, claims)
+}
+
+// SignRaw makes a token whose header and payload are these very bytes, signed
+// RS256 with the policy's active key. It panics if there is no such policy.
+func (s *Server) SignRaw(policy string, header, payload []byte) string {
+	return signRaw(s.activeKey(s.mustPolicy(policy)).private, header, payload)
+}
+
+func (s *Server) sign(p *policy, header, claims map[string]any) string {
+	key := s.activeKey(p)
+	h := map[string]any{"alg": "RS256", "kid": key.kid, "typ": "JWT"}
+	maps.Copy(h, header)
+	maps.DeleteFunc(h, func(_ string, v any) bool { return v == nil })
+	return signRaw(key.private, mustJSON(h), mustJSON(claims))
+}
+
+func signRaw(key *rsa.PrivateKey, header, payload []byte) string {
+	signed := base64url(header) + "." + base64url(payload)
+	sum := sha256.Sum256([]byte(signed))
+	sig, err := rsa.SignPKCS1v15(rand.Reader, key, crypto.SHA256, sum[:])
+	if err != nil {
+		panic(fmt.Sprintf("entratest: sign a token: %v", err)) // cannot happen with a key of 2048 bits
+	}
+	return signed + "." + base64url(sig)
+}
+
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("entratest: encode JSON: %v", err))
+	}
+	return b
+}

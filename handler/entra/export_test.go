@@ -1,0 +1,70 @@
+package entra
+
+import (
+	"context"
+	"time"
+)
+
+// NewWithSleep is New with another way to wait between two readings of keys.
+func NewWithSleep(ctx context.Context, c Config, sleep func(time.Duration) <-chan time.Time) *Verifier {
+	v, err := prepare(c)
+	if err != nil {
+		panic(err)
+	}
+	for _, x := range v.entries {
+		x.keys.sleep = sleep
+		go x.keys.run(ctx)
+	}
+	return v
+}
+
+func (v *Verifier) keysOf(policy string) *keyCache {
+	for x := range v.entriesFor(policy) {
+		return x.keys
+	}
+	return nil
+}
+
+// Skipped is how many published keys of a policy are not usable.
+func (v *Verifier) Skipped(policy string) int {
+	return v.keysOf(policy).set.Load().skipped
+}
+
+// LastFetchFailed reports how the last reading of the policy's keys went.
+func (v *Verifier) LastFetchFailed(policy string) bool {
+	return v.keysOf(policy).lastError() != errUnknownKey
+}
+
+// ScanObject shows the scanner to the fuzzer: the names of the outermost level.
+func ScanObject(data []byte) (names []string, err error) {
+	err = scanObject(string(data), func(name string, v value) {
+		if v.kind == '"' {
+			unescape(v.text)
+		}
+		names = append(names, name)
+	})
+	return names, err
+}
+
+// ParseToken shows the reading of a token to the fuzzer.
+func ParseToken(raw string) (claims map[string]string, ok bool) {
+	t, s := parseToken(raw)
+	return map[string]string{
+		"alg": t.alg, "kid": t.kid, "iss": t.iss, "aud": t.aud, "sub": t.sub, "scp": t.scp,
+		"signature": string(t.signature),
+	}, s == sound
+}
+
+// PanicInExplanation has the explanation of a code panic, until restore is called.
+func PanicInExplanation(code string) (restore func()) {
+	for _, rules := range catalogue {
+		for i := range rules {
+			if r := &rules[i]; r.code == code {
+				was := r.explain
+				r.explain = func(*evidence) (string, string) { panic("the explanation") }
+				return func() { r.explain = was }
+			}
+		}
+	}
+	panic("no such code: " + code)
+}

@@ -1,0 +1,7 @@
+module example.com/notes
+
+go 1.26.0
+
+require itemsapi v0.0.0
+
+replace itemsapi => ../../../..

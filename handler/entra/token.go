@@ -1,0 +1,280 @@
+package entra
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+)
+
+// maxToken is the longest token that is looked at, in bytes. Most have some 900;
+// 200 groups, the most that Entra ID puts into one, make 12,000.
+const maxToken = 16 << 10
+
+// maxKeyID is the longest key ID, in bytes. B2C's have 43.
+const maxKeyID = 256
+
+// token is a compact JWS (RFC 7515, section 3.1) as the one strict reading of
+// its bytes left it. Nothing in it is proven until its signature is.
+type token struct {
+	signed    string // what the signature is over
+	signature []byte
+	fault     fault // why the code is token.malformed
+
+	// The header.
+	alg, kid, typ string
+	badAlg        bool // alg is missing or not a string
+	badHeader     bool // crit, a key or a key's address, or members that no access token of B2C has
+	headerNonce   bool // Microsoft Graph's tokens have one
+
+	// The claims. A string is empty where the claim is absent.
+	iss, aud, azp, tfp, acr, scp, ver, oid, sub string
+	issuer                                      issuerParts // of iss
+	hasScp                                      bool
+	signInMark                                  bool // at_hash, c_hash, auth_time or nonce
+	exp, nbf, iat                               seconds
+}
+
+// fault says what about a token's bytes makes it unreadable, and how to fix it.
+type fault struct{ detail, fix string }
+
+func cutFault(detail string) fault {
+	return fault{detail, "Send the token exactly as it was issued: whole, without quotes, line breaks or padding. " +
+		"Terminals and tools cut long lines."}
+}
+
+func scanFault(part string, err error) fault {
+	if err == errDepth {
+		return fault{
+			part + " is " + err.Error() + ".",
+			"Have whatever adds that value write it flatter, or leave it out of the token.",
+		}
+	}
+	return cutFault(part + " is " + err.Error() + ".")
+}
+
+// seconds is a NumericDate (RFC 7519, section 2), of which only whole numbers
+// of at most 12 digits are taken.
+type seconds struct {
+	at             int64
+	present, valid bool
+}
+
+// parseToken reads raw once. Where the shape is not sound, it says why raw is not a token.
+func parseToken(raw string) (t token, s shape) {
+	if len(raw) > maxToken {
+		return t, tooLarge
+	}
+	switch strings.Count(raw, ".") {
+	case 2:
+	case 4:
+		// B2C's codes and refresh tokens are JWEs whose header says so.
+		header, _, _ := strings.Cut(raw, ".")
+		if b, err := decodeSegment(nil, header); err == nil &&
+			(bytes.Contains(b, []byte(`"cpimcore_`)) || bytes.Contains(b, []byte(`"zip"`))) {
+			return t, codeOrRefresh
+		}
+		t.fault = fault{
+			"The token has five parts, so that it is encrypted; this API reads signed tokens, of three parts.",
+			"Have the token issued signed and not encrypted.",
+		}
+		return t, unreadable
+	default:
+		return t, opaque
+	}
+	if t.fault = t.read(raw); t.fault != (fault{}) {
+		t.signed = ""
+		return t, unreadable
+	}
+	t.issuer = splitIssuer(t.iss)
+	return t, sound
+}
+
+// read takes the three parts of a compact JWS apart.
+func (t *token) read(raw string) fault {
+	header, rest, _ := strings.Cut(raw, ".")
+	payload, signature, _ := strings.Cut(rest, ".")
+	var space [2 << 10]byte // on the stack, and enough for most tokens
+	decoded, err := decodeSegment(space[:0], header)
+	if err != nil {
+		return cutFault("The token's header is not base64url without padding.")
+	}
+	n := len(decoded)
+	if decoded, err = decodeSegment(decoded, payload); err != nil {
+		return cutFault("The token's payload is not base64url without padding.")
+	}
+	if t.signature, err = decodeSegment(nil, signature); err != nil {
+		return cutFault("The token's signature is not base64url without padding.")
+	}
+	t.signed = raw[:len(header)+1+len(payload)]
+	text := string(decoded)
+
+	t.badAlg = true
+	if err := scanObject(text[:n], t.headerMember); err != nil {
+		return scanFault("The token's header", err)
+	}
+	if t.kid == "" || len(t.kid) > maxKeyID {
+		t.badHeader = true
+	}
+	if !strings.EqualFold(t.typ, "JWT") && !strings.EqualFold(t.typ, "at+jwt") {
+		t.badHeader = true
+	}
+	wrong := ""
+	if err := scanObject(text[n:], func(name string, v value) {
+		if !t.claim(name, v) && wrong == "" {
+			wrong = name
+		}
+	}); err != nil {
+		return scanFault("The token's payload", err)
+	}
+	if wrong != "" {
+		return fault{
+			"The claim " + wrong + " is not a string.",
+			"Send an access token of the tenant's own sign-in; it has strings there. If it is one, fix what writes " +
+				wrong + " in the custom policy.",
+		}
+	}
+	return fault{}
+}
+
+// headerMember takes a member of the header. It ignores what it has no use for,
+// except for what changes how a token is to be read (RFC 7515, sections 4.1.2 to
+// 4.1.6 and 4.1.11; RFC 7797).
+func (t *token) headerMember(name string, v value) {
+	switch name {
+	case "alg":
+		if v.kind == '"' {
+			t.alg, t.badAlg = unescape(v.text), false
+		}
+	case "kid":
+		if v.kind == '"' {
+			t.kid = unescape(v.text)
+		}
+	case "typ":
+		if v.kind == '"' {
+			t.typ = unescape(v.text)
+		}
+	case "crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c":
+		t.badHeader = true
+	case "nonce":
+		t.headerNonce = true
+	}
+}
+
+// claim takes a claim and reports whether its type is right. The times have a
+// code of their own for that.
+func (t *token) claim(name string, v value) bool {
+	var field *string
+	switch name {
+	case "iss":
+		field = &t.iss
+	case "aud":
+		field = &t.aud
+	case "azp":
+		field = &t.azp
+	case "tfp":
+		field = &t.tfp
+	case "acr":
+		field = &t.acr
+	case "scp":
+		field, t.hasScp = &t.scp, true
+	case "ver":
+		field = &t.ver
+	case "oid":
+		field = &t.oid
+	case "sub":
+		field = &t.sub
+	case "exp":
+		t.exp = numericDate(v)
+		return true
+	case "nbf":
+		t.nbf = numericDate(v)
+		return true
+	case "iat":
+		t.iat = numericDate(v)
+		return true
+	case "at_hash", "c_hash", "auth_time", "nonce":
+		t.signInMark = true
+		return true
+	default:
+		return true
+	}
+	if v.kind != '"' {
+		return false
+	}
+	*field = unescape(v.text)
+	return true
+}
+
+func numericDate(v value) seconds {
+	s := seconds{present: true}
+	if v.kind != '0' || len(v.text) > 12 {
+		return s
+	}
+	for _, c := range []byte(v.text) {
+		if c < '0' || c > '9' {
+			return s
+		}
+		s.at = s.at*10 + int64(c-'0')
+	}
+	s.valid = s.at > 0
+	return s
+}
+
+var strict = base64.RawURLEncoding.Strict()
+
+// decodeSegment appends one part of a compact JWS to dst, decoded:
+// base64url without padding (RFC 7515, section 2), no other spelling of the
+// same bytes.
+func decodeSegment(dst []byte, segment string) ([]byte, error) {
+	out, err := strict.AppendDecode(dst, []byte(segment))
+	if err == nil && len(out)-len(dst) != strict.DecodedLen(len(segment)) {
+		// encoding/base64 has skipped line ends; RFC 4648, section 3.3, lets us refuse.
+		err = base64.CorruptInputError(0)
+	}
+	return out, err
+}
+
+// policy is the policy that issued the token by its own word, tfp or else acr, and
+// whether all places that name one agree without regard to ASCII case. An issuer of the
+// tfp form is such a place. An acr that is something else, such as a level of
+// assurance, is none.
+func (t *token) policy() (name string, agree bool) {
+	acr := t.acr
+	if !looksLikePolicy(acr) {
+		acr = ""
+	}
+	name = t.tfp
+	if name == "" {
+		name = acr
+	}
+	for _, other := range [...]string{acr, t.issuer.policy} {
+		if name != "" && other != "" && !equalFoldASCII(name, other) {
+			return name, false
+		}
+	}
+	return name, true
+}
+
+func looksLikePolicy(s string) bool {
+	return len(s) > 6 && equalFoldASCII(s[:6], "B2C_1_") || len(s) > 7 && equalFoldASCII(s[:7], "B2C_1A_")
+}
+
+// identifier is a claim that names a user, in lower case. B2C's sentence in place of an
+// identifier counts as none.
+func identifier(claim string) string {
+	id := strings.ToLower(strings.TrimSpace(claim))
+	if id == "not supported currently. use oid claim." {
+		return ""
+	}
+	return id
+}
+
+// grants reports whether scp, a list that only spaces separate, has scope.
+func (t *token) grants(scope string) bool {
+	for granted := range strings.SplitSeq(t.scp, " ") {
+		if granted == scope && scope != "" {
+			return true
+		}
+	}
+	return false
+}
