@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/items/itemstest"
 )
 
 // identityEndpoint is what Azure gives an app to get its identity's tokens from: an
@@ -139,7 +140,7 @@ func TestIdentityInTrouble(t *testing.T) {
 					if i%2 == 0 {
 						o.status, o.body, o.took, o.err = ask("GET", "")
 					} else {
-						o.status, o.body, o.took, o.err = ask("POST", `{"name":"Milk"}`)
+						o.status, o.body, o.took, o.err = ask("POST", itemstest.Text("Milk"))
 					}
 				})
 			}

@@ -30,7 +30,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
-	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
@@ -143,7 +143,7 @@ func sequence(t *testing.T, n uint64, url func(int) string, one, two string, ste
 	for i, d := range devices {
 		d.t, d.url, d.name = t, url, fmt.Sprintf("%d-%d", n, i)
 		d.rng = rand.New(rand.NewPCG(*seed, n*10+uint64(i)))
-		d.known, d.copy = map[string]items.Item{}, map[string]items.Item{}
+		d.known, d.copy = map[string]version{}, map[string]version{}
 		d.client = &http.Client{Transport: lossy{d.rng}}
 		wg.Go(func() {
 			for range steps {
@@ -200,8 +200,8 @@ type device struct {
 	history *history
 	made    int
 
-	known map[string]items.Item // as far as it knows
-	copy  map[string]items.Item // by the delta
+	known map[string]version // as far as it knows
+	copy  map[string]version // by the delta
 	link  string
 }
 
@@ -239,13 +239,13 @@ func (d *device) ask(method, path, body string, headers ...string) (status int, 
 func (d *device) content() (string, string) {
 	d.made++
 	name := fmt.Sprintf("%s-%d", d.name, d.made)
-	return name, fmt.Sprintf(`{"name":"%s","properties":{"n":%d.0}}`, name, d.made)
+	return name, itemstest.Variant(d.made, name)
 }
 
 // pick chooses an item that the device knows.
-func (d *device) pick() (items.Item, bool) {
+func (d *device) pick() (version, bool) {
 	if len(d.known) == 0 {
-		return items.Item{}, false
+		return version{}, false
 	}
 	ids := slices.Sorted(maps.Keys(d.known))
 	return d.known[ids[d.rng.IntN(len(ids))]], true
@@ -277,7 +277,7 @@ func (d *device) step() {
 		}
 		status, answer, _ := d.ask("POST", "/api/items/batch", `{"items":[`+strings.Join(each, ",")+`]}`, "Idempotency-Key", key)
 		require.Equal(d.t, 201, status, answer)
-		var batch struct{ Value []items.Item }
+		var batch struct{ Value []version }
 		require.NoError(d.t, json.Unmarshal([]byte(answer), &batch))
 		require.Len(d.t, batch.Value, len(each))
 		for _, made := range batch.Value {
@@ -287,7 +287,7 @@ func (d *device) step() {
 		method, body := "PUT", ""
 		_, body = d.content()
 		if op == 5 {
-			method, body = "PATCH", fmt.Sprintf(`{"properties":{"p%d":1.50}}`, d.made)
+			method, body = "PATCH", itemstest.PatchText(fmt.Sprint(d.name, " patched ", d.made))
 		}
 		status, answer, repeated := d.ask(method, path, body, "If-Match", match)
 		switch status {
@@ -306,7 +306,7 @@ func (d *device) step() {
 		status, answer, _ := d.ask("DELETE", path, "", "If-Match", match)
 		switch status {
 		case 200:
-			var gone items.Change
+			var gone version
 			require.NoError(d.t, json.Unmarshal([]byte(answer), &gone))
 			require.True(d.t, gone.Deleted)
 			d.history.deleted(d.t, item.ID, item.ETag, gone)
@@ -333,12 +333,12 @@ func (d *device) step() {
 	}
 }
 
-func (d *device) read(answer string) (item items.Item) {
+func (d *device) read(answer string) (item version) {
 	require.NoError(d.t, json.Unmarshal([]byte(answer), &item), answer)
 	return item
 }
 
-func (d *device) learn(item items.Item) { d.known[item.ID] = item }
+func (d *device) learn(item version) { d.known[item.ID] = item }
 
 func (d *device) refresh(id string) {
 	status, answer, _ := d.ask("GET", "/api/items/"+id, "")
@@ -352,13 +352,13 @@ func (d *device) refresh(id string) {
 }
 
 // list is what the list says, which has each item once.
-func (d *device) list() map[string]items.Item {
-	there := map[string]items.Item{}
+func (d *device) list() map[string]version {
+	there := map[string]version{}
 	for link := "/api/items?limit=4"; link != ""; {
 		status, answer, _ := d.ask("GET", link, "")
 		require.Equal(d.t, 200, status, answer)
 		var page struct {
-			Value    []items.Item
+			Value    []version
 			NextLink string
 		}
 		require.NoError(d.t, json.Unmarshal([]byte(answer), &page))
@@ -380,7 +380,7 @@ func (d *device) sync() {
 		status, answer, _ := d.ask("GET", link, "")
 		require.Equal(d.t, 200, status, answer)
 		var page struct {
-			Value               []items.Change
+			Value               []version
 			NextLink, DeltaLink string
 		}
 		require.NoError(d.t, json.Unmarshal([]byte(answer), &page))
@@ -388,7 +388,7 @@ func (d *device) sync() {
 			if change.Deleted {
 				delete(d.copy, change.ID)
 			} else {
-				d.copy[change.ID] = change.Item
+				d.copy[change.ID] = change
 			}
 		}
 		if page.DeltaLink != "" {
@@ -407,9 +407,9 @@ type history struct {
 
 // life is an item's: the version that it began with, and what each version became.
 type life struct {
-	first   items.Item
-	became  map[string]items.Item // by ETag
-	gone    map[string]items.Change
+	first   version
+	became  map[string]version // by ETag
+	gone    map[string]version
 	perhaps map[string]bool // may have become something of which nobody was told
 }
 
@@ -419,13 +419,13 @@ func (h *history) of(id string) *life {
 	}
 	l := h.items[id]
 	if l == nil {
-		l = &life{became: map[string]items.Item{}, gone: map[string]items.Change{}, perhaps: map[string]bool{}}
+		l = &life{became: map[string]version{}, gone: map[string]version{}, perhaps: map[string]bool{}}
 		h.items[id] = l
 	}
 	return l
 }
 
-func (h *history) created(item items.Item) items.Item {
+func (h *history) created(item version) version {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.of(item.ID).first = item
@@ -434,7 +434,7 @@ func (h *history) created(item items.Item) items.Item {
 
 // changed notes what a version became. With If-Match: * a repeat is another change,
 // so what the first one made may have been in between.
-func (h *history) changed(from, match string, item items.Item, repeated bool) items.Item {
+func (h *history) changed(from, match string, item version, repeated bool) version {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.of(item.ID)
@@ -451,7 +451,7 @@ func (h *history) maybe(id, from string) {
 	h.of(id).perhaps[from] = true
 }
 
-func (h *history) deleted(t *testing.T, id, from string, gone items.Change) {
+func (h *history) deleted(t *testing.T, id, from string, gone version) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.of(id)
@@ -462,7 +462,7 @@ func (h *history) deleted(t *testing.T, id, from string, gone items.Change) {
 }
 
 // check follows each item's life and compares its end with what is there.
-func (h *history) check(t *testing.T, name string, there map[string]items.Item) {
+func (h *history) check(t *testing.T, name string, there map[string]version) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id := range there {
@@ -481,7 +481,7 @@ func (h *history) check(t *testing.T, name string, there map[string]items.Item) 
 			}
 			// Somebody's change of which nobody was told: what was made of it, or
 			// what is there, shows it.
-			unseen := items.Item{}
+			unseen := version{}
 			for from := range l.became {
 				if !l.reached(from) {
 					unseen.ETag = from

@@ -1,13 +1,16 @@
 // Calls the API through a client whose types are generated from its OpenAPI
 // document: what compiles here is what the document promises, and what runs is what
-// the API keeps. API_URL is the API's address without /api, TOKEN an access token
-// with both scopes.
+// the API keeps. The contents are the samples that the API's own tests use, written as
+// TypeScript by samples.mjs. API_URL is the API's address without /api, TOKEN an access
+// token with both scopes.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./build/api.js";
+import { bad, filters, good, patch, path as textPath } from "./build/samples.js";
 
+type Draft = components["schemas"]["Draft"];
 type Item = components["schemas"]["Item"];
 type Deletion = components["schemas"]["Deletion"];
 
@@ -23,47 +26,57 @@ function ok<T>(answer: { data?: T; error?: components["schemas"]["Problem"] }): 
 }
 
 const whole = (answer: Item | { id: string; etag: string }): Item => {
-  assert("name" in answer, "the whole item was asked for");
+  assert("createdAt" in answer, "the whole item was asked for");
   return answer;
 };
 
+/** Holds an item against what it was made of. */
+const has = (item: Item, content: Draft) => assert.deepEqual({ ...item, ...content }, item);
+
 // Create, twice with one key.
 const key = { "Idempotency-Key": randomUUID() };
-const body = { name: "Milk", properties: { litres: 1.5 } };
-const first = await api.POST("/items", { params: { header: key }, body });
-const milk = whole(ok(first));
-const again = await api.POST("/items", { params: { header: key }, body });
-assert.deepEqual(again.data, milk);
+const first = await api.POST("/items", { params: { header: key }, body: good[0] });
+const item = whole(ok(first));
+has(item, good[0]);
+const again = await api.POST("/items", { params: { header: key }, body: good[0] });
+assert.deepEqual(again.data, item);
 assert.equal(again.response.headers.get("Idempotency-Replayed"), "true");
-const refused = await api.POST("/items", { body: { name: "" } });
-assert.equal(refused.error?.code, "item.invalid");
-assert.equal(refused.error?.errors?.[0]?.pointer, "/name");
+for (const { content, pointer } of bad) {
+  const refused = await api.POST("/items", { body: content as Draft });
+  assert.equal(refused.error?.code, "item.invalid");
+  assert.equal(refused.error?.errors?.[0]?.pointer, pointer);
+}
 
-const batch = ok(await api.POST("/items/batch", { body: { items: [{ name: "Bread" }, { name: "Tea" }] } }));
-assert.equal(batch.value.length, 2);
+const batch = ok(await api.POST("/items/batch", { body: { items: good.slice(1) } }));
+const all = [item, ...batch.value.map(whole)];
+assert.equal(all.length, good.length);
 
 // Read.
-assert.deepEqual(ok(await api.GET("/items/{id}", { params: { path: { id: milk.id } } })), milk);
-const page = ok(await api.GET("/items", { params: { query: { limit: 2, name_prefix: "M" } } }));
-assert.deepEqual(page.value, [milk]);
+assert.deepEqual(ok(await api.GET("/items/{id}", { params: { path: { id: item.id } } })), item);
+const page = ok(await api.GET("/items", { params: { query: { limit: 2 } } }));
+assert.deepEqual(page.value, all.slice(-2).reverse());
+assert(page.nextLink, "there are more");
+for (const { query, selects } of filters) {
+  assert.deepEqual(ok(await api.GET("/items", { params: { query: { limit: 2, ...query } } })).value, [all[selects]]);
+}
 
 // Sync: everything, then what changes below.
 const start = ok(await api.GET("/items/delta"));
-assert.equal(start.value.length, 3);
-assert(start.deltaLink, "three items fit in one part");
+assert.equal(start.value.length, good.length);
+assert(start.deltaLink, "they fit in one part");
 const deltaToken = new URL(start.deltaLink, url).searchParams.get("token");
 assert(deltaToken);
 
 // Change, with the version that was read.
-const path = { id: milk.id };
-const put = whole(ok(await api.PUT("/items/{id}", { params: { path, header: { "If-Match": milk.etag } }, body: { ...milk, name: "Oat milk" } })));
-const late = await api.PATCH("/items/{id}", { params: { path, header: { "If-Match": milk.etag } }, body: { name: "too late" } });
+const path = { id: item.id };
+const put = whole(ok(await api.PUT("/items/{id}", { params: { path, header: { "If-Match": item.etag } }, body: { ...item, ...good[1] } })));
+has(put, good[1]);
+const late = await api.PATCH("/items/{id}", { params: { path, header: { "If-Match": item.etag } }, body: patch });
 assert.equal(late.error?.code, "item.changed");
-const patched = whole(ok(await api.PATCH("/items/{id}", { params: { path, header: { "If-Match": put.etag } }, body: { properties: { litres: null, fat: 3.5 } } })));
-assert.deepEqual(patched.properties, { fat: 3.5 });
-const bread = batch.value[0];
-assert(bread);
-const gone: Deletion = ok(await api.DELETE("/items/{id}", { params: { path: { id: bread.id }, header: { "If-Match": bread.etag } } }));
+const patched = whole(ok(await api.PATCH("/items/{id}", { params: { path, header: { "If-Match": put.etag } }, body: patch })));
+assert.equal(textPath.reduce<any>((value, name) => value[name], patched), "patched");
+const other = all[1]!;
+const gone: Deletion = ok(await api.DELETE("/items/{id}", { params: { path: { id: other.id }, header: { "If-Match": other.etag } } }));
 
 const delta = ok(await api.GET("/items/delta", { params: { query: { token: deltaToken } } }));
 assert.deepEqual(delta.value, [patched, gone]);

@@ -1,31 +1,33 @@
 package items
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Edit turns an item as it is into what it is to be.
 type Edit struct {
 	// Request is a hash that a repeat of the edit shares.
 	Request [16]byte
-	// Blind says that Apply looks at neither Name nor Properties of the item.
+	// Blind says that Apply does not look at the item's content.
 	Blind bool
 	// Apply returns the item's new content, or an [*InvalidError].
 	Apply func(Item) (Draft, error)
 }
 
-// Replace is an edit that replaces an item's content. Each value must be valid
-// JSON without blanks between tokens, and its objects' names unique. Besides a
-// draft's members there may be the server's own, as they were read.
-// It returns an [*InvalidError] that lists everything that is wrong.
-func Replace(members map[string]json.RawMessage) (Edit, error) {
+// Replace is an edit that replaces an item's content. What holds for the members of
+// [Read] holds here; besides a draft's members there may be the server's own, as they
+// were read. It returns an [*InvalidError] that lists everything that is wrong.
+func Replace(members map[string]jsontext.Value) (Edit, error) {
 	content, stated := split(members)
-	var draft Draft
-	if err := draft.Decode(content); err != nil {
+	draft, err := Read(content)
+	if err != nil {
 		return Edit{}, err
 	}
 	return Edit{Blind: true, Apply: func(item Item) (Draft, error) {
@@ -35,51 +37,65 @@ func Replace(members map[string]json.RawMessage) (Edit, error) {
 
 // Patch is an edit that changes an item's content in part, by a JSON merge patch
 // (RFC 7396). What holds for the members of [Replace] holds here.
-func Patch(members map[string]json.RawMessage) (Edit, error) {
+func Patch(members map[string]jsontext.Value) (Edit, error) { return contentForm.patch(members) }
+
+func (f *form) patch(members map[string]jsontext.Value) (Edit, error) {
 	content, stated := split(members)
-	problems := unknownMembers(content)
-	for name, raw := range content {
-		if depth(raw) > MaxPropertiesDepth {
-			problems = append(problems, Problem{Pointer: Pointer(name), Detail: fmt.Sprintf("nested too deep; at most %d levels", MaxPropertiesDepth)})
+	problems := f.unknown(content)
+	for _, m := range f.members {
+		raw, ok := content[m.name]
+		if !ok {
+			continue
 		}
-	}
-	if raw, ok := content["name"]; ok && raw[0] == 'n' {
-		problems = append(problems, Problem{Pointer: "/name", Detail: "null would remove it; an item has a name. Leave the member out to keep it"})
+		if err := checkTree(raw, maxDepth); err != nil {
+			problems = append(problems, Problem{Pointer(m.name), err.Error()})
+		}
+		if m.required && raw.Kind() == 'n' {
+			detail := "null would remove it, and it is required; leave it out to keep it"
+			problems = append(problems, Problem{Pointer(m.name), detail})
+		}
 	}
 	if problems != nil {
 		return Edit{}, &InvalidError{Problems: problems}
+	}
+	var patch object
+	for _, name := range slices.Sorted(maps.Keys(content)) {
+		patch.set(name, content[name])
 	}
 	return Edit{Apply: func(item Item) (Draft, error) {
 		if err := checkStated(stated, item); err != nil {
 			return Draft{}, err
 		}
-		name, err := json.Marshal(item.Name)
-		if err != nil {
-			return Draft{}, fmt.Errorf("encode the name: %w", err)
-		}
-		merged := map[string]json.RawMessage{"name": name}
-		if item.Properties != nil {
-			merged["properties"] = item.Properties
-		}
-		for name, raw := range content {
-			switch raw[0] {
-			case 'n':
-				delete(merged, name)
-			default:
-				if merged[name], err = mergePatch(merged[name], raw); err != nil {
-					return Draft{}, fmt.Errorf("merge %s: %w", name, err)
-				}
-			}
-		}
-		var d Draft
-		return d, d.Decode(merged)
+		return f.patched(item.Draft, patch)
 	}}, nil
 }
 
+// patched is a draft with a patch applied.
+func (f *form) patched(d Draft, patch object) (Draft, error) {
+	is, err := objectOf(d.content)
+	if err != nil {
+		return Draft{}, fmt.Errorf("read the content: %w", err)
+	}
+	merged, err := is.merge(patch)
+	if err != nil {
+		return Draft{}, fmt.Errorf("merge the content: %w", err)
+	}
+	if is, err = objectOf(merged); err != nil {
+		return Draft{}, fmt.Errorf("read the merged content: %w", err)
+	}
+	members := map[string]jsontext.Value{}
+	for _, m := range is.members {
+		members[m.name] = m.value
+	}
+	patched, err := f.read(members)
+	patched.kept = d.kept
+	return patched, err
+}
+
 // split takes the server's members from a client's.
-func split(members map[string]json.RawMessage) (content, stated map[string]json.RawMessage) {
-	content, stated = maps.Clone(members), map[string]json.RawMessage{}
-	for _, name := range []string{"id", "createdAt", "updatedAt", "etag"} {
+func split(members map[string]jsontext.Value) (content, stated map[string]jsontext.Value) {
+	content, stated = maps.Clone(members), map[string]jsontext.Value{}
+	for _, name := range serverMembers {
 		if raw, ok := members[name]; ok {
 			stated[name] = raw
 			delete(content, name)
@@ -88,28 +104,27 @@ func split(members map[string]json.RawMessage) (content, stated map[string]json.
 	return content, stated
 }
 
-// checkStated compares the server's members as a client sent them with what they
-// are.
-func checkStated(stated map[string]json.RawMessage, item Item) error {
+// checkStated compares the server's members as a client sent them with what they are.
+func checkStated(stated map[string]jsontext.Value, item Item) error {
 	var problems []Problem
-	for _, m := range []struct{ name, is string }{
-		{"createdAt", item.CreatedAt.Format(time.RFC3339Nano)},
-		{"etag", item.ETag},
-		{"id", item.ID},
-		{"updatedAt", item.UpdatedAt.Format(time.RFC3339Nano)},
-	} {
-		raw, ok := stated[m.name]
+	for _, name := range serverMembers {
+		raw, ok := stated[name]
 		if !ok {
 			continue
 		}
+		is := map[string]string{
+			"id": item.ID, "etag": item.ETag,
+			"createdAt": item.CreatedAt.Format(timeFormat), "updatedAt": item.UpdatedAt.Format(timeFormat),
+		}[name]
 		var value string
-		same := json.Unmarshal(raw, &value) == nil && value == m.is
-		if !same && strings.HasSuffix(m.name, "At") { // another spelling of the same instant
+		same := json.Unmarshal(raw, &value) == nil && value == is
+		if !same && strings.HasSuffix(name, "At") { // another spelling of the same instant
 			at, err := time.Parse(time.RFC3339Nano, value)
-			same = err == nil && at.UTC().Format(time.RFC3339Nano) == m.is
+			same = err == nil && at.UTC().Format(timeFormat) == is && at.Equal(at.Truncate(time.Millisecond))
 		}
 		if !same {
-			problems = append(problems, Problem{Pointer: "/" + m.name, Detail: "the server's alone; it is " + m.is + ". Send it as it was read, or leave it out"})
+			detail := "belongs to the server; it is " + is + ". Send it as it was read, or leave it out"
+			problems = append(problems, Problem{Pointer(name), detail})
 		}
 	}
 	if problems != nil {

@@ -1,125 +1,142 @@
 package items
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
-	"strings"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
-// node is a JSON value. An object's members stay in their order; what is no
-// object stays as it was written, so that numbers keep their digits.
-type node struct {
-	raw     string // if it is no object
-	object  bool
-	names   []name
-	members map[string]*node // by what their names say
+// object is a JSON object whose members stay in their order and as they were written,
+// so that numbers keep their digits.
+type object struct{ members []namedValue }
+
+type namedValue struct {
+	name  string
+	value jsontext.Value
 }
 
-// name is an object's name: as it was written, and what it says.
-type name struct{ raw, says string }
-
-// mergePatch applies a merge patch to a value (RFC 7396, section 2). The target
-// may be nil, for there is none. Both are valid JSON without blanks between
-// tokens, in which no object has a name twice; so is the result.
-func mergePatch(target, patch json.RawMessage) (json.RawMessage, error) {
-	t := &node{raw: "null"}
-	var err error
-	if target != nil {
-		if t, _, err = parse(string(target)); err != nil {
-			return nil, fmt.Errorf("read the value: %w", err)
+// objectOf takes a JSON object apart.
+func objectOf(v jsontext.Value) (o object, err error) {
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	if token, err := dec.ReadToken(); err != nil || token.Kind() != '{' {
+		return o, fmt.Errorf("not an object")
+	}
+	for dec.PeekKind() != '}' {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return o, err
 		}
+		said := name.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return o, err
+		}
+		o.members = append(o.members, namedValue{said, value.Clone()})
 	}
-	p, _, err := parse(string(patch))
-	if err != nil {
-		return nil, fmt.Errorf("read the patch: %w", err)
+	if _, err := dec.ReadToken(); err != nil {
+		return o, err
 	}
-	return json.RawMessage(t.merge(p).append(nil)), nil
+	if _, err := dec.ReadToken(); err != io.EOF {
+		return o, fmt.Errorf("something follows the object")
+	}
+	return o, nil
 }
 
-func (n *node) merge(patch *node) *node {
-	if !patch.object {
-		return patch
-	}
-	if !n.object {
-		n = &node{object: true, members: map[string]*node{}}
-	}
-	for _, name := range patch.names {
-		value := patch.members[name.says]
-		old, known := n.members[name.says]
-		switch {
-		case value.raw == "null":
-			delete(n.members, name.says)
-		case known:
-			n.members[name.says] = old.merge(value)
-		default:
-			n.names = append(n.names, name)
-			n.members[name.says] = (&node{raw: "null"}).merge(value)
+func (o *object) index(name string) int {
+	for i := range o.members {
+		if o.members[i].name == name {
+			return i
 		}
 	}
-	return n
+	return -1
 }
 
-func (n *node) append(b []byte) []byte {
-	if !n.object {
-		return append(b, n.raw...)
+// take removes a member, and returns its value, or nil.
+func (o *object) take(name string) jsontext.Value {
+	i := o.index(name)
+	if i < 0 {
+		return nil
 	}
-	b = append(b, '{')
-	for _, name := range n.names {
-		value, ok := n.members[name.says]
-		if !ok {
-			continue // it was removed
-		}
-		if b[len(b)-1] != '{' {
+	value := o.members[i].value
+	o.members = append(o.members[:i], o.members[i+1:]...)
+	return value
+}
+
+func (o *object) set(name string, value jsontext.Value) {
+	if i := o.index(name); i >= 0 {
+		o.members[i].value = value
+		return
+	}
+	o.members = append(o.members, namedValue{name, value})
+}
+
+func (o *object) value() jsontext.Value {
+	b := jsontext.Value("{")
+	for i, m := range o.members {
+		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(append(b, name.raw...), ':')
-		b = value.append(b)
+		b, _ = jsontext.AppendQuote(b, m.name) // it was read from valid JSON
+		b = append(append(b, ':'), m.value...)
 	}
 	return append(b, '}')
 }
 
-// parse reads the value that s begins with, and returns what follows it. The
-// standard decoder would read a nested value once for each level.
-func parse(s string) (n *node, rest string, err error) {
-	if !strings.HasPrefix(s, "{") {
-		end := valueEnd(s)
-		return &node{raw: s[:end]}, s[end:], nil
+// mergePatch applies a merge patch to a value (RFC 7396, section 2). The target may be
+// nil, which means that there is no value yet. Both are valid JSON, without
+// insignificant whitespace and of bounded depth, as each level is read once for each
+// level above it; so is the result.
+func mergePatch(target, patch jsontext.Value) (jsontext.Value, error) {
+	if patch.Kind() != '{' {
+		return patch, nil
 	}
-	n = &node{object: true, members: map[string]*node{}}
-	for rest = s[1:]; !strings.HasPrefix(rest, "}"); rest = strings.TrimPrefix(rest, ",") {
-		end := valueEnd(rest)
-		name := name{raw: rest[:end]}
-		if err := json.Unmarshal([]byte(name.raw), &name.says); err != nil || !strings.HasPrefix(rest[end:], ":") {
-			return nil, "", fmt.Errorf("%.20q is no member", rest)
-		}
-		var value *node
-		if value, rest, err = parse(rest[end+1:]); err != nil {
-			return nil, "", err
-		}
-		n.names = append(n.names, name)
-		n.members[name.says] = value
+	p, err := objectOf(patch)
+	if err != nil {
+		return nil, fmt.Errorf("read the patch: %w", err)
 	}
-	return n, rest[1:], nil
+	var o object
+	if target != nil && target.Kind() == '{' {
+		if o, err = objectOf(target); err != nil {
+			return nil, fmt.Errorf("read the value: %w", err)
+		}
+	}
+	return o.merge(p)
 }
 
-// valueEnd is where the value ends that s begins with: before the comma, the
-// brace or the bracket after it that is not its own.
-func valueEnd(s string) int {
-	level, quoted := 0, false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			level++
-		case level == 0 && (c == ',' || c == ':' || c == '}' || c == ']'):
-			return i
-		case c == '}' || c == ']':
-			level--
+func (o *object) merge(patch object) (jsontext.Value, error) {
+	// Looking each name up in a long list would take the square of its length.
+	place := make(map[string]int, len(o.members))
+	for i, m := range o.members {
+		place[m.name] = i
+	}
+	for _, m := range patch.members {
+		i, known := place[m.name]
+		var old jsontext.Value
+		if known {
+			old = o.members[i].value
+		}
+		var merged jsontext.Value
+		if m.value.Kind() != 'n' {
+			var err error
+			if merged, err = mergePatch(old, m.value); err != nil {
+				return nil, err
+			}
+		}
+		switch {
+		case known:
+			o.members[i].value = merged
+		case merged != nil:
+			o.members = append(o.members, namedValue{m.name, merged})
 		}
 	}
-	return len(s)
+	left := o.members[:0]
+	for _, m := range o.members {
+		if m.value != nil {
+			left = append(left, m)
+		}
+	}
+	o.members = left
+	return o.value(), nil
 }

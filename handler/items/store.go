@@ -3,7 +3,6 @@ package items
 import (
 	"context"
 	"crypto/sha256"
-	"strings"
 	"time"
 )
 
@@ -23,18 +22,26 @@ type Query struct {
 	// or empty to begin with the newest.
 	After string
 
-	// Name and NamePrefix select by name, where they are not empty; they are
-	// compared byte by byte.
-	Name, NamePrefix string
+	// Filters select by content; an item has to pass them all.
+	Filters []func(*Content) bool
 	// CreatedAfter and CreatedBefore select by CreatedAt, where they are not
 	// zero. Neither instant is part of the selection.
 	CreatedAfter, CreatedBefore time.Time
 }
 
-// Matches reports whether the query selects an item with that name. The other
-// conditions are on CreatedAt, which is in the ID.
-func (q Query) Matches(name string) bool {
-	return (q.Name == "" || name == q.Name) && strings.HasPrefix(name, q.NamePrefix)
+// Matches reports whether an item passes the filters. The other conditions are on
+// CreatedAt, which is in the ID.
+func (q Query) Matches(d Draft) (bool, error) {
+	if len(q.Filters) == 0 {
+		return true, nil
+	}
+	c, err := d.Typed()
+	for _, passes := range q.Filters {
+		if err != nil || !passes(&c) {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // Page is a part of a list. It may hold fewer items than were asked for, or
@@ -60,15 +67,6 @@ type Key struct {
 	Value string
 	// Request is a hash of what is to be created. A repeat has the same.
 	Request [sha256.Size]byte
-}
-
-// Change is what a delta tells of one item: how it is now, or that it is gone.
-type Change struct {
-	// Item has only its ID if Deleted is true.
-	Item
-	Deleted bool `json:"deleted,omitzero"`
-	// DeletedAt is UTC, in whole milliseconds, and zero if Deleted is false.
-	DeletedAt time.Time `json:"deletedAt,omitzero"`
 }
 
 // Delta is a part of what changed. It may hold fewer changes than were asked
@@ -110,7 +108,7 @@ type Store interface {
 	// Delete deletes an item. It returns ErrNotFound, or ErrChanged if no version
 	// matches. Deleted again with the same Match, the first answer comes again,
 	// for 30 days.
-	Delete(ctx context.Context, owner Owner, id string, m Match) (Change, error)
+	Delete(ctx context.Context, owner Owner, id string, m Match) (Tombstone, error)
 	// Delta returns what changed since a position, which is empty for all items
 	// that there are. No change is ever left out; some may come twice. It returns
 	// ErrPosition if after is none, and ErrResync if it is older than what is

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/items/itemstest"
 )
 
 // raw writes the head of a request on a connection of its own.
@@ -38,13 +40,13 @@ func TestStalledBodiesTakeNothing(t *testing.T) {
 	mallory, alice := w.token(t, "bob"), w.token(t, "alice")
 	require.Equal(t, 200, w.send(t, "GET", "/api/items", mallory, "").StatusCode)
 	for range 300 {
-		w.raw(t, head("POST", "/api/items", mallory, "Content-Type: application/json", "Transfer-Encoding: chunked")+"9\r\n{\"name\":\"\r\n")
+		w.raw(t, head("POST", "/api/items", mallory, "Content-Type: application/json", "Transfer-Encoding: chunked")+"1\r\n{\r\n")
 		w.raw(t, head("POST", "/api/items/batch", mallory, "Content-Type: application/json", "Content-Length: 2000000")+`{"items":[`)
 	}
-	large := `{"items":[{"name":"x","properties":{"p":"` + strings.Repeat("x", 30_000) + `"}}]}`
+	large := `{"items":[` + itemstest.LargeContent(0, "x") + `]}`
 	for range 20 {
 		require.Equal(t, 200, w.send(t, "GET", "/api/items", alice, "").StatusCode)
-		require.Equal(t, 201, w.send(t, "POST", "/api/items", alice, `{"name":"x"}`).StatusCode)
+		require.Equal(t, 201, w.send(t, "POST", "/api/items", alice, itemstest.Text("x")).StatusCode)
 		require.Equal(t, 201, w.send(t, "POST", "/api/items/batch", alice, large).StatusCode)
 	}
 }
@@ -56,7 +58,7 @@ func TestBodiesHaveARoom(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
 	require.Equal(t, 200, w.send(t, "GET", "/api/items", token, "").StatusCode)
-	content := `{"items":[{"name":"x","properties":{"p":"` + strings.Repeat("x", 1_900_000)
+	content := `{"items":["` + strings.Repeat("x", 1_900_000)
 	var stalled []net.Conn
 	for range 26 { // there is room for 24
 		c := w.raw(t, head("POST", "/api/items/batch", token, "Content-Type: application/json", "Transfer-Encoding: chunked"))
@@ -64,13 +66,13 @@ func TestBodiesHaveARoom(t *testing.T) {
 		require.NoError(t, err)
 		stalled = append(stalled, c)
 	}
-	one := `{"items":[` + strings.Repeat(`{"name":"x","properties":{"p":"`+strings.Repeat("x", 32_000)+`"}},`, 49) + `{"name":"x"}]}`
+	one := `{"items":[` + itemstest.LargeContent(0, "x") + strings.Repeat(" ", 1_600_000) + `]}`
 	require.Eventually(t, func() bool {
 		r := w.send(t, "POST", "/api/items/batch", token, one)
 		return r.StatusCode == 503 && r.code(t) == "overloaded" && r.Header.Get("Retry-After") == "1"
 	}, 12*time.Second, time.Millisecond)
 	require.Equal(t, 200, w.send(t, "GET", "/api/items?limit=1", token, "").StatusCode)
-	require.Equal(t, 201, w.send(t, "POST", "/api/items", token, `{"name":"x"}`).StatusCode)
+	require.Equal(t, 201, w.send(t, "POST", "/api/items", token, itemstest.Text("x")).StatusCode)
 	refused := 0
 	for _, c := range stalled {
 		_, err := io.WriteString(c, "0\r\n\r\n") // the JSON ends too early

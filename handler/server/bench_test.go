@@ -16,6 +16,7 @@ import (
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
@@ -50,10 +51,8 @@ func cannedPage(b *testing.B) []byte {
 	store.Prepare(b.Context())
 	owner := items.Owner{Tenant: "t", Subject: "s"}
 	for i := range 100 {
-		_, _, err := store.Create(b.Context(), owner, []items.Draft{{
-			Name:       fmt.Sprintf("Item number %d of a list that somebody keeps", i),
-			Properties: json.RawMessage(fmt.Sprintf(`{"quantity":%d,"unit":"litre","tags":["dairy","weekly"],"price":{"amount":1.29,"currency":"EUR"},"note":"the one with the blue label"}`, i)),
-		}}, nil)
+		draft := itemstest.Draft(itemstest.Variant(i, fmt.Sprintf("Item number %d of a list that somebody keeps", i)))
+		_, _, err := store.Create(b.Context(), owner, []items.Draft{draft}, nil)
 		require.NoError(b, err)
 	}
 	_, err = store.List(b.Context(), owner, items.Query{Limit: 100})
@@ -70,7 +69,10 @@ func BenchmarkList(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			var v struct {
-				Value []struct{ PartitionKey, RowKey, Name, Properties, Updated, Change string }
+				Value []struct {
+					PartitionKey, RowKey, Shape, C0, Prior, Request string
+					Columns                                         int
+				}
 			}
 			if err := json.Unmarshal(page, &v); err != nil {
 				b.Fatal(err)
@@ -153,10 +155,11 @@ func BenchmarkCreate(b *testing.B) {
 	for _, name := range []string{"plain", "key"} {
 		b.Run(name, func(b *testing.B) {
 			h, token := handlerOn(b, accepting{})
+			body := itemstest.Whole()
 			n := 0
 			call := func() int {
 				n++
-				r := httptest.NewRequest("POST", "/api/items", strings.NewReader(`{"name":"Item of a list","properties":{"quantity":3,"unit":"litre","tags":["dairy","weekly"]}}`))
+				r := httptest.NewRequest("POST", "/api/items", strings.NewReader(body))
 				r.Header.Set("Authorization", "Bearer "+token)
 				r.Header.Set("Content-Type", "application/json")
 				if name == "key" {

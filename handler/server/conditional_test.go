@@ -8,17 +8,21 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 )
 
 func TestConditionalReads(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
-	created := w.send(t, "POST", "/api/items", token, `{"name":"Milk"}`)
+	created := w.send(t, "POST", "/api/items", token, itemstest.Text("Milk"))
 	item := created.Header.Get("Location")
 	tag := created.Header.Get("ETag")
 	require.Regexp(t, `^"[^"]+"$`, tag, "an item's is strong")
@@ -57,7 +61,7 @@ func TestConditionalReads(t *testing.T) {
 			}
 		})
 	}
-	require.Equal(t, 201, w.send(t, "POST", "/api/items", token, `{"name":"Bread"}`).StatusCode)
+	require.Equal(t, 201, w.send(t, "POST", "/api/items", token, itemstest.Text("Bread")).StatusCode)
 	require.Equal(t, 200, w.send(t, "GET", "/api/items", token, "", "If-None-Match", list).StatusCode, "the list has changed")
 	require.Equal(t, 404, w.send(t, "GET", "/api/items/x", token, "", "If-None-Match", "*").StatusCode)
 }
@@ -75,7 +79,7 @@ func TestCompression(t *testing.T) {
 	require.Empty(t, get("/api/items", "gzip").Header.Get("Content-Encoding"), "a short list is not worth it")
 	location := ""
 	for i := range 10 {
-		location = w.send(t, "POST", "/api/items", token, fmt.Sprintf(`{"name":"%d","properties":{"note":"%s"}}`, i, strings.Repeat("x", 200))).Header.Get("Location")
+		location = w.send(t, "POST", "/api/items", token, itemstest.Text(fmt.Sprint(i, strings.Repeat("x", 100)))).Header.Get("Location")
 	}
 	plain := get("/api/items", "identity")
 	require.Empty(t, plain.Header.Get("Content-Encoding"))
@@ -106,7 +110,7 @@ func TestReturnMinimal(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
 	for _, prefer := range []string{"return=minimal", "respond-async, return = minimal", "Return=Minimal; x=1"} {
-		r := w.send(t, "POST", "/api/items", token, `{"name":"Milk"}`, "Prefer", prefer)
+		r := w.send(t, "POST", "/api/items", token, itemstest.Text("Milk"), "Prefer", prefer)
 		require.Equal(t, 201, r.StatusCode)
 		require.Equal(t, "return=minimal", r.Header.Get("Preference-Applied"))
 		item := r.json(t)
@@ -115,60 +119,116 @@ func TestReturnMinimal(t *testing.T) {
 		require.Equal(t, r.Header.Get("ETag"), item["etag"])
 	}
 	for _, prefer := range []string{"return=representation", "minimal", ""} {
-		r := w.send(t, "POST", "/api/items", token, `{"name":"Milk"}`, "Prefer", prefer)
+		r := w.send(t, "POST", "/api/items", token, itemstest.Text("Milk"), "Prefer", prefer)
 		require.Empty(t, r.Header.Get("Preference-Applied"))
-		require.Len(t, r.json(t), 5)
+		require.Len(t, r.json(t), len(membersOf(t, itemstest.Text("Milk")))+4)
 	}
 }
 
-func TestSelectAndFilter(t *testing.T) {
+// all follows a list to its end.
+func (w *world) all(t testing.TB, token, path string) (listed []json.RawMessage) {
+	for pages := 0; path != ""; pages++ {
+		require.Less(t, pages, 50)
+		r := w.send(t, "GET", path, token, "")
+		require.Equal(t, 200, r.StatusCode, "%s", r.body)
+		var page struct {
+			Value    []json.RawMessage
+			NextLink string
+		}
+		require.NoError(t, json.Unmarshal(r.body, &page))
+		listed = append(listed, page.Value...)
+		if path = page.NextLink; path != "" {
+			require.Equal(t, "<"+path+`>; rel="next"`, r.Header.Get("Link"))
+		} else {
+			require.Empty(t, r.Header.Get("Link"))
+		}
+	}
+	return listed
+}
+
+func TestFilters(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
-	var created []map[string]any
-	for _, name := range []string{"milk 1", "bread", "milk 2", "Milk 3", "milk 4"} {
-		created = append(created, w.send(t, "POST", "/api/items", token, fmt.Sprintf(`{"name":%q,"properties":{}}`, name)).json(t))
+	good := len(itemstest.Load().Good)
+	var created []string // the oldest first
+	for i := range 3 * good {
+		r := w.send(t, "POST", "/api/items", token, itemstest.Content(i%good))
+		require.Equal(t, 201, r.StatusCode, "%s", r.body)
+		created = append(created, strings.TrimSpace(string(r.body)))
 	}
-	names := func(path string) (names []string) {
-		for pages := 0; path != ""; pages++ {
-			require.Less(t, pages, 10)
-			r := w.send(t, "GET", path, token, "")
-			require.Equal(t, 200, r.StatusCode, "%s", r.body)
-			var page struct {
-				Value    []struct{ Name string }
-				NextLink string
-			}
-			require.NoError(t, json.Unmarshal(r.body, &page))
-			for _, item := range page.Value {
-				names = append(names, item.Name)
-			}
-			if path = page.NextLink; path != "" {
-				require.Equal(t, "<"+path+`>; rel="next"`, r.Header.Get("Link"))
-			} else {
-				require.Empty(t, r.Header.Get("Link"))
-			}
+	selected := func(path string) (listed []string) {
+		for _, item := range w.all(t, token, path) {
+			listed = append(listed, string(item))
 		}
-		return names
+		return listed
 	}
-	require.Equal(t, []string{"milk 4", "milk 2", "milk 1"}, names("/api/items?limit=1&name_prefix=milk"))
-	require.Equal(t, []string{"bread"}, names("/api/items?name=bread"))
-	at := created[2]["createdAt"].(string)
-	require.NotContains(t, names("/api/items?limit=2&created_after="+url.QueryEscape(at)), "bread")
-	require.NotContains(t, names("/api/items?created_before="+url.QueryEscape(at)), "milk 4")
-	require.Len(t, names("/api/items?limit=2&created_before="+url.QueryEscape(time.Now().Add(time.Hour).Format(time.RFC3339))), 5)
-
-	r := w.send(t, "GET", "/api/items?select=name,etag&limit=2", token, "")
-	require.JSONEq(t, fmt.Sprintf(`[{"name":"milk 4","etag":%q},{"name":"Milk 3","etag":%q}]`, created[4]["etag"], created[3]["etag"]), mustJSON(t, r.json(t)["value"]))
-	next := r.json(t)["nextLink"].(string)
-	require.Contains(t, next, "select=name%2Cetag")
-	require.Contains(t, next, "limit=2")
+	newestFirst := func(items ...string) []string {
+		slices.Reverse(items)
+		return items
+	}
+	for name, filter := range itemstest.Load().Filters {
+		n := filter.Selects
+		want := newestFirst(created[n], created[n+good], created[n+2*good])
+		query := url.Values{name: {filter.Value}}.Encode()
+		require.Equal(t, want, selected("/api/items?limit=1&"+query), name)
+		require.Equal(t, want, selected("/api/items?"+query), name)
+	}
+	timeOf := func(item string) (at struct{ CreatedAt string }) {
+		require.NoError(t, json.Unmarshal([]byte(item), &at))
+		return at
+	}
+	at := url.QueryEscape(timeOf(created[good]).CreatedAt)
+	require.NotContains(t, selected("/api/items?limit=2&created_after="+at), created[0])
+	require.NotContains(t, selected("/api/items?created_before="+at), created[3*good-1])
+	require.NotContains(t, selected("/api/items?created_before="+at), created[good], "the instant is not part of it")
+	soon := url.QueryEscape(time.Now().Add(time.Hour).Format(time.RFC3339))
+	require.Equal(t, newestFirst(slices.Clone(created)...), selected("/api/items?limit=2&created_before="+soon))
 
 	// A cursor belongs to its filters, not to its limit or its members.
-	cursor := url.Values{"cursor": {mustQuery(t, next).Get("cursor")}}.Encode()
-	require.Equal(t, 200, w.send(t, "GET", "/api/items?limit=1&"+cursor, token, "").StatusCode)
-	require.Equal(t, "cursor.invalid", w.send(t, "GET", "/api/items?name=bread&"+cursor, token, "").code(t))
+	cursor := func(path string) string {
+		link, _ := w.send(t, "GET", path, token, "").json(t)["nextLink"].(string)
+		return url.Values{"cursor": {mustQuery(t, link).Get("cursor")}}.Encode()
+	}
+	plain := cursor("/api/items?limit=2&select=id")
+	require.Equal(t, 200, w.send(t, "GET", "/api/items?limit=1&"+plain, token, "").StatusCode)
+	filters := []string{"created_before=" + soon}
+	for name, filter := range itemstest.Load().Filters {
+		filters = append(filters, url.Values{name: {filter.Value}}.Encode())
+	}
+	for _, filter := range filters {
+		require.Equal(t, "cursor.invalid", w.send(t, "GET", "/api/items?"+filter+"&"+plain, token, "").code(t), filter)
+		filtered := cursor("/api/items?limit=1&" + filter)
+		require.Equal(t, 200, w.send(t, "GET", "/api/items?"+filter+"&"+filtered, token, "").StatusCode, filter)
+		require.Equal(t, "cursor.invalid", w.send(t, "GET", "/api/items?"+filtered, token, "").code(t), filter)
+	}
 }
 
-func mustJSON(t *testing.T, v any) string {
+func TestSelect(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(t, "alice")
+	var created []map[string]json.RawMessage // the oldest first
+	for i := range itemstest.Load().Good {
+		created = append(created, membersOf(t, string(w.send(t, "POST", "/api/items", token, itemstest.Content(i)).body)))
+	}
+	for _, selected := range append(slices.Collect(slices.Chunk(items.Members, 1)), items.Members, []string{"etag", textMember()}) {
+		listed := w.all(t, token, "/api/items?limit=2&select="+strings.Join(selected, ","))
+		require.Len(t, listed, len(created))
+		for i, item := range listed {
+			want := "{"
+			for _, name := range items.Members { // what is not there cannot be selected
+				if value, ok := created[len(created)-1-i][name]; ok && slices.Contains(selected, name) {
+					want += fmt.Sprintf(`%q:%s,`, name, value)
+				}
+			}
+			require.Equal(t, strings.TrimSuffix(want, ",")+"}", string(item), selected)
+		}
+	}
+	next := w.send(t, "GET", "/api/items?limit=2&select="+textMember()+",etag", token, "").json(t)["nextLink"].(string)
+	require.Contains(t, next, "select="+textMember()+"%2Cetag")
+	require.Contains(t, next, "limit=2")
+}
+
+func mustJSON(t testing.TB, v any) string {
 	b, err := json.Marshal(v)
 	require.NoError(t, err)
 	return string(b)

@@ -35,3 +35,6 @@ func AddFaults(h http.Handler) {
 	})
 	fault("/no-function", nil)
 }
+
+// DescribeContent fills a content's schema into the description.
+var DescribeContent = describeContent

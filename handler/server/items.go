@@ -1,20 +1,21 @@
 package server
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"itemsapi/handler/items"
 )
 
 // list answers with a page of the caller's items.
 func (s *server) list(c *call) (*answer, error) {
-	if err := c.parameters("limit", "cursor", "select", "name", "name_prefix", "created_after", "created_before"); err != nil {
+	if err := c.parameters(append([]string{"limit", "cursor", "select"}, listFilters...)...); err != nil {
 		return nil, err
 	}
 	q, err := listQuery(c.query)
@@ -25,9 +26,9 @@ func (s *server) list(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What is selected is part of a cursor; how much of it, and which members, not.
+	// A cursor is bound to the filters, not to limit or select.
 	filters := url.Values{}
-	for _, name := range []string{"name", "name_prefix", "created_after", "created_before"} {
+	for _, name := range listFilters {
 		if c.query.Has(name) {
 			filters.Set(name, c.query.Get(name))
 		}
@@ -47,7 +48,9 @@ func (s *server) list(c *call) (*answer, error) {
 	}
 	body.Value = page.Items
 	if members != nil {
-		body.Value = pick(page.Items, members)
+		if body.Value, err = pick(page.Items, members); err != nil {
+			return nil, err
+		}
 	}
 	if page.Next != "" {
 		next := filters
@@ -70,31 +73,31 @@ func (s *server) list(c *call) (*answer, error) {
 	return a, nil
 }
 
-// members are what a client may select of an item.
-var members = []string{"id", "name", "properties", "createdAt", "updatedAt", "etag"}
-
-// pick leaves of each item the members that were selected.
-func pick(all []items.Item, selected []string) []items.Item {
-	picked := make([]items.Item, len(all))
+// pick returns the members of each item that were selected.
+func pick(all []items.Item, selected []string) ([]jsontext.Value, error) {
+	picked := make([]jsontext.Value, len(all))
 	for i, item := range all {
-		for _, name := range selected {
-			switch name {
-			case "id":
-				picked[i].ID = item.ID
-			case "name":
-				picked[i].Name = item.Name
-			case "properties":
-				picked[i].Properties = item.Properties
-			case "createdAt":
-				picked[i].CreatedAt = item.CreatedAt
-			case "updatedAt":
-				picked[i].UpdatedAt = item.UpdatedAt
-			case "etag":
-				picked[i].ETag = item.ETag
+		whole, err := jsonv2.Marshal(item)
+		if err != nil {
+			return nil, fmt.Errorf("encode an item: %w", err)
+		}
+		var members map[string]jsontext.Value
+		if err := jsonv2.Unmarshal(whole, &members); err != nil {
+			return nil, fmt.Errorf("pick members of an item: %w", err)
+		}
+		b := jsontext.Value("{")
+		for _, name := range items.Members {
+			if value, ok := members[name]; ok && slices.Contains(selected, name) {
+				if len(b) > 1 {
+					b = append(b, ',')
+				}
+				b, _ = jsontext.AppendQuote(b, name)
+				b = append(append(b, ':'), value...)
 			}
 		}
+		picked[i] = append(b, '}')
 	}
-	return picked
+	return picked, nil
 }
 
 // get answers with one item.
@@ -168,11 +171,11 @@ func (s *server) create(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	drafts := make([]items.Draft, 1)
-	if err := drafts[0].Decode(members); err != nil {
+	draft, err := items.Read(members)
+	if err != nil {
 		return nil, err
 	}
-	made, replayed, err := s.Store.Create(c.Context(), c.owner(), drafts, key)
+	made, replayed, err := s.Store.Create(c.Context(), c.owner(), []items.Draft{draft}, key)
 	if err != nil {
 		return nil, err
 	}
@@ -202,11 +205,16 @@ func (s *server) createBatch(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	var value any = made
 	minimal := prefersMinimal(c.Header)
 	if minimal {
-		made = pick(made, minimalMembers)
+		short := make([]saved, len(made))
+		for i, item := range made {
+			short[i] = saved{item.ID, item.ETag}
+		}
+		value = short
 	}
-	a, err := jsonAnswer(http.StatusCreated, map[string]any{"value": made}, "")
+	a, err := jsonAnswer(http.StatusCreated, map[string]any{"value": value}, "")
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +237,7 @@ func (s *server) patch(c *call) (*answer, error) {
 	return s.edit(c, items.Patch, "application/merge-patch+json", "application/json")
 }
 
-func (s *server) edit(c *call, decode func(map[string]json.RawMessage) (items.Edit, error), media ...string) (*answer, error) {
+func (s *server) edit(c *call, decode func(map[string]jsontext.Value) (items.Edit, error), media ...string) (*answer, error) {
 	if err := c.parameters(); err != nil {
 		return nil, err
 	}
@@ -262,23 +270,27 @@ func (s *server) delete(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	change, err := s.Store.Delete(c.Context(), c.owner(), c.id, match)
+	gone, err := s.Store.Delete(c.Context(), c.owner(), c.id, match)
 	if err != nil {
 		return nil, err
 	}
-	return jsonAnswer(http.StatusOK, change, "")
+	return jsonAnswer(http.StatusOK, gone, "")
 }
 
-// minimalMembers are those that a client needs and cannot know.
-var minimalMembers = []string{"id", "etag"}
+// saved is what a client needs of an item that it changed, and cannot know.
+type saved struct {
+	ID   string `json:"id"`
+	ETag string `json:"etag"`
+}
 
 // itemAnswer answers a change with what the item is now.
 func (c *call) itemAnswer(status int, item items.Item) (*answer, error) {
-	tag, minimal := item.ETag, prefersMinimal(c.Header)
+	var value any = item
+	minimal := prefersMinimal(c.Header)
 	if minimal {
-		item = pick([]items.Item{item}, minimalMembers)[0]
+		value = saved{item.ID, item.ETag}
 	}
-	a, err := jsonAnswer(status, item, tag)
+	a, err := jsonAnswer(status, value, item.ETag)
 	if err == nil && minimal {
 		a.header.Set("Preference-Applied", "return=minimal")
 	}

@@ -2,14 +2,21 @@ package server
 
 import (
 	_ "embed"
-	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"itemsapi/handler/items"
 )
 
 // description is the API's description, OpenAPI 3.1, written by hand. Every
 // exchange of this package's tests is held against it. What depends on the
-// settings stands in braces.
+// settings, and what the content of an item decides, stands in braces.
 //
 //go:embed openapi.json
 var description string
@@ -21,19 +28,85 @@ type SignIn struct {
 	AppIDURI                   string // prefix of the full scope values
 }
 
-// describe fills the settings into the description.
-func (c *Config) describe() []byte {
-	quoted := func(s string) string {
-		b, _ := json.Marshal(s) // a string cannot fail
-		return strings.Trim(string(b), `"`)
+// Description returns the API's description with the settings and the content's schema
+// filled in. Of c it needs SignIn and the scopes.
+func (c Config) Description() ([]byte, error) {
+	filled, err := describeContent(items.Schema, items.Members)
+	if err != nil {
+		return nil, err
 	}
-	return []byte(strings.NewReplacer(
-		"{authorizationURL}", quoted(c.SignIn.AuthorizationURL),
-		"{tokenURL}", quoted(c.SignIn.TokenURL),
-		"{appIDURI}", quoted(c.SignIn.AppIDURI),
-		"{readScope}", quoted(c.ReadScope),
-		"{writeScope}", quoted(c.WriteScope),
-	).Replace(description))
+	text := jsontext.Value(strings.NewReplacer(
+		"{authorizationURL}", inString(c.SignIn.AuthorizationURL),
+		"{tokenURL}", inString(c.SignIn.TokenURL),
+		"{appIDURI}", inString(c.SignIn.AppIDURI),
+		"{readScope}", inString(c.ReadScope),
+		"{writeScope}", inString(c.WriteScope),
+	).Replace(filled))
+	if err := text.Indent(); err != nil {
+		return nil, fmt.Errorf("fill in the description: %w", err)
+	}
+	return append(text, '\n'), nil
+}
+
+// describeContent is the description with a content's schema filled in, and the names
+// of an item's members.
+func describeContent(contentSchema string, members []string) (string, error) {
+	var schema struct {
+		Required   []string                  `json:"required"`
+		Properties jsontext.Value            `json:"properties"`
+		Filters    map[string]jsontext.Value `json:"x-filters"`
+	}
+	if err := jsonv2.Unmarshal([]byte(contentSchema), &schema); err != nil {
+		return "", fmt.Errorf("read the content's schema: %w", err)
+	}
+	if err := schema.Properties.Compact(); err != nil {
+		return "", fmt.Errorf("read the content's properties: %w", err)
+	}
+	text := jsontext.Value(description)
+	if err := text.Compact(); err != nil {
+		return "", fmt.Errorf("read the description: %w", err)
+	}
+	var content, filters, references []string
+	if len(schema.Properties) > len("{}") {
+		content = []string{string(schema.Properties[1 : len(schema.Properties)-1])}
+	}
+	for _, name := range slices.Sorted(maps.Keys(schema.Filters)) {
+		parameter := schema.Filters[name]
+		if err := parameter.Compact(); err != nil {
+			return "", fmt.Errorf("read the filter %s: %w", name, err)
+		}
+		filters = append(filters, fmt.Sprintf(`%[1]q:{"name":%[1]q,"in":"query",%[2]s`, name, parameter[1:]))
+		references = append(references, fmt.Sprintf(`{"$ref":"#/components/parameters/%s"}`, name))
+	}
+	filled := string(text)
+	for mark, elements := range map[string][]string{
+		`"{content}":{}`: content,
+		`"{required}"`:   quote(schema.Required...),
+		`"{members}"`:    quote(members...),
+		`"{filters}":{}`: filters,
+		`"{filterRefs}"`: references,
+	} {
+		if len(elements) == 0 {
+			filled = strings.NewReplacer(mark+",", "", ","+mark, "", mark, "").Replace(filled)
+		}
+		filled = strings.ReplaceAll(filled, mark, strings.Join(elements, ","))
+	}
+	return filled, nil
+}
+
+// quote makes JSON strings.
+func quote(texts ...string) []string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = `"` + inString(text) + `"`
+	}
+	return quoted
+}
+
+// inString is a text as it stands within a JSON string.
+func inString(text string) string {
+	quoted, _ := jsontext.AppendQuote(nil, text) // settings are in UTF-8
+	return string(quoted[1 : len(quoted)-1])
 }
 
 // openAPI answers with the description, which is nobody's secret.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -56,7 +55,7 @@ func (c *call) parameters(known ...string) error {
 }
 
 // creation reads what the two routes that create have in common.
-func (c *call) creation(limit int64) (*items.Key, map[string]json.RawMessage, error) {
+func (c *call) creation(limit int64) (*items.Key, map[string]jsontext.Value, error) {
 	if err := c.parameters(); err != nil {
 		return nil, nil, err
 	}
@@ -96,7 +95,7 @@ func idempotencyKey(h http.Header) (*items.Key, error) {
 // media types, in which no object has a name twice. Each member's value has no
 // blanks between tokens. sum is a hash of what the body says and what is asked:
 // neither blanks nor the order of members count, digits do.
-func (c *call) object(limit int64, media ...string) (members map[string]json.RawMessage, sum [sha256.Size]byte, err error) {
+func (c *call) object(limit int64, media ...string) (members map[string]jsontext.Value, sum [sha256.Size]byte, err error) {
 	is, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	charset := params["charset"]
 	encoding := c.Header.Get("Content-Encoding")
@@ -120,16 +119,14 @@ func (c *call) object(limit int64, media ...string) (members map[string]json.Raw
 			return nil, sum, err
 		}
 	}
-	var values map[string]jsontext.Value
-	if err := jsonv2.Unmarshal(body, &values); err != nil || values == nil {
+	if err := jsonv2.Unmarshal(body, &members); err != nil || members == nil {
 		return nil, sum, &problem{Code: "request.malformed", Detail: "The body must be one JSON object in UTF-8, with each name once: " + trouble(body, err)}
 	}
-	members = make(map[string]json.RawMessage, len(values))
-	for name, value := range values {
+	for name, value := range members {
 		if err := value.Compact(); err != nil {
 			return nil, sum, fmt.Errorf("compact %q: %w", name, err)
 		}
-		members[name] = json.RawMessage(value)
+		members[name] = value
 	}
 	whole := jsontext.Value(body)
 	if err := whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
@@ -165,15 +162,24 @@ func tooLarge(limit int64) error {
 
 // listQuery reads what is listed.
 func listQuery(query url.Values) (items.Query, error) {
-	q := items.Query{Name: query.Get("name"), NamePrefix: query.Get("name_prefix")}
+	var q items.Query
 	var err error
 	if q.Limit, err = limit(query); err != nil {
 		return q, err
 	}
-	for _, name := range []string{"name", "name_prefix"} {
-		if value := query.Get(name); query.Has(name) && (value == "" || !utf8.ValidString(value) || utf8.RuneCountInString(value) > items.MaxNameLength) {
-			return q, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("%s must have 1 to %d characters in UTF-8.", name, items.MaxNameLength)}
+	for _, name := range contentFilters {
+		if !query.Has(name) {
+			continue
 		}
+		value := query.Get(name)
+		if !utf8.ValidString(value) {
+			return q, &problem{Code: "parameter.invalid", Detail: name + " must be in UTF-8."}
+		}
+		filter, err := items.Filters[name](value)
+		if err != nil {
+			return q, &problem{Code: "parameter.invalid", Detail: name + " " + err.Error() + "."}
+		}
+		q.Filters = append(q.Filters, filter)
 	}
 	for name, field := range map[string]*time.Time{"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore} {
 		if !query.Has(name) {
@@ -187,6 +193,13 @@ func listQuery(query url.Values) (items.Query, error) {
 	}
 	return q, nil
 }
+
+// contentFilters are the parameters of the list that select by content, and listFilters
+// all that select.
+var (
+	contentFilters = slices.Sorted(maps.Keys(items.Filters))
+	listFilters    = append(slices.Clone(contentFilters), "created_after", "created_before")
+)
 
 // limit reads how much of a list a page may hold.
 func limit(query url.Values) (int, error) {
@@ -207,15 +220,16 @@ func selection(query url.Values) ([]string, error) {
 	}
 	selected := strings.Split(query.Get("select"), ",")
 	for _, name := range selected {
-		if !slices.Contains(members, name) {
-			return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("select must be a comma list of %s; %.80q is none of them.", strings.Join(members, ", "), name)}
+		if !slices.Contains(items.Members, name) {
+			detail := fmt.Sprintf("select must be a comma list of %s; %.80q is not one of them.", strings.Join(items.Members, ", "), name)
+			return nil, &problem{Code: "parameter.invalid", Detail: detail}
 		}
 	}
 	return selected, nil
 }
 
 // decodeBatch reads {"items":[…]}. It reports all that is wrong with all of them.
-func decodeBatch(members map[string]json.RawMessage) ([]items.Draft, error) {
+func decodeBatch(members map[string]jsontext.Value) ([]items.Draft, error) {
 	var invalid items.InvalidError
 	report := func(pointer, detail string) {
 		invalid.Problems = append(invalid.Problems, items.Problem{Pointer: pointer, Detail: detail})
@@ -236,18 +250,20 @@ func decodeBatch(members map[string]json.RawMessage) ([]items.Draft, error) {
 	}
 	drafts := make([]items.Draft, len(each))
 	for i, raw := range each {
-		var one map[string]json.RawMessage
+		pointer := fmt.Sprintf("/items/%d", i)
 		if raw[0] != '{' {
-			report(fmt.Sprintf("/items/%d", i), "must be an object with name and properties")
+			report(pointer, "must be an object")
 			continue
 		}
+		var one map[string]jsontext.Value
 		if err := jsonv2.Unmarshal(raw, &one); err != nil {
 			return nil, fmt.Errorf("read item %d: %w", i, err)
 		}
-		err := drafts[i].Decode(one)
+		var err error
+		drafts[i], err = items.Read(one)
 		if wrong, ok := errors.AsType[*items.InvalidError](err); ok {
 			for _, p := range wrong.Problems {
-				report(fmt.Sprintf("/items/%d%s", i, p.Pointer), p.Detail)
+				report(pointer+p.Pointer, p.Detail)
 			}
 		} else if err != nil {
 			return nil, fmt.Errorf("read item %d: %w", i, err)

@@ -64,7 +64,8 @@ type server struct {
 	described []byte
 }
 
-// New returns the API. It panics if a field that is required is missing.
+// New returns the API. It panics if a field that is required is missing, or the schema
+// of the content is not JSON.
 func New(c Config) http.Handler {
 	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" {
 		panic("server: Verify, Store, ReadScope, WriteScope and Realm are required")
@@ -72,7 +73,11 @@ func New(c Config) http.Handler {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &server{Config: c, admission: newAdmission(), described: c.describe()}
+	described, err := c.Description()
+	if err != nil {
+		panic("server: " + err.Error()) // the files of this repository are wrong
+	}
+	s := &server{Config: c, admission: newAdmission(), described: described}
 	const read, write = "read", "write"
 	s.routes = []route{
 		{http.MethodGet, "/", "", s.ping},

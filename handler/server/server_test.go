@@ -23,6 +23,7 @@ import (
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
@@ -149,14 +150,21 @@ func do(t testing.TB, req *http.Request) reply {
 func TestCreateGetList(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
-	created := w.send(t, "POST", "/api/items", token, `{"name":"Milk","properties": { "fat": 3.50, "tags": ["a", "b"] } }`)
+	created := w.send(t, "POST", "/api/items", token, itemstest.Whole())
 	require.Equal(t, 201, created.StatusCode, "%s", created.body)
 	item := created.json(t)
 	id := item["id"].(string)
 	require.Equal(t, "/api/items/"+id, created.Header.Get("Location"))
 	require.Equal(t, item["etag"], created.Header.Get("ETag"))
 	require.Equal(t, "application/json", created.Header.Get("Content-Type"))
-	require.Contains(t, string(created.body), `"properties":{"fat":3.50,"tags":["a","b"]}`, "numbers keep their digits")
+	sent := membersOf(t, itemstest.Whole())
+	require.Len(t, item, len(sent)+4)
+	for name, value := range sent {
+		require.JSONEq(t, string(value), mustJSON(t, item[name]), name)
+	}
+	const millisecond = `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`
+	require.Regexp(t, millisecond, item["createdAt"])
+	require.Regexp(t, millisecond, item["updatedAt"])
 
 	got := w.send(t, "GET", "/api/items/"+id, token, "")
 	require.Equal(t, 200, got.StatusCode)
@@ -184,36 +192,36 @@ func TestPaging(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
 	for i := range 7 {
-		require.Equal(t, 201, w.send(t, "POST", "/api/items", token, fmt.Sprintf(`{"name":"%d"}`, i)).StatusCode)
+		require.Equal(t, 201, w.send(t, "POST", "/api/items", token, itemstest.Text(fmt.Sprint(i))).StatusCode)
 	}
-	var names []string
+	var texts []string
 	path := "/api/items?limit=3"
 	for pages := 0; path != ""; pages++ {
 		require.Less(t, pages, 3)
 		page := w.send(t, "GET", path, token, "").json(t)
 		for _, item := range page["value"].([]any) {
-			names = append(names, item.(map[string]any)["name"].(string))
+			texts = append(texts, itemstest.TextOf([]byte(mustJSON(t, item))))
 		}
 		path, _ = page["nextLink"].(string)
 		if path != "" {
 			require.True(t, strings.HasPrefix(path, "/api/items?"), path)
 		}
 	}
-	require.Equal(t, []string{"6", "5", "4", "3", "2", "1", "0"}, names)
+	require.Equal(t, []string{"6", "5", "4", "3", "2", "1", "0"}, texts)
 }
 
 func TestBadInput(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
-	long := strings.Repeat("x", 201)
-	big := strings.Repeat("x", 32_768)
-	for _, tt := range []struct {
+	text := itemstest.Text("x")
+	type badInput struct {
 		name, method, path, body string
 		headers                  []string
 		status                   int
 		code                     string
 		says                     string // in the answer
-	}{
+	}
+	all := []badInput{
 		{"no route", "GET", "/api/nothing", "", nil, 404, "route.not_found", "/api/items"},
 		{"no route at the root", "GET", "/items", "", nil, 404, "route.not_found", ""},
 		{"trailing slash", "GET", "/api/items/", "", nil, 404, "route.not_found", ""},
@@ -232,11 +240,8 @@ func TestBadInput(t *testing.T) {
 		{"limit twice", "GET", "/api/items?limit=1&limit=2", "", nil, 400, "parameter.invalid", "more than once"},
 		{"limit merged by the host", "GET", "/api/items?limit=1,2", "", nil, 400, "parameter.invalid", ""},
 		{"unknown parameter", "GET", "/api/items?foo=1", "", nil, 400, "parameter.unknown", "limit, cursor, select"},
-		{"unknown member selected", "GET", "/api/items?select=id,owner", "", nil, 400, "parameter.invalid", "owner"},
-		{"nothing selected", "GET", "/api/items?select=", "", nil, 400, "parameter.invalid", "id, name"},
-		{"empty name", "GET", "/api/items?name=", "", nil, 400, "parameter.invalid", "1 to 200"},
-		{"prefix of 201", "GET", "/api/items?name_prefix=" + long, "", nil, 400, "parameter.invalid", "1 to 200"},
-		{"prefix that is no UTF-8", "GET", "/api/items?name_prefix=%ff", "", nil, 400, "parameter.invalid", "UTF-8"},
+		{"unknown member selected", "GET", "/api/items?select=id,no-such-member", "", nil, 400, "parameter.invalid", "no-such-member"},
+		{"nothing selected", "GET", "/api/items?select=", "", nil, 400, "parameter.invalid", strings.Join(items.Members, ", ")},
 		{"time in words", "GET", "/api/items?created_after=yesterday", "", nil, 400, "parameter.invalid", "RFC 3339"},
 		{"time without a zone", "GET", "/api/items?created_before=2026-11-24T20:26:31", "", nil, 400, "parameter.invalid", "RFC 3339"},
 		{"parameter of another case", "GET", "/api/items?Limit=1", "", nil, 400, "parameter.unknown", ""},
@@ -248,37 +253,38 @@ func TestBadInput(t *testing.T) {
 		{"no such item", "GET", "/api/items/0199a5a0-0000-7000-8000-000000000000", "", nil, 404, "item.not_found", ""},
 		{"no ID", "GET", "/api/items/x", "", nil, 404, "item.not_found", ""},
 		{"quote in the ID", "GET", "/api/items/x'%20or%20'1", "", nil, 404, "item.not_found", ""},
-		{"no content type", "POST", "/api/items", `{"name":"x"}`, []string{"Content-Type", ""}, 415, "content_type.unsupported", "application/json"},
-		{"form", "POST", "/api/items", `name=x`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "content_type.unsupported", ""},
-		{"other charset", "POST", "/api/items", `{"name":"x"}`, []string{"Content-Type", "application/json; charset=latin1"}, 415, "content_type.unsupported", ""},
-		{"content type that cannot be read", "POST", "/api/items", `{"name":"x"}`, []string{"Content-Type", "application//json;;="}, 415, "content_type.unsupported", ""},
-		{"compressed", "POST", "/api/items", `{"name":"x"}`, []string{"Content-Encoding", "gzip"}, 415, "content_type.unsupported", ""},
-		{"too large", "POST", "/api/items", `{"name":"x","properties":{"p":"` + strings.Repeat("x", 256<<10) + `"}}`, nil, 413, "body.too_large", "262144"},
+		{"no content type", "POST", "/api/items", text, []string{"Content-Type", ""}, 415, "content_type.unsupported", "application/json"},
+		{"form", "POST", "/api/items", `text=x`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "content_type.unsupported", ""},
+		{"other charset", "POST", "/api/items", text, []string{"Content-Type", "application/json; charset=latin1"}, 415, "content_type.unsupported", ""},
+		{"content type that cannot be read", "POST", "/api/items", text, []string{"Content-Type", "application//json;;="}, 415, "content_type.unsupported", ""},
+		{"compressed", "POST", "/api/items", text, []string{"Content-Encoding", "gzip"}, 415, "content_type.unsupported", ""},
+		{"too large", "POST", "/api/items", itemstest.Text(strings.Repeat("x", 256<<10)), nil, 413, "body.too_large", "262144"},
 		{"far too large", "POST", "/api/items", strings.Repeat("x", 3<<20), nil, 413, "body.too_large", ""},
 		{"empty", "POST", "/api/items", "", []string{"Content-Type", "application/json"}, 400, "request.malformed", "empty"},
-		{"not JSON", "POST", "/api/items", `{"name":`, nil, 400, "request.malformed", ""},
+		{"not JSON", "POST", "/api/items", text[:len(text)-1], nil, 400, "request.malformed", ""},
 		{"array", "POST", "/api/items", `[1]`, nil, 400, "request.malformed", "object"},
 		{"string", "POST", "/api/items", `"x"`, nil, 400, "request.malformed", "object"},
 		{"null", "POST", "/api/items", `null`, nil, 400, "request.malformed", "null"},
-		{"trailing data", "POST", "/api/items", `{"name":"x"} {}`, nil, 400, "request.malformed", "byte"},
-		{"duplicate member", "POST", "/api/items", `{"name":"x","name":"y"}`, nil, 400, "request.malformed", "duplicate"},
-		{"duplicate member, escaped", "POST", "/api/items", `{"name":"x","n\u0061me":"y"}`, nil, 400, "request.malformed", "duplicate"},
-		{"duplicate deep inside", "POST", "/api/items", `{"name":"x","properties":{"a":[{"b":1,"b":2}]}}`, nil, 400, "request.malformed", "duplicate"},
-		{"not UTF-8", "POST", "/api/items", "{\"name\":\"\xff\"}", nil, 400, "request.malformed", "UTF-8"},
-		{"lone surrogate", "POST", "/api/items", `{"name":"\ud800"}`, nil, 400, "request.malformed", ""},
+		{"trailing data", "POST", "/api/items", text + ` {}`, nil, 400, "request.malformed", "byte"},
+		{"duplicate member", "POST", "/api/items", plus(text, text[1:len(text)-1]), nil, 400, "request.malformed", "duplicate"},
+		{"duplicate member, escaped", "POST", "/api/items", `{"a":"x","\u0061":"y"}`, nil, 400, "request.malformed", "duplicate"},
+		{"duplicate deep inside", "POST", "/api/items", `{"a":[{"b":1,"b":2}]}`, nil, 400, "request.malformed", "duplicate"},
+		{"not UTF-8", "POST", "/api/items", "{\"a\":\"\xff\"}", nil, 400, "request.malformed", "UTF-8"},
+		{"lone surrogate", "POST", "/api/items", `{"a":"\ud800"}`, nil, 400, "request.malformed", ""},
 		{"BOM", "POST", "/api/items", "\ufeff{}", nil, 400, "request.malformed", ""},
-		{"comment", "POST", "/api/items", `{"name":"x"/**/}`, nil, 400, "request.malformed", ""},
-		{"unknown member", "POST", "/api/items", `{"name":"x","color":"red"}`, nil, 422, "item.invalid", "/color"},
-		{"server's own member", "POST", "/api/items", `{"name":"x","id":"y"}`, nil, 422, "item.invalid", "/id"},
-		{"no name", "POST", "/api/items", `{}`, nil, 422, "item.invalid", "/name"},
-		{"empty name", "POST", "/api/items", `{"name":""}`, nil, 422, "item.invalid", "1 to 200"},
-		{"name of 201", "POST", "/api/items", `{"name":"` + long + `"}`, nil, 422, "item.invalid", "201 characters"},
-		{"name of another type", "POST", "/api/items", `{"name":1}`, nil, 422, "item.invalid", "a number"},
-		{"control character", "POST", "/api/items", `{"name":"a\u0007"}`, nil, 422, "item.invalid", "U+0007"},
-		{"properties of another type", "POST", "/api/items", `{"name":"x","properties":"y"}`, nil, 422, "item.invalid", "/properties"},
-		{"properties too deep", "POST", "/api/items", `{"name":"x","properties":{"p":` + strings.Repeat("[", 9998) + strings.Repeat("]", 9998) + `}}`, nil, 422, "item.invalid", "at most 1000 levels"},
-		{"properties too large", "POST", "/api/items", `{"name":"x","properties":{"p":"` + big + `"}}`, nil, 422, "item.invalid", "32768"},
-	} {
+		{"comment", "POST", "/api/items", `{"a":"x"/**/}`, nil, 400, "request.malformed", ""},
+		{"unknown member", "POST", "/api/items", plus(text, `"no-such-member":"x"`), nil, 422, "item.invalid", "/no-such-member"},
+		{"server's own member", "POST", "/api/items", plus(text, `"id":"y"`), nil, 422, "item.invalid", `"/id"`},
+		{"no member", "POST", "/api/items", `{}`, nil, 422, "item.invalid", `"/` + textMember() + `"`},
+		{"too deep", "POST", "/api/items", fmt.Sprintf(`{%q:%s%s}`, textMember(), strings.Repeat("[", 9998), strings.Repeat("]", 9998)), nil, 422, "item.invalid", "at most 100 levels"},
+	}
+	for i, bad := range itemstest.Load().Bad {
+		all = append(all, badInput{fmt.Sprint("bad sample ", i), "POST", "/api/items", string(bad.Content), nil, 422, "item.invalid", `{"pointer":"` + bad.Pointer + `"`})
+	}
+	for name := range itemstest.Load().Filters {
+		all = append(all, badInput{name + " that is no UTF-8", "GET", "/api/items?" + name + "=%ff", "", nil, 400, "parameter.invalid", "UTF-8"})
+	}
+	for _, tt := range all {
 		t.Run(tt.name, func(t *testing.T) {
 			before := len(w.storage.Entities("items"))
 			r := w.send(t, tt.method, tt.path, token, tt.body, append([]string{"X-Azure-Functions-InvocationId", "11112222-3333-4444-5555-666677778888"}, tt.headers...)...)
@@ -308,8 +314,8 @@ func TestBadInput(t *testing.T) {
 	for _, tt := range []struct{ method, path, body, header, value string }{
 		{"GET", "/api/items?limit=200", "", "Accept", "application/*;q=0.1, text/html"},
 		{"GET", "/api/items?limit=1", "", "Accept", "*/*"},
-		{"POST", "/api/items", " {\"name\":\"\U0001F600\"}\n", "Content-Type", "Application/JSON; charset=UTF-8"},
-		{"POST", "/api/items", `{"name":"x","properties":{"p":"` + strings.Repeat("x", 32_768-8) + `"}}`, "Content-Encoding", "identity"},
+		{"POST", "/api/items", " " + itemstest.Text("\U0001F600") + "\n", "Content-Type", "Application/JSON; charset=UTF-8"},
+		{"POST", "/api/items", itemstest.LargeContent(0, "x"), "Content-Encoding", "identity"},
 	} {
 		r := w.send(t, tt.method, tt.path, token, tt.body, tt.header, tt.value)
 		require.Less(t, r.StatusCode, 300, "%s", r.body)
@@ -413,9 +419,9 @@ func TestCallersAreApart(t *testing.T) {
 	alice, bob := w.token(t, "alice"), w.token(t, "bob")
 	var ids []string
 	for range 5 {
-		ids = append(ids, w.send(t, "POST", "/api/items", alice, `{"name":"secret"}`).json(t)["id"].(string))
+		ids = append(ids, w.send(t, "POST", "/api/items", alice, itemstest.Text("secret")).json(t)["id"].(string))
 	}
-	bobs := w.send(t, "POST", "/api/items", bob, `{"name":"bob's"}`).json(t)["id"].(string)
+	bobs := w.send(t, "POST", "/api/items", bob, itemstest.Text("bob's")).json(t)["id"].(string)
 	for _, id := range ids {
 		for _, method := range []string{"GET", "HEAD"} {
 			require.Equal(t, 404, w.send(t, method, "/api/items/"+id, bob, "").StatusCode)
@@ -466,7 +472,7 @@ func TestStorageTroubleIsAnswered(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.storage.Inject(tt.fault)
-			for _, call := range [][]string{{"GET", "/api/items", ""}, {"POST", "/api/items", `{"name":"x"}`}} {
+			for _, call := range [][]string{{"GET", "/api/items", ""}, {"POST", "/api/items", itemstest.Text("x")}} {
 				r := w.send(t, call[0], call[1], w.token(t, "alice"), call[2])
 				require.Equal(t, tt.status, r.StatusCode)
 				require.Equal(t, tt.code, r.code(t))
@@ -568,7 +574,7 @@ func TestPanicsAreAnswered(t *testing.T) {
 			c.Store = broken{c.Store, func(context.Context) {
 				if !calm.Load() {
 					var p *items.Item
-					_ = p.Name
+					_ = p.ID
 				}
 			}}
 			return func() { calm.Store(true) }
@@ -684,7 +690,7 @@ func TestClientThatStops(t *testing.T) {
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+w.token(t, "alice"))
 	req.Header.Set("Content-Type", "application/json")
-	go func() { _, _ = pw.Write([]byte(`{"name":`)) }()
+	go func() { _, _ = pw.Write([]byte(`{"a":`)) }()
 	r := do(t, req)
 	require.Equal(t, 408, r.StatusCode)
 	require.Equal(t, "request.timeout", r.code(t))
@@ -695,7 +701,7 @@ func TestLogHasNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
 	alice := entratest.Users()[0]
-	w.send(t, "POST", "/api/items", token, `{"name":"private thing"}`, "X-Azure-Functions-InvocationId", "0a1b")
+	w.send(t, "POST", "/api/items", token, itemstest.Text("private thing"), "X-Azure-Functions-InvocationId", "0a1b")
 	w.send(t, "GET", "/api/items?cursor=secretcursor", token, "")
 	w.send(t, "GET", "/api/items", token[:len(token)-4]+"AAAA", "")
 	log := w.log.String()

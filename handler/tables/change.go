@@ -128,7 +128,7 @@ func (s *Store) update(ctx context.Context, partition, id string, m items.Match,
 			if err != nil {
 				return items.Item{}, err
 			}
-			if old, err = row.item(); err != nil {
+			if old, err = s.item(row); err != nil {
 				return items.Item{}, err
 			}
 			if !matches(m, old.ETag) {
@@ -144,12 +144,12 @@ func (s *Store) update(ctx context.Context, partition, id string, m items.Match,
 			return items.Item{}, err
 		}
 		made := s.changeAfter(old)
-		updated := items.Item{ID: id, Name: draft.Name, Properties: draft.Properties, CreatedAt: old.CreatedAt, UpdatedAt: made.time(), ETag: made.tag()}
-		row, replaced := rowOf(partition, updated), rowOf(partition, old)
+		updated := items.Item{ID: id, Draft: draft, CreatedAt: old.CreatedAt, UpdatedAt: made.time(), ETag: made.tag()}
+		row := rowOf(partition, updated)
 		prior, _ := changeOf(old.ETag)
 		row.Prior, row.Request = string(prior), hex.EncodeToString(e.Request[:])
 		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id}, []aztables.TransactionAction{
-			remove(partition, replaced.RowKey), add(row),
+			remove(partition, itemKey(old)), add(row),
 		})
 		if err != nil {
 			return items.Item{}, err
@@ -165,16 +165,16 @@ func (s *Store) update(ctx context.Context, partition, id string, m items.Match,
 }
 
 // Delete deletes an item. It implements items.Store.
-func (s *Store) Delete(ctx context.Context, owner items.Owner, id string, m items.Match) (items.Change, error) {
+func (s *Store) Delete(ctx context.Context, owner items.Owner, id string, m items.Match) (items.Tombstone, error) {
 	made, err := s.delete(ctx, partitionKey(owner), id, m)
 	if err != nil {
-		return items.Change{}, fmt.Errorf("delete item: %w", err)
+		return items.Tombstone{}, fmt.Errorf("delete item: %w", err)
 	}
-	return deletion(id, made), nil
+	return items.Tombstone{ID: id, DeletedAt: made.time()}, nil
 }
 
 func deletion(id string, made change) items.Change {
-	return items.Change{Item: items.Item{ID: id}, Deleted: true, DeletedAt: made.time()}
+	return items.Change{Item: items.Item{ID: id}, Gone: &items.Tombstone{ID: id, DeletedAt: made.time()}}
 }
 
 func (s *Store) delete(ctx context.Context, partition, id string, m items.Match) (change, error) {
@@ -188,7 +188,7 @@ func (s *Store) delete(ctx context.Context, partition, id string, m items.Match)
 			if err != nil {
 				return "", err
 			}
-			if old, err = row.item(); err != nil {
+			if old, err = s.item(row); err != nil {
 				return "", err
 			}
 			if !matches(m, old.ETag) {
@@ -201,7 +201,7 @@ func (s *Store) delete(ctx context.Context, partition, id string, m items.Match)
 			match = string(prior)
 		}
 		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id, Deleted: true}, []aztables.TransactionAction{
-			remove(partition, rowOf(partition, old).RowKey),
+			remove(partition, itemKey(old)),
 			add(tombstone{PartitionKey: partition, RowKey: tombstoneKey(id), Change: made, Match: match}),
 		})
 		if err != nil {

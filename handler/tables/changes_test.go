@@ -1,16 +1,18 @@
 package tables_test
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 )
 
 func someone(name string) items.Owner { return items.Owner{Tenant: alice.Tenant, Subject: name} }
@@ -21,14 +23,36 @@ func key(value, request string) *items.Key {
 	return k
 }
 
-// rename is an edit that replaces an item by one with that name.
-func rename(t testing.TB, name string) items.Edit {
-	quoted, err := json.Marshal(name)
-	require.NoError(t, err)
-	e, err := items.Replace(map[string]json.RawMessage{"name": quoted})
-	require.NoError(t, err)
-	copy(e.Request[:], name)
+// draft is valid content with that text, and textOf an item's.
+func draft(text string) items.Draft { return itemstest.Draft(itemstest.Text(text)) }
+
+func textOf(item items.Item) string {
+	b, err := json.Marshal(item)
+	if err != nil {
+		panic(err)
+	}
+	return itemstest.TextOf(b)
+}
+
+// drafts are so many different contents.
+func drafts(n int) []items.Draft {
+	all := make([]items.Draft, n)
+	for i := range all {
+		all[i] = itemstest.Draft(itemstest.Content(i))
+	}
+	return all
+}
+
+// rewrite is an edit that replaces an item's content by one with that text.
+func rewrite(text string) items.Edit {
+	e := items.Edit{Blind: true, Apply: func(items.Item) (items.Draft, error) { return draft(text), nil }}
+	copy(e.Request[:], text)
 	return e
+}
+
+// goneFrom is what a delta tells of an item that was deleted.
+func goneFrom(t items.Tombstone) items.Change {
+	return items.Change{Item: items.Item{ID: t.ID}, Gone: &t}
 }
 
 func version(tags ...string) items.Match { return items.Match{Tags: tags} }
@@ -72,11 +96,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 
 	t.Run("several are created in order", func(t *testing.T) {
 		owner := someone("batcher")
-		var drafts []items.Draft
-		for i := range 50 {
-			drafts = append(drafts, items.Draft{Name: fmt.Sprint(i), Properties: json.RawMessage(fmt.Sprintf(`{"i":%d.0}`, i))})
-		}
-		made, _, err := s.Create(ctx, owner, drafts, key("fifty", "fifty"))
+		made, _, err := s.Create(ctx, owner, drafts(50), key("fifty", "fifty"))
 		require.NoError(t, err)
 		require.Len(t, made, 50)
 		stored := list(t, s, owner)
@@ -86,7 +106,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 
 	t.Run("a key works once", func(t *testing.T) {
 		owner := someone("key holder")
-		drafts := []items.Draft{{Name: "a", Properties: json.RawMessage(`{"n":1.0}`)}, {Name: "b"}}
+		drafts := drafts(2)
 		made, replayed, err := s.Create(ctx, owner, drafts, key("k", "r"))
 		require.NoError(t, err)
 		require.False(t, replayed)
@@ -101,7 +121,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		require.Len(t, list(t, s, owner), 2)
 
 		// The first answer comes again whatever became of the items.
-		_, err = s.Update(ctx, owner, made[0].ID, version(made[0].ETag), rename(t, "changed"))
+		_, err = s.Update(ctx, owner, made[0].ID, version(made[0].ETag), rewrite("changed"))
 		require.NoError(t, err)
 		_, err = s.Delete(ctx, owner, made[1].ID, anyVersion)
 		require.NoError(t, err)
@@ -111,7 +131,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		require.Equal(t, made, again)
 		left := list(t, s, owner)
 		require.Len(t, left, 1)
-		require.Equal(t, "changed", left[0].Name)
+		require.Equal(t, "changed", textOf(left[0]))
 
 		// It is the caller's own.
 		_, replayed, err = s.Create(ctx, someone("another key holder"), drafts, key("k", "another"))
@@ -126,33 +146,35 @@ func testChanges(t *testing.T, s, other items.Store) {
 
 	t.Run("twelve at once with one key make one item", func(t *testing.T) {
 		owner := someone("impatient")
-		answers := make([]items.Item, 12)
-		var first sync.Map
+		const n = 12
+		var made [n][]items.Item
+		var replayed [n]bool
+		var errs [n]error
 		var wg sync.WaitGroup
-		for i := range answers {
+		for i := range n {
 			wg.Go(func() {
-				made, replayed, err := []items.Store{s, other}[i%2].Create(ctx, owner, []items.Draft{{Name: "x"}}, key("k", "r"))
-				require.NoError(t, err)
-				answers[i] = made[0]
-				if !replayed {
-					_, another := first.LoadOrStore("", i)
-					require.False(t, another)
-				}
+				made[i], replayed[i], errs[i] = []items.Store{s, other}[i%2].Create(ctx, owner, drafts(1), key("k", "r"))
 			})
 		}
 		wg.Wait()
-		require.Len(t, list(t, s, owner), 1)
-		for _, a := range answers {
-			require.Equal(t, answers[0], a)
+		first := 0
+		for i := range n {
+			require.NoError(t, errs[i])
+			require.Equal(t, made[0], made[i])
+			if !replayed[i] {
+				first++
+			}
 		}
+		require.Equal(t, 1, first)
+		require.Len(t, list(t, s, owner), 1)
 	})
 
 	t.Run("an update needs the version", func(t *testing.T) {
 		owner := someone("editor")
 		first := create(t, s, owner, "one")
-		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "two"))
+		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("two"))
 		require.NoError(t, err)
-		require.Equal(t, "two", second.Name)
+		require.Equal(t, "two", textOf(second))
 		require.NotEqual(t, first.ETag, second.ETag)
 		require.Equal(t, first.CreatedAt, second.CreatedAt)
 		require.Greater(t, second.UpdatedAt, first.UpdatedAt)
@@ -162,23 +184,23 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.Equal(t, second, got)
 			require.Equal(t, []items.Item{second}, list(t, instance, owner))
 			for _, m := range []items.Match{{}, version(first.ETag), version(`"x"`), version(`"*"`), version("*"), version(strings.Trim(second.ETag, `"`)), version(strings.ToUpper(second.ETag)), version(first.ETag, `"x"`), version(`"` + strings.Repeat("'", 32) + `"`)} {
-				_, err := instance.Update(ctx, owner, first.ID, m, rename(t, "three"))
+				_, err := instance.Update(ctx, owner, first.ID, m, rewrite("three"))
 				require.ErrorIs(t, err, items.ErrChanged, "%v", m)
 				_, err = instance.Delete(ctx, owner, first.ID, m)
 				require.ErrorIs(t, err, items.ErrChanged, "%v", m)
-				_, err = instance.Update(ctx, bob, first.ID, m, rename(t, "three"))
+				_, err = instance.Update(ctx, bob, first.ID, m, rewrite("three"))
 				require.ErrorIs(t, err, items.ErrNotFound, "%v", m)
 			}
 		}
-		third, err := other.Update(ctx, owner, first.ID, version(`"x"`, second.ETag), rename(t, "three"))
+		third, err := other.Update(ctx, owner, first.ID, version(`"x"`, second.ETag), rewrite("three"))
 		require.NoError(t, err)
-		fourth, err := s.Update(ctx, owner, first.ID, anyVersion, rename(t, "four"))
+		fourth, err := s.Update(ctx, owner, first.ID, anyVersion, rewrite("four"))
 		require.NoError(t, err)
 		require.Greater(t, fourth.UpdatedAt, third.UpdatedAt)
 		require.Equal(t, []items.Item{fourth}, list(t, s, owner))
 		for _, id := range []string{"", "x", "0199a5a0-0000-7000-8000-000000000000", strings.ToUpper(first.ID)} {
 			for _, m := range []items.Match{{}, anyVersion, version(fourth.ETag)} {
-				_, err := s.Update(ctx, owner, id, m, rename(t, "x"))
+				_, err := s.Update(ctx, owner, id, m, rewrite("x"))
 				require.ErrorIs(t, err, items.ErrNotFound)
 				_, err = s.Delete(ctx, owner, id, m)
 				require.ErrorIs(t, err, items.ErrNotFound)
@@ -189,61 +211,59 @@ func testChanges(t *testing.T, s, other items.Store) {
 	t.Run("an update made again is the same update", func(t *testing.T) {
 		owner := someone("repeater")
 		first := create(t, s, owner, "one")
-		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "two"))
+		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("two"))
 		require.NoError(t, err)
 		for _, m := range []items.Match{version(first.ETag), version(`"x"`, first.ETag)} {
-			again, err := other.Update(ctx, owner, first.ID, m, rename(t, "two"))
+			again, err := other.Update(ctx, owner, first.ID, m, rewrite("two"))
 			require.NoError(t, err)
 			require.Equal(t, second, again)
 		}
-		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "another"))
+		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("another"))
 		require.ErrorIs(t, err, items.ErrChanged)
-		_, err = s.Update(ctx, owner, first.ID, version(second.ETag), rename(t, "three"))
+		_, err = s.Update(ctx, owner, first.ID, version(second.ETag), rewrite("three"))
 		require.NoError(t, err)
-		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rename(t, "two"))
+		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("two"))
 		require.ErrorIs(t, err, items.ErrChanged, "it was changed since by another request")
 	})
 
 	t.Run("an edit in part sees the item", func(t *testing.T) {
 		owner := someone("patcher")
-		made, _, err := s.Create(ctx, owner, []items.Draft{{Name: "one", Properties: json.RawMessage(`{"a":1.0,"b":{"c":9007199254740993,"d":2}}`)}}, nil)
-		require.NoError(t, err)
-		e, err := items.Patch(map[string]json.RawMessage{"properties": json.RawMessage(`{"b":{"d":null,"e":[null]}}`)})
-		require.NoError(t, err)
-		item, err := other.Update(ctx, owner, made[0].ID, version(made[0].ETag), e)
-		require.NoError(t, err)
-		require.Equal(t, "one", item.Name)
-		require.JSONEq(t, `{"a":1.0,"b":{"c":9007199254740993,"e":[null]}}`, string(item.Properties))
-		require.Equal(t, `{"a":1.0,"b":{"c":9007199254740993,"e":[null]}}`, string(item.Properties))
+		for i, d := range drafts(2 * len(itemstest.Load().Good)) {
+			made, _, err := s.Create(ctx, owner, []items.Draft{d}, nil)
+			require.NoError(t, err)
+			e := items.Edit{Apply: func(item items.Item) (items.Draft, error) { return item.Draft, nil }}
+			item, err := other.Update(ctx, owner, made[0].ID, version(made[0].ETag), e)
+			require.NoError(t, err)
+			require.Equal(t, d, item.Draft, "content %d", i)
+			require.NotEqual(t, made[0].ETag, item.ETag)
+		}
 	})
 
 	t.Run("of many changes for one version one is made", func(t *testing.T) {
 		owner := someone("crowd")
 		item := create(t, s, owner, "x")
-		var mu sync.Mutex
-		made := map[string]int{}
+		var errs [12]error
 		var wg sync.WaitGroup
-		for i := range 12 {
+		for i := range errs {
 			wg.Go(func() {
-				_, err := []items.Store{s, other}[i%2].Update(ctx, owner, item.ID, version(item.ETag), rename(t, fmt.Sprint(i)))
-				mu.Lock()
-				defer mu.Unlock()
-				if err == nil {
-					made["made"]++
-				} else {
-					require.ErrorIs(t, err, items.ErrChanged)
-				}
+				_, errs[i] = []items.Store{s, other}[i%2].Update(ctx, owner, item.ID, version(item.ETag), rewrite(fmt.Sprint(i)))
 			})
 		}
 		wg.Wait()
-		require.Equal(t, map[string]int{"made": 1}, made)
-		for range 12 {
-			wg.Go(func() {
-				_, err := other.Update(ctx, owner, item.ID, anyVersion, rename(t, "any"))
-				require.NoError(t, err)
-			})
+		made := 0
+		for _, err := range errs {
+			if err == nil {
+				made++
+			} else {
+				require.ErrorIs(t, err, items.ErrChanged)
+			}
+		}
+		require.Equal(t, 1, made)
+		for i := range errs {
+			wg.Go(func() { _, errs[i] = other.Update(ctx, owner, item.ID, anyVersion, rewrite("any")) })
 		}
 		wg.Wait()
+		require.NoError(t, errors.Join(errs[:]...))
 		require.Len(t, list(t, s, owner), 1)
 	})
 
@@ -252,8 +272,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		item := create(t, s, owner, "x")
 		gone, err := s.Delete(ctx, owner, item.ID, version(item.ETag))
 		require.NoError(t, err)
-		require.Equal(t, items.Item{ID: item.ID}, gone.Item)
-		require.True(t, gone.Deleted)
+		require.Equal(t, item.ID, gone.ID)
 		require.Greater(t, gone.DeletedAt, item.UpdatedAt)
 		_, err = other.Get(ctx, owner, item.ID)
 		require.ErrorIs(t, err, items.ErrNotFound)
@@ -268,7 +287,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.ErrorIs(t, err, items.ErrNotFound, "%v", m)
 		}
 		for _, m := range []items.Match{{}, anyVersion, version(item.ETag)} {
-			_, err = s.Update(ctx, owner, item.ID, m, rename(t, "back"))
+			_, err = s.Update(ctx, owner, item.ID, m, rewrite("back"))
 			require.ErrorIs(t, err, items.ErrNotFound)
 			_, err = s.Delete(ctx, bob, item.ID, m)
 			require.ErrorIs(t, err, items.ErrNotFound)
@@ -292,7 +311,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.Empty(t, told)
 
 			a, b := create(t, s, owner, "a"), create(t, other, owner, "b")
-			batch, _, err := s.Create(ctx, owner, []items.Draft{{Name: "c"}, {Name: "d"}, {Name: "e"}, {Name: "f"}, {Name: "g"}}, nil)
+			batch, _, err := s.Create(ctx, owner, drafts(5), nil)
 			require.NoError(t, err)
 			all := []string{a.ID, b.ID}
 			for _, item := range batch {
@@ -307,22 +326,22 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.Empty(t, told)
 			require.Equal(t, position, same)
 
-			a2, err := other.Update(ctx, owner, a.ID, version(a.ETag), rename(t, "a2"))
+			a2, err := other.Update(ctx, owner, a.ID, version(a.ETag), rewrite("a2"))
 			require.NoError(t, err)
-			a3, err := s.Update(ctx, owner, a.ID, version(a2.ETag), rename(t, "a3"))
+			a3, err := s.Update(ctx, owner, a.ID, version(a2.ETag), rewrite("a3"))
 			require.NoError(t, err)
 			gone, err := s.Delete(ctx, owner, batch[1].ID, anyVersion)
 			require.NoError(t, err)
 			told, next := delta(t, s, owner, position, limit)
 			require.Contains(t, told, items.Change{Item: a3})
-			require.Contains(t, told, gone)
+			require.Contains(t, told, goneFrom(gone))
 			require.NotContains(t, ids(told), b.ID)
 			if limit == 200 {
-				require.Equal(t, []items.Change{{Item: a3}, gone}, told, "each once in a page")
+				require.Equal(t, []items.Change{{Item: a3}, goneFrom(gone)}, told, "each once in a page")
 			}
 			// From the very beginning: what was deleted is told as such.
 			told, _ = delta(t, s, owner, start, limit)
-			require.Contains(t, told, gone)
+			require.Contains(t, told, goneFrom(gone))
 			require.Subset(t, ids(told), all)
 			told, _ = delta(t, s, owner, "", limit)
 			require.NotContains(t, ids(told), batch[1].ID, "a first delta lists what there is")
@@ -336,18 +355,14 @@ func testChanges(t *testing.T, s, other items.Store) {
 		owner := someone("scatterer")
 		var made []items.Item
 		for range 4 {
-			batch := make([]items.Draft, 50)
-			for i := range batch {
-				batch[i].Name = fmt.Sprint(i)
-			}
-			several, _, err := s.Create(ctx, owner, batch, nil)
+			several, _, err := s.Create(ctx, owner, drafts(50), nil)
 			require.NoError(t, err)
 			made = append(made, several...)
 		}
 		_, position := delta(t, s, owner, "", 200)
 		want := map[string]items.Item{}
 		for _, i := range []int{0, 3, 60, 61, 120, 121, 122, 198} {
-			item, err := other.Update(ctx, owner, made[i].ID, version(made[i].ETag), rename(t, "changed"))
+			item, err := other.Update(ctx, owner, made[i].ID, version(made[i].ETag), rewrite("changed"))
 			require.NoError(t, err)
 			want[item.ID] = item
 		}
@@ -361,7 +376,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 			got := map[string]items.Item{}
 			deleted := 0
 			for _, change := range told {
-				if change.Deleted {
+				if change.Gone != nil {
 					deleted++
 					continue
 				}
@@ -391,14 +406,15 @@ func testChanges(t *testing.T, s, other items.Store) {
 	})
 
 	t.Run("too much for one transaction is not sent", func(t *testing.T) {
-		var drafts []items.Draft
-		for range 50 {
-			drafts = append(drafts, items.Draft{Name: "x", Properties: json.RawMessage(`{"p":"` + strings.Repeat("<", items.MaxPropertiesLength-8) + `"}`)})
+		// Storage takes 4 MiB of JSON, and the SDK writes < in six bytes.
+		var large []items.Draft
+		for i := 0; i < 50 || i*large[0].Bytes()*6 < 5<<20; i++ {
+			large = append(large, itemstest.Draft(itemstest.LargeContent(i, "<")))
 		}
 		owner := someone("packer")
 		create(t, s, owner, "warm")
 		ctx, calls := items.CountCalls(ctx)
-		_, _, err := s.Create(ctx, owner, drafts, nil)
+		_, _, err := s.Create(ctx, owner, large, nil)
 		require.ErrorIs(t, err, items.ErrTooLarge)
 		require.Zero(t, calls.Load())
 		require.Len(t, list(t, s, owner), 1)

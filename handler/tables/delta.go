@@ -188,7 +188,7 @@ func (s *Store) fill(
 ) (there []items.Change, told int, err error) {
 	wanted := map[string]int{} // row prefix → place
 	for i, c := range changes {
-		if prefix, ok := rowPrefix(c.ID); ok && !c.Deleted {
+		if prefix, ok := rowPrefix(c.ID); ok && c.Gone == nil {
 			wanted[prefix] = i
 		}
 	}
@@ -273,7 +273,7 @@ func (s *Store) fillRange(
 			if err != nil {
 				return err
 			}
-			item, err := row.item()
+			item, err := s.item(row)
 			if err != nil {
 				return err
 			}
@@ -318,7 +318,7 @@ func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) 
 	if err != nil {
 		return err
 	}
-	c.Item, err = row.item()
+	c.Item, err = s.item(row)
 	return err
 }
 

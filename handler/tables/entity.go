@@ -5,11 +5,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -39,8 +40,16 @@ const (
 type itemRow struct {
 	PartitionKey string `json:"PartitionKey"`
 	RowKey       string `json:"RowKey"`
-	Name         string `json:"name"`
-	Properties   string `json:"properties,omitempty"` // JSON
+	// Shape is what package items calls the form of the content, which is in as many
+	// columns as Columns says.
+	Shape   string `json:"shape"`
+	Columns int    `json:"columns"`
+	C0      string `json:"c0"`
+	C1      string `json:"c1,omitempty"`
+	C2      string `json:"c2,omitempty"`
+	C3      string `json:"c3,omitempty"`
+	C4      string `json:"c4,omitempty"`
+	C5      string `json:"c5,omitempty"`
 	// Prior is the version that the last change replaced, and Request the hash of
 	// the request for it: how a repeat of it is recognised.
 	Prior   string `json:"prior,omitempty"`
@@ -48,7 +57,60 @@ type itemRow struct {
 }
 
 // itemMembers are asked for; the partition is known.
-const itemMembers = "RowKey,name,properties,prior,request"
+const itemMembers = "RowKey,shape,columns,c0,c1,c2,c3,c4,c5,prior,request"
+
+// columnUnits is how many UTF-16 units a string column holds (64 KiB).
+const columnUnits = 32_768
+
+func (e *itemRow) columns() [6]*string { return [...]*string{&e.C0, &e.C1, &e.C2, &e.C3, &e.C4, &e.C5} }
+
+// setContent spreads content over as many columns as it takes. No character is split,
+// and yet items.MaxContent fits: one of two units that leaves the last unit of a column
+// free has four bytes.
+func (e *itemRow) setContent(d items.Draft) {
+	var text string
+	text, e.Shape = d.Stored()
+	for _, column := range e.columns() {
+		if text == "" {
+			break
+		}
+		end, units := len(text), 0
+		if end > columnUnits { // no text has more units than bytes
+			end = 0
+		}
+		for end < len(text) {
+			r, size := utf8.DecodeRuneInString(text[end:])
+			if units += utf16.RuneLen(r); units > columnUnits {
+				break
+			}
+			end += size
+		}
+		*column, text = text[:end], text[end:]
+		e.Columns++
+	}
+}
+
+// content puts the columns together. A row of another form, such as one from before
+// there were columns, is an error with its name: half of an item would be worse.
+func (e *itemRow) content() (items.Draft, []string, error) {
+	text := e.C0
+	whole := e.Shape != "" && e.Columns >= 1 && e.Columns <= len(e.columns())
+	for i, column := range e.columns() {
+		whole = whole && (*column != "") == (i < e.Columns)
+		if i > 0 {
+			text += *column
+		}
+	}
+	if !whole {
+		err := fmt.Errorf("the row %s is not of the form that this version writes: %w", e.RowKey, items.ErrUnavailable)
+		return items.Draft{}, nil, err
+	}
+	d, leftOut, err := items.FromStore(text, e.Shape)
+	if err != nil {
+		err = fmt.Errorf("the row %s: %w: %w", e.RowKey, items.ErrUnavailable, err)
+	}
+	return d, leftOut, err
+}
 
 // change names a change: 48 bits of its time (milliseconds since 1970) and 80
 // random ones, in hexadecimal. In quotes it is the entity tag of the items that
@@ -113,25 +175,38 @@ func (c *clock) ids(n int) []uuid.UUID {
 
 // newItem is the first version of an item.
 func newItem(d items.Draft, id uuid.UUID, made change) items.Item {
-	return items.Item{ID: id.String(), Name: d.Name, Properties: d.Properties, CreatedAt: createdAt(id), UpdatedAt: made.time(), ETag: made.tag()}
+	return items.Item{ID: id.String(), Draft: d, CreatedAt: createdAt(id), UpdatedAt: made.time(), ETag: made.tag()}
 }
 
 func rowOf(partition string, item items.Item) itemRow {
-	prefix, _ := rowPrefix(item.ID)
-	made, _ := changeOf(item.ETag)
-	return itemRow{PartitionKey: partition, RowKey: prefix + string(made), Name: item.Name, Properties: string(item.Properties)}
+	row := itemRow{PartitionKey: partition, RowKey: itemKey(item)}
+	row.setContent(item.Draft)
+	return row
 }
 
-func (e *itemRow) item() (items.Item, error) {
+// itemKey is the row key of an item in the version that it has.
+func itemKey(item items.Item) string {
+	prefix, _ := rowPrefix(item.ID)
+	made, _ := changeOf(item.ETag)
+	return prefix + string(made)
+}
+
+// item makes an item of its row.
+func (s *Store) item(e *itemRow) (items.Item, error) {
 	id, made, ok := readItemKey(e.RowKey)
 	if !ok {
-		return items.Item{}, fmt.Errorf("row key %.80q is no item's", e.RowKey)
+		return items.Item{}, fmt.Errorf("the row key %.80q is not an item's: %w", e.RowKey, items.ErrUnavailable)
 	}
-	item := items.Item{ID: id.String(), Name: e.Name, CreatedAt: createdAt(id), UpdatedAt: made.time(), ETag: made.tag()}
-	if e.Properties != "" {
-		item.Properties = json.RawMessage(e.Properties)
+	d, leftOut, err := e.content()
+	if err != nil {
+		return items.Item{}, err
 	}
-	return item, nil
+	if leftOut != nil {
+		s.leftOut.Do(func() {
+			s.log.Warn("stored content has members that this version does not show", "row", e.RowKey, "members", leftOut)
+		})
+	}
+	return newItem(d, id, made), nil
 }
 
 // partitionKey is the partition of an owner: evenly spread, of harmless

@@ -1,6 +1,26 @@
 package tables
 
-import "time"
+import (
+	"time"
+
+	"itemsapi/handler/items"
+)
 
 // SetLogLife changes how long the log is kept.
 func (s *Store) SetLogLife(d time.Duration) { s.logLife = d }
+
+// ColumnsOf spreads stored content over columns, and ContentOf puts them together again.
+func ColumnsOf(text, shape string) (columns []string, again string, err error) {
+	d, _, err := items.FromStore(text, shape)
+	if err != nil {
+		return nil, "", err
+	}
+	var row itemRow
+	row.setContent(d)
+	for _, c := range row.columns() {
+		columns = append(columns, *c)
+	}
+	back, _, err := row.content()
+	again, _ = back.Stored()
+	return columns[:row.Columns], again, err
+}

@@ -22,7 +22,7 @@ type copyOf map[string]items.Change
 
 func (c copyOf) apply(told []items.Change) {
 	for _, change := range told {
-		if change.Deleted {
+		if change.Gone != nil {
 			delete(c, change.ID)
 		} else {
 			c[change.ID] = change
@@ -94,9 +94,9 @@ func TestDeltaWhateverTheClocksSay(t *testing.T) {
 					var err error
 					switch do {
 					case "create":
-						_, _, err = writer.Create(context.Background(), owner, []items.Draft{{Name: "held"}}, key("held", "held"))
+						_, _, err = writer.Create(context.Background(), owner, []items.Draft{draft("held")}, key("held", "held"))
 					case "update":
-						_, err = writer.Update(context.Background(), owner, item.ID, version(item.ETag), rename(t, "held"))
+						_, err = writer.Update(context.Background(), owner, item.ID, version(item.ETag), rewrite("held"))
 					case "delete":
 						_, err = writer.Delete(context.Background(), owner, item.ID, version(item.ETag))
 					}
@@ -108,7 +108,7 @@ func TestDeltaWhateverTheClocksSay(t *testing.T) {
 					s := []*tables.Store{ahead, behind}[i%2]
 					made := create(t, s, owner, fmt.Sprint(i))
 					if i%3 == 0 {
-						_, err := s.Update(t.Context(), owner, made.ID, version(made.ETag), rename(t, "again"))
+						_, err := s.Update(t.Context(), owner, made.ID, version(made.ETag), rewrite("again"))
 						require.NoError(t, err)
 					}
 					if i%4 == 0 {
@@ -138,7 +138,7 @@ func TestCleaning(t *testing.T) {
 		_, start := delta(t, s, owner, "", 10)
 		var kept []items.Item
 		for i := range 50 {
-			made, _, err := s.Create(t.Context(), owner, []items.Draft{{Name: fmt.Sprint(i)}}, key(fmt.Sprint("k", i), "r"))
+			made, _, err := s.Create(t.Context(), owner, []items.Draft{draft(fmt.Sprint(i))}, key(fmt.Sprint("k", i), "r"))
 			require.NoError(t, err)
 			if i%2 == 0 {
 				_, err = s.Delete(t.Context(), owner, made[0].ID, anyVersion)
@@ -170,7 +170,7 @@ func TestCleaning(t *testing.T) {
 		_, err := s.Delta(t.Context(), owner, position, 10)
 		require.ErrorIs(t, err, items.ErrResync)
 		require.Len(t, list(t, s, owner), len(kept))
-		_, replayed, err := s.Create(t.Context(), owner, []items.Draft{{Name: "0"}}, key("k0", "r"))
+		_, replayed, err := s.Create(t.Context(), owner, []items.Draft{draft("0")}, key("k0", "r"))
 		require.NoError(t, err)
 		require.False(t, replayed, "the key was forgotten")
 
@@ -188,7 +188,7 @@ func TestCleaningLeavesNothing(t *testing.T) {
 	s := open(t, service.ConnectionString(), in("items"))
 	s.SetLogLife(-time.Minute)
 	for i := range 160 {
-		made, _, err := s.Create(t.Context(), alice, []items.Draft{{Name: "x"}}, key(fmt.Sprint(i), "r"))
+		made, _, err := s.Create(t.Context(), alice, []items.Draft{draft("x")}, key(fmt.Sprint(i), "r"))
 		require.NoError(t, err)
 		_, err = s.Delete(t.Context(), alice, made[0].ID, version(made[0].ETag))
 		require.NoError(t, err)
@@ -215,10 +215,7 @@ func TestCosts(t *testing.T) {
 	owner := someone("cost")
 	create(t, s, owner, "an instance's first change of a caller reads the last number")
 	item := create(t, s, owner, "x")
-	fifty := make([]items.Draft, 50)
-	for i := range fifty {
-		fifty[i].Name = fmt.Sprint(i)
-	}
+	fifty := drafts(50)
 	patch, err := items.Patch(nil)
 	require.NoError(t, err)
 	_, position := delta(t, s, owner, "", 100)
@@ -240,7 +237,7 @@ func TestCosts(t *testing.T) {
 		}},
 		{"batch of 50", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty, key("b", "r")); return err }},
 		{"PUT", 1, func(ctx context.Context) (err error) {
-			item, err = s.Update(ctx, owner, item.ID, version(item.ETag), rename(t, "y"))
+			item, err = s.Update(ctx, owner, item.ID, version(item.ETag), rewrite("y"))
 			return err
 		}},
 		{"PATCH", 2, func(ctx context.Context) (err error) {
@@ -248,7 +245,7 @@ func TestCosts(t *testing.T) {
 			return err
 		}},
 		{"PUT with *", 2, func(ctx context.Context) (err error) {
-			item, err = s.Update(ctx, owner, item.ID, anyVersion, rename(t, "y"))
+			item, err = s.Update(ctx, owner, item.ID, anyVersion, rewrite("y"))
 			return err
 		}},
 		{"DELETE", 1, func(ctx context.Context) error {

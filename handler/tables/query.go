@@ -201,7 +201,7 @@ type content int
 
 // add counts an item, unless it would be more than an answer may hold.
 func (c *content) add(item *items.Item) (fits bool) {
-	n := content(len(item.Name) + len(item.Properties))
+	n := content(item.Bytes())
 	if *c > 0 && *c+n > items.MaxPage {
 		return false
 	}

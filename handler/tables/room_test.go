@@ -2,26 +2,18 @@ package tables_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 )
 
-// large is content of some 96 KB, 1.5 bytes for each UTF-16 unit.
-func large(i int) items.Draft {
-	return items.Draft{
-		Name:       fmt.Sprint("large ", i),
-		Properties: json.RawMessage(`{"p":"` + strings.Repeat("€", items.MaxPropertiesLength-8) + `"}`),
-	}
-}
-
-func contentOf(item items.Item) int { return len(item.Name) + len(item.Properties) }
+// large is content as large as it can be, three bytes for each UTF-16 unit.
+func large(i int) items.Draft { return itemstest.Draft(itemstest.LargeContent(i, "€")) }
 
 // watched is a context under which rooms are counted.
 func watched(ctx context.Context) (context.Context, *atomic.Int64) {
@@ -34,15 +26,19 @@ func watched(ctx context.Context) (context.Context, *atomic.Int64) {
 func testRoom(t *testing.T, s items.Store) {
 	owner := someone("hoarder")
 	ctx := t.Context()
+	n := 60
+	for n*large(0).Bytes() < 5<<20 {
+		n++
+	}
 	var made []items.Item // newest first
-	for i := range 60 {
+	for i := range n {
 		one, _, err := s.Create(ctx, owner, []items.Draft{large(i)}, nil)
 		require.NoError(t, err)
 		made = append(one, made...)
 	}
 
 	t.Run("list", func(t *testing.T) {
-		for _, q := range []items.Query{{Limit: 200}, {Limit: 200, NamePrefix: "large"}} {
+		for _, q := range []items.Query{{Limit: 200}, {Limit: 200, Filters: filters(prefix(""))}} {
 			var got []items.Item
 			for pages := 1; ; pages++ {
 				ctx, rooms := watched(ctx)
@@ -51,7 +47,7 @@ func testRoom(t *testing.T, s items.Store) {
 				require.Positive(t, rooms.Load())
 				bytes := 0
 				for _, item := range page.Items {
-					bytes += contentOf(item)
+					bytes += item.Bytes()
 				}
 				require.LessOrEqual(t, bytes, items.MaxPage)
 				got = append(got, page.Items...)
@@ -93,7 +89,7 @@ func testRoom(t *testing.T, s items.Store) {
 	for _, i := range []int{1, 30} {
 		gone, err := s.Delete(ctx, owner, made[i].ID, items.Match{Any: true})
 		require.NoError(t, err)
-		want[gone.ID] = gone
+		want[gone.ID] = goneFrom(gone)
 	}
 	for i := 2; i < len(made); i += 6 {
 		made[i], err = s.Update(ctx, owner, made[i].ID, items.Match{Any: true}, replacing(large(2000+i)))
@@ -110,7 +106,7 @@ func testRoom(t *testing.T, s items.Store) {
 				require.NoError(t, err)
 				bytes := 0
 				for _, c := range d.Changes {
-					bytes += contentOf(c.Item)
+					bytes += c.Bytes()
 					got[c.ID] = c
 				}
 				require.LessOrEqual(t, bytes, items.MaxPage)

@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -56,6 +57,7 @@ type Store struct {
 	clock    clock
 	heads    heads
 	logLife  time.Duration
+	leftOut  sync.Once // the warning about members that are not shown
 }
 
 var _ items.Store = (*Store)(nil)
@@ -160,14 +162,14 @@ const (
 
 // List returns a page of the owner's items. It implements items.Store.
 //
-// Names are compared here and not by the service, which would read as many rows,
+// Content is compared here and not by the service, which would read as many rows,
 // as only keys are indexed, but would not tell where it stopped.
 func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (items.Page, error) {
 	first, last, ok := rowRange(q)
 	if !ok {
 		return items.Page{}, fmt.Errorf("list items: %w: %q", items.ErrPosition, q.After)
 	}
-	selective := q.Name != "" || q.NamePrefix != ""
+	selective := len(q.Filters) > 0
 	wanted := q.Limit + 1 // one more than asked for tells whether there is more
 	if selective {
 		wanted = pageRows
@@ -176,7 +178,7 @@ func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (ite
 	var now listing
 	take := func(rows iter.Seq2[*itemRow, error]) error {
 		now = done
-		return now.take(q, rows)
+		return now.take(s, q, rows)
 	}
 	start := time.Now()
 	for page, err := range query(ctx, s, partitionKey(owner), first, last, itemMembers, wanted, take) {
@@ -205,12 +207,12 @@ type listing struct {
 	full     bool // and Next says where to go on
 }
 
-func (l *listing) take(q items.Query, rows iter.Seq2[*itemRow, error]) error {
+func (l *listing) take(s *Store, q items.Query, rows iter.Seq2[*itemRow, error]) error {
 	for row, err := range rows {
 		if err != nil {
 			return err
 		}
-		item, err := row.item()
+		item, err := s.item(row)
 		if err != nil {
 			return err
 		}
@@ -219,7 +221,11 @@ func (l *listing) take(q items.Query, rows iter.Seq2[*itemRow, error]) error {
 			l.Items = l.Items[:n-1]
 		}
 		l.read++
-		if !q.Matches(row.Name) {
+		matches, err := q.Matches(item.Draft)
+		if err != nil {
+			return fmt.Errorf("read the content of %s: %w", row.RowKey, err)
+		}
+		if !matches {
 			l.position = item.ID
 			continue
 		}
@@ -239,7 +245,7 @@ func (s *Store) Get(ctx context.Context, owner items.Owner, id string) (items.It
 	if err != nil {
 		return items.Item{}, fmt.Errorf("get item: %w", err)
 	}
-	return row.item()
+	return s.item(row)
 }
 
 // row returns the row of an item in the version that it has, or ErrNotFound.

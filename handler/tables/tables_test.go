@@ -2,7 +2,6 @@ package tables_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -14,9 +13,11 @@ import (
 	"testing"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
 	"itemsapi/handler/tables/tablestest/azurite"
@@ -53,11 +54,28 @@ func open(t testing.TB, connectionString string, change ...func(*tables.Config))
 // in has a store opened in that table.
 func in(table string) func(*tables.Config) { return func(c *tables.Config) { c.Table = table } }
 
-func create(t testing.TB, s items.Store, owner items.Owner, name string) items.Item {
-	made, replayed, err := s.Create(t.Context(), owner, []items.Draft{{Name: name}}, nil)
+func create(t testing.TB, s items.Store, owner items.Owner, text string) items.Item {
+	made, replayed, err := s.Create(t.Context(), owner, []items.Draft{draft(text)}, nil)
 	require.NoError(t, err)
 	require.False(t, replayed)
 	return made[0]
+}
+
+// filters select items by their text.
+func filters(matches ...func(text string) bool) (all []func(*items.Content) bool) {
+	for _, match := range matches {
+		all = append(all, func(c *items.Content) bool {
+			b, err := jsonv2.Marshal(c)
+			return err == nil && match(itemstest.TextOf(b))
+		})
+	}
+	return all
+}
+
+func is(text string) func(string) bool { return func(s string) bool { return s == text } }
+
+func prefix(text string) func(string) bool {
+	return func(s string) bool { return strings.HasPrefix(s, text) }
 }
 
 // TestStore holds the store to what items.Store promises, on the strict Table
@@ -90,18 +108,12 @@ func testStore(t *testing.T, s items.Store) {
 	ctx := t.Context()
 
 	t.Run("an item comes back as it was created", func(t *testing.T) {
-		for _, draft := range []items.Draft{
-			{Name: "Milk"},
-			{Name: "O'Brien's \"quotes\" \\ / # ? % + é 😀"},
-			{Name: "empty", Properties: json.RawMessage(`{}`)},
-			{Name: "numbers", Properties: json.RawMessage(`{"a":1.0,"b":12345678901234567890,"c":1e400,"d":{"e":[null,true]}}`)},
-			{Name: strings.Repeat("😀", items.MaxNameLength), Properties: json.RawMessage(`{"p":"` + strings.Repeat("é", items.MaxPropertiesLength-8) + `"}`)},
-		} {
-			made, _, err := s.Create(ctx, alice, []items.Draft{draft}, nil)
+		all := append(drafts(2*len(itemstest.Load().Good)), itemstest.Draft(itemstest.LargeContent(0, "é")))
+		for _, d := range all {
+			made, _, err := s.Create(ctx, alice, []items.Draft{d}, nil)
 			require.NoError(t, err)
 			created := made[0]
-			require.Equal(t, draft.Name, created.Name)
-			require.Equal(t, draft.Properties, created.Properties)
+			require.Equal(t, d, created.Draft)
 			require.WithinDuration(t, time.Now(), created.CreatedAt, time.Minute)
 			require.Equal(t, created.CreatedAt, created.UpdatedAt)
 			require.Regexp(t, `^"[0-9a-f]{32}"$`, created.ETag)
@@ -155,31 +167,31 @@ func testStore(t *testing.T, s items.Store) {
 		require.ErrorIs(t, err, items.ErrPosition)
 	})
 
-	t.Run("a list selects by name and time", func(t *testing.T) {
+	t.Run("a list selects by content and time", func(t *testing.T) {
 		owner := items.Owner{Tenant: alice.Tenant, Subject: "selector"}
 		var made []items.Item
 		for i := range 12 {
 			made = append(made, create(t, s, owner, fmt.Sprintf("%s %d", []string{"milk", "Milk", "mil", "bread"}[i%4], i)))
 		}
-		all := func(q items.Query) (names []string) {
+		all := func(q items.Query) (texts []string) {
 			for {
 				page, err := s.List(ctx, owner, q)
 				require.NoError(t, err)
 				require.LessOrEqual(t, len(page.Items), q.Limit)
 				for _, item := range page.Items {
-					names = append(names, item.Name)
+					texts = append(texts, textOf(item))
 				}
 				if page.Next == "" {
-					return names
+					return texts
 				}
 				q.After = page.Next
 			}
 		}
 		for _, limit := range []int{1, 2, 200} {
-			require.Equal(t, []string{"milk 8", "milk 4", "milk 0"}, all(items.Query{Limit: limit, NamePrefix: "milk"}))
-			require.Equal(t, []string{"Milk 5"}, all(items.Query{Limit: limit, Name: "Milk 5"}))
-			require.Empty(t, all(items.Query{Limit: limit, Name: "Milk 5", NamePrefix: "milk"}))
-			require.Empty(t, all(items.Query{Limit: limit, Name: "' or '1' eq '1"}))
+			require.Equal(t, []string{"milk 8", "milk 4", "milk 0"}, all(items.Query{Limit: limit, Filters: filters(prefix("milk"))}))
+			require.Equal(t, []string{"Milk 5"}, all(items.Query{Limit: limit, Filters: filters(is("Milk 5"))}))
+			require.Empty(t, all(items.Query{Limit: limit, Filters: filters(is("Milk 5"), prefix("milk"))}))
+			require.Empty(t, all(items.Query{Limit: limit, Filters: filters(is("' or '1' eq '1"))}))
 		}
 		// Items of one millisecond are together before or after an instant.
 		for _, pivot := range []int{0, 5, 11} {
@@ -188,12 +200,12 @@ func testStore(t *testing.T, s items.Store) {
 			for i := len(made) - 1; i >= 0; i-- {
 				switch {
 				case made[i].CreatedAt.Before(at):
-					before = append(before, made[i].Name)
+					before = append(before, textOf(made[i]))
 				case made[i].CreatedAt.After(at):
-					after = append(after, made[i].Name)
+					after = append(after, textOf(made[i]))
 				}
 				if !made[i].CreatedAt.After(at) {
-					later = append(later, made[i].Name)
+					later = append(later, textOf(made[i]))
 				}
 			}
 			require.Equal(t, before, all(items.Query{Limit: 5, CreatedBefore: at}))
@@ -217,14 +229,13 @@ func testStore(t *testing.T, s items.Store) {
 
 	t.Run("many at once", func(t *testing.T) {
 		owner := items.Owner{Tenant: alice.Tenant, Subject: "busy"}
+		var errs [40]error
 		var wg sync.WaitGroup
-		for range 40 {
-			wg.Go(func() {
-				_, _, err := s.Create(ctx, owner, []items.Draft{{Name: "x"}}, nil)
-				require.NoError(t, err)
-			})
+		for i := range errs {
+			wg.Go(func() { _, _, errs[i] = s.Create(ctx, owner, []items.Draft{draft("x")}, nil) })
 		}
 		wg.Wait()
+		require.NoError(t, errors.Join(errs[:]...))
 		page, err := s.List(ctx, owner, items.Query{Limit: 200})
 		require.NoError(t, err)
 		require.Len(t, page.Items, 40)
@@ -254,7 +265,7 @@ func TestStorageTrouble(t *testing.T) {
 		return err
 	}}
 	write := call{"create", func(ctx context.Context, s items.Store) error {
-		_, _, err := s.Create(ctx, alice, []items.Draft{{Name: "x"}}, nil)
+		_, _, err := s.Create(ctx, alice, []items.Draft{draft("x")}, nil)
 		return err
 	}}
 	for _, tt := range []struct {
@@ -330,7 +341,7 @@ func TestHangingStorageIsGivenUp(t *testing.T) {
 			return err
 		},
 		"create": func(ctx context.Context) error {
-			_, _, err := s.Create(ctx, alice, []items.Draft{{Name: "x"}}, nil)
+			_, _, err := s.Create(ctx, alice, []items.Draft{draft("x")}, nil)
 			return err
 		},
 	} {
@@ -395,7 +406,7 @@ func TestSelectiveListStopsOnItsBudget(t *testing.T) {
 	service.Inject(tablestest.Fault{PageSize: 10, Delay: 350 * time.Millisecond, Match: func(r *http.Request) bool {
 		return tablestest.Operation(r) == tablestest.OpQueryEntities
 	}})
-	q := items.Query{Limit: 5, Name: "needle"}
+	q := items.Query{Limit: 5, Filters: filters(is("needle"))}
 	var found []items.Item
 	pages := 0
 	for pages = 1; ; pages++ {

@@ -21,6 +21,7 @@ import (
 
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/items/itemstest"
 )
 
 var built = sync.OnceValues(func() (string, error) {
@@ -266,7 +267,10 @@ func TestAzuriteKeepsItems(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, string(out), "201 Created")
 	before := list(r)
-	require.Contains(t, before, `"name":"Milk"`)
+	var page struct{ Value []json.RawMessage }
+	require.NoError(t, json.Unmarshal([]byte(before), &page))
+	require.Len(t, page.Value, 1)
+	require.Equal(t, "Milk", itemstest.TextOf(page.Value[0]))
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
 	<-r.ended
 	free(t)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/items/itemstest"
 )
 
 const worldUsage = usage + `Flags without a command:
@@ -129,6 +130,7 @@ func (t *tokens) remove() { os.RemoveAll(t.dir) }
 // screen is what a person sees when all is up.
 func screen(w *world, t *tokens) string {
 	api := w.apiURL + "/api/items"
+	post := ` -H "Content-Type: application/json" -d '` + strings.ReplaceAll(itemstest.Text("Milk"), "'", `'\''`) + `' ` + api
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	try := func(status, what, command string) {
@@ -148,10 +150,10 @@ func screen(w *world, t *tokens) string {
 	line("Try it in another terminal. The tokens are renewed while this runs.")
 	line("")
 	try("200", "list alice's items", "curl -i -H @"+t.path("alice")+" "+api)
-	try("201", "create one", "curl -i -H @"+t.path("alice")+` -H "Content-Type: application/json" -d '{"name":"Milk"}' `+api)
+	try("201", "create one", "curl -i -H @"+t.path("alice")+post)
 	try("401", "no token", "curl -i "+api)
 	try("401", "the article's mistake: a token for the client, not for the API", "curl -i -H @"+t.path(brokenShown)+" "+api)
-	try("403", "a token that may read, not write", "curl -i -H @"+t.path("alice-reads")+` -H "Content-Type: application/json" -d '{"name":"Milk"}' `+api)
+	try("403", "a token that may read, not write", "curl -i -H @"+t.path("alice-reads")+post)
 	line("A token by itself:         go run ./scripts/dev token -user bob -scope read")
 	line("One for any refusal code:  go run ./scripts/dev token -broken time.expired")
 	line("Run now as in the portal, roll keys over, break the key endpoint: %s", w.tenant.URL())

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"itemsapi/handler/config"
+	"itemsapi/handler/items/itemstest"
 	"itemsapi/scripts/doctor/sender"
 )
 
@@ -232,7 +233,7 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 		want         int
 	}{
 		{"list", http.MethodGet, func() string { return "/api/items?limit=1" }, "", nil, http.StatusOK},
-		{"create", http.MethodPost, func() string { return "/api/items" }, `{"name":"smoke test"}`, func() []string { return []string{"Idempotency-Key", key} }, http.StatusCreated},
+		{"create", http.MethodPost, func() string { return "/api/items" }, itemstest.Text("smoke test"), func() []string { return []string{"Idempotency-Key", key} }, http.StatusCreated},
 		{"read", http.MethodGet, func() string { return "/api/items/" + item.ID }, "", nil, http.StatusOK},
 		{"delete", http.MethodDelete, func() string { return "/api/items/" + item.ID }, "", func() []string { return []string{"If-Match", item.ETag} }, http.StatusOK},
 	} {

@@ -1,0 +1,9 @@
+package items
+
+import _ "embed"
+
+// Schema is the JSON Schema of [Content] (draft 2020-12), to which x-filters adds the
+// parameters of [Filters], each with description and schema.
+//
+//go:embed content.schema.json
+var Schema string
