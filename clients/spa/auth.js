@@ -1,21 +1,34 @@
-// Who is signed in, and their access tokens: MSAL.js and nothing else. A token is
+// Whose page this is, and their access tokens: MSAL.js and nothing else. A token is
 // asked for at each call and kept nowhere but in MSAL's cache.
+//
+// That cache is the whole browser's, and several people may be signed in there. So
+// each tab keeps its own person, in sessionStorage, and every token is asked for by
+// their account; MSAL's active account, which all tabs share, is not used.
 
 /* global msal */
 
+import { ownerOf } from "./token.js";
+
 let config, main;
 
-/** Prepares MSAL and finishes a sign-in that comes back by redirect. */
+/** Prepares MSAL. */
 export async function start(settings) {
   config = settings;
   main = await application(config.policies.signUpSignIn);
-  const answer = await main.handleRedirectPromise();
-  if (answer) main.setActiveAccount(answer.account);
-  return account();
+}
+
+/** Finishes a sign-in or sign-out that comes back by redirect. */
+export async function comeBack() {
+  try {
+    signedIn(await answered(kept(), () => main.handleRedirectPromise()));
+  } finally {
+    // A sign-out comes back with ?state=…
+    if (location.search) history.replaceState(null, "", location.pathname + location.hash);
+  }
 }
 
 // One MSAL application has one authority's metadata, so each policy has its own.
-async function application(policy) {
+async function application(policy, cacheLocation = "localStorage") {
   const swap = (url) => url.replace(config.policies.signUpSignIn, policy);
   const authority = swap(config.authority);
   const auth = {
@@ -37,38 +50,129 @@ async function application(policy) {
     }
   }
   // localStorage: a tab opened later, or a reload without a network, is signed in.
-  const app = new msal.PublicClientApplication({ auth, cache: { cacheLocation: "localStorage" } });
+  const app = new msal.PublicClientApplication({ auth, cache: { cacheLocation } });
   await app.initialize();
   return app;
 }
 
 const scopes = () => [config.scopes.read, config.scopes.write];
 
-/** The account that is signed in, or null: {id, name}. */
-export function account() {
-  const found = main.getActiveAccount() ?? main.getAllAccounts()[0];
-  if (!found) return null;
-  main.setActiveAccount(found);
-  return { id: found.localAccountId, name: found.name || found.username || "somebody" };
-}
-
-export const signIn = () => main.loginRedirect({ scopes: scopes() });
-
-export async function signInByPopup() {
-  const answer = await main.loginPopup({ scopes: scopes() });
-  main.setActiveAccount(answer.account);
-  return account();
-}
-
-export const signOut = () => main.logoutRedirect({ account: main.getActiveAccount() });
+// ---- whose page it is ---------------------------------------------------------
 
 /**
- * An access token. Throws a SignInNeeded where only the person can help; with fresh,
- * never one from the cache.
+ * A person: name; owner, as the API has it; account, MSAL's; session, an
+ * AbortController that ends what is done for them; signedOut, from auth.leave.
  */
-export async function token({ fresh = false } = {}) {
+const person = (account) => ({ name: account.name || account.username || "somebody", owner: owner(account), account });
+
+const owner = (account) => ownerOf({ tid: account.homeAccountId.split(".")[1], oid: account.localAccountId, ...account.idTokenClaims });
+
+/** Everybody who is signed in in this browser. */
+export function people() {
+  const own = (main?.getAllAccounts() ?? []).filter((account) => {
+    const claims = account.idTokenClaims;
+    const policy = [claims?.tfp, claims?.acr].find((name) => /^b2c_1/i.test(name));
+    // Another policy's tokens cannot be renewed with this one.
+    return claims && owner(account) && (!policy || policy.toLowerCase() === config.policies.signUpSignIn.toLowerCase());
+  });
+  return [...new Map(own.map((account) => [owner(account), person(account)])).values()];
+}
+
+const tab = "person of this tab"; // null is nobody: in a new tab it is missing
+const kept = () => JSON.parse(sessionStorage.getItem(tab));
+const keep = (who) => sessionStorage.setItem(tab, JSON.stringify(who && { owner: who.owner, name: who.name }));
+
+/**
+ * Whose page this is, or null. A new tab is taken by the one person who is signed in,
+ * and by none of several.
+ */
+export function current() {
+  const all = people();
+  if (sessionStorage.getItem(tab) === null && all.length === 1) keep(all[0]);
+  const found = all.find((who) => who.owner === kept()?.owner);
+  if (kept() && !found) keep(null);
+  return found ? { ...found, session: new AbortController() } : null;
+}
+
+/** Makes this a page of one of people(). */
+export function take(who) {
+  keep(who);
+  return current();
+}
+
+/** Whether the person is still signed in: another tab may have seen to it. */
+export const present = ({ owner }) => people().some((who) => who.owner === owner);
+
+/** Ends what is done for the person, whose page this is no longer. */
+export function leave(who) {
+  keep(null);
+  who.signedOut = !present(who);
+  who.session.abort();
+}
+
+// Every account of theirs, of whichever policy.
+async function forget(who) {
+  for (const account of main.getAllAccounts()) if (owner(account) === who.owner) await main.clearCache({ account });
+}
+
+// ---- signing in and out -------------------------------------------------------
+
+// From a sign-out to the next sign-in: where the session at the sign-in could not be
+// ended, nobody else gets in with it.
+const asking = "ask who signs in";
+
+function request() {
+  keep(null);
+  return { scopes: scopes(), prompt: people().length || localStorage.getItem(asking) ? "login" : undefined };
+}
+
+function signedIn(answer) {
+  if (!answer) return;
+  if (!owner(answer.account)) throw new Error("The sign-in does not say who you are: its token has neither oid nor sub.");
+  localStorage.removeItem(asking);
+  keep(person(answer.account));
+}
+
+export const signIn = () => main.loginRedirect(request());
+
+export async function signInByPopup() {
+  signedIn(await main.loginPopup(request()));
+  return current();
+}
+
+/** Has the person of the page sign in once more; anybody else's sign-in is not taken. */
+export const signInAgain = (who, { ask = false } = {}) =>
+  main.loginRedirect({ scopes: scopes(), account: who.account, prompt: ask ? "login" : undefined });
+
+/** Forgets the person in this browser. */
+export async function signOut(who) {
+  localStorage.setItem(asking, "yes");
+  await forget(who);
+}
+
+/** Ends the session at the policy that signed in, and leaves the page for it. */
+export const endSession = (who) => main.logoutRedirect({ account: who.account });
+
+// Has MSAL ask for a token of the person. Somebody else may answer, such as a hidden
+// frame where another person's session is at the sign-in; that is not kept.
+async function answered(who, ask) {
+  const before = people();
+  const answer = await ask();
+  if (!answer || !who) return answer;
+  const by = person(answer.account);
+  if (by.owner === who.owner && !who.signedOut) return answer;
+  if (who.signedOut || !before.some(({ owner }) => owner === by.owner)) await forget(by);
+  throw who.signedOut ? new SignedOut() : new OtherUser(who, by.name);
+}
+
+/**
+ * An access token of the person. Throws a SignInNeeded where only they can help; with
+ * fresh, never one from the cache.
+ */
+export async function token(who, { fresh = false } = {}) {
+  if (!present(who)) throw new SignedOut();
   try {
-    const answer = await main.acquireTokenSilent({ scopes: scopes(), account: main.getActiveAccount(), forceRefresh: fresh });
+    const answer = await answered(who, () => main.acquireTokenSilent({ scopes: scopes(), account: who.account, forceRefresh: fresh }));
     return answer.accessToken;
   } catch (error) {
     if (error instanceof msal.InteractionRequiredAuthError) throw new SignInNeeded(error.message);
@@ -82,12 +186,23 @@ const unreachable = ["no_network_connectivity", "post_request_failed", "get_requ
 /** Only the person can go on, by signing in. */
 export class SignInNeeded extends Error {}
 
+/** The person was signed out, by another tab for instance. */
+export class SignedOut extends Error {}
+
+/** Somebody else's token came where the person's was asked for. */
+export class OtherUser extends Error {
+  constructor(who, other = "somebody else") {
+    super(`This page is for ${who.name}, and the sign-in answered for ${other}. Nothing was sent, and nothing is lost.`);
+  }
+}
+
 /** Somebody could not be reached: no network, or a CORS that does not know this page. */
 export class Unreachable extends Error {}
 
 /** Has the person edit the profile, by its own policy, and returns the new token. */
-export async function editProfile() {
-  const app = await application(config.policies.editProfile);
-  const answer = await app.loginPopup({ scopes: scopes() });
+export async function editProfile(who) {
+  // In memory: its account and tokens are for this once.
+  const app = await application(config.policies.editProfile, "memoryStorage");
+  const answer = await answered(who, () => app.loginPopup({ scopes: scopes() }));
   return answer.accessToken;
 }
