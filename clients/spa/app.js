@@ -40,7 +40,7 @@ function showProblem(problem) {
   $("problem-detail").textContent = problem.detail ?? "";
   $("problem-fix").textContent = problem.fix ? `What to do: ${problem.fix}` : "";
   $("problem-code").textContent = [problem.code, problem.instance].filter(Boolean).join(" · ");
-  $("problem-again").hidden = !problem.again;
+  $("problem-again").hidden = !problem.again || !account;
   $("problem-again").textContent = `Sign in again as ${account?.name}`;
   $("problem-again").onclick = () => guard(() => auth.signInAgain(account, problem.again));
 }
@@ -56,9 +56,9 @@ async function guard(work) {
       leave(account, elsewhere);
     } else if (error instanceof auth.OtherUser) {
       halted = true;
-      showProblem({ title: "Somebody else is signed in", detail: error.message, code: error.name, again: { ask: true } });
+      showProblem({ title: "Somebody else is signed in", detail: error.message, again: { ask: true } });
     } else if (error instanceof auth.SignInNeeded) {
-      showProblem({ title: "Please sign in again", detail: "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.", code: error.name, again: {} });
+      showProblem({ title: "Please sign in again", detail: "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.", again: {} });
     } else if (error instanceof auth.Unreachable) {
       setStatus({ offline: true });
     } else if (error.errorCode === "user_cancelled" || /AADB2C90091/.test(error.message)) {
@@ -75,7 +75,9 @@ let rendered = "";
 
 /** Shows the list, and leaves it alone where it is the same: somebody may be in it. */
 async function render() {
+  const whose = account;
   const all = await sync.view();
+  if (account !== whose) return;
   const part = all.slice(0, shown);
   $("empty").hidden = all.length > 0;
   $("more").hidden = all.length <= shown;
@@ -277,21 +279,30 @@ async function show() {
 }
 
 /** Who is signed in in this browser, and whose page this could be. */
-function showPeople() {
-  const people = auth.people();
+async function showPeople() {
+  const people = await auth.people();
+  if (account) return;
+  $("whose").hidden = people.length === 0;
   $("sign-in").textContent = people.length ? "Sign in as somebody else" : "Sign in or sign up";
-  const names = people.map((who) => `Continue as ${who.name}`);
-  if (names.join() === [...$("people").children].map((b) => b.textContent).join()) return;
-  $("people").replaceChildren(...people.map((who, i) => button(names[i], () => signedIn(auth.take(who)))));
+  $("sign-in").className = people.length ? "" : "primary";
+  const choices = people.map((who) => button(`Continue as ${who.name}`, async () => signedIn(await auth.take(who))));
+  for (const b of choices) b.className = "primary";
+  const text = (buttons) => [...buttons].map((b) => b.textContent).join();
+  if (text(choices) !== text($("people").children)) $("people").replaceChildren(...choices); // or it has the focus
 }
 
 async function signedIn(as) {
-  await running; // nothing of the person before goes on
+  await running?.catch(() => {}); // nothing of the person before goes on
   account = as;
   rendered = "";
   if (account) {
     $("farewell").textContent = "";
-    await store.open(as, () => leave(as, elsewhere));
+    try {
+      await store.open(as, () => leave(as, elsewhere));
+    } catch (error) {
+      account = null;
+      throw error;
+    }
     if (account !== as) return store.close();
     sync.start(as);
   }
@@ -316,7 +327,7 @@ function leave(who, why) {
   $("editor").querySelector("form").reset();
   showProblem(null);
   $("farewell").textContent = why;
-  show();
+  guard(show);
 }
 
 /** Whether nobody has signed the person of this page out meanwhile. */
@@ -336,19 +347,16 @@ async function signOut(agreed) {
   if (navigator.onLine) await guard(() => auth.endSession(whose));
 }
 
-let unsentShown;
-
 function askToLose(unsent) {
-  const changes = unsent === 1 ? "1 change" : `${unsent} changes`;
+  const [changes, have, are, them] = unsent === 1 ? ["1 change", "has", "is", "it"] : [`${unsent} changes`, "have", "are", "them"];
   const tried = $("unsent").open;
-  $("unsent-text").textContent = `${changes} ${tried ? "could not be sent" : unsent === 1 ? "has not been sent" : "have not been sent"}, and ${unsent === 1 ? "is" : "are"} kept on this device alone. Signing out deletes ${unsent === 1 ? "it" : "them"}.`;
-  $("lose").textContent = `Sign out and lose ${unsent === 1 ? "it" : "them"}`;
-  unsentShown = unsent;
+  $("unsent-text").textContent = `${changes} ${tried ? "could not be" : `${have} not been`} sent, and ${are} kept on this device alone. Signing out deletes ${them}.`;
+  $("lose").textContent = `Sign out and lose ${them}`;
+  $("lose").onclick = () => guard(() => signOut(unsent));
   if (!tried) $("unsent").showModal();
 }
 
 $("sign-out").onclick = () => guard(() => signOut(0));
-$("lose").onclick = () => guard(() => signOut(unsentShown));
 $("stay").onclick = () => $("unsent").close();
 $("send-first").onclick = () =>
   guard(async () => {
@@ -397,16 +405,21 @@ $("edit-profile").onclick = () =>
 addEventListener("hashchange", () => guard(show));
 addEventListener("online", runSync);
 document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && runSync());
-// Another tab has changed what MSAL keeps: who is signed in, it may be.
-addEventListener("storage", ({ key }) => {
-  if ((key === null || key.startsWith("msal.")) && !stillSignedIn()) showPeople();
-});
 
 navigator.serviceWorker?.register("worker.js");
 await guard(async () => {
   config = await (await fetch("config.json")).json();
   api.start(config);
   await auth.start(config);
-  await guard(auth.comeBack);
-  await signedIn(auth.current());
+  let later;
+  addEventListener("storage", ({ key }) => {
+    // Another tab has changed what MSAL keeps: who is signed in, it may be.
+    if (!auth.isMSALs(key) || stillSignedIn()) return;
+    clearTimeout(later);
+    later = setTimeout(() => account ?? guard(showPeople), 500); // it is not done yet
+  });
+  let refused;
+  await auth.comeBack().catch((error) => (refused = error));
+  await signedIn(await auth.current());
+  if (refused) await guard(() => Promise.reject(refused));
 });

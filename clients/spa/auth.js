@@ -9,18 +9,36 @@
 
 import { ownerOf } from "./token.js";
 
-let config, main;
+let config;
+let main; // MSAL for signing up or in, once it is ready
+let outdated = true; // by what another tab has written
 
 /** Prepares MSAL. */
 export async function start(settings) {
   config = settings;
-  main = await application(config.policies.signUpSignIn);
+  addEventListener("storage", ({ key }) => (outdated ||= isMSALs(key)));
+  await msalNow();
+}
+
+/** Whether a key of localStorage, null for all of them, is MSAL's. */
+export const isMSALs = (key) => key === null || key.startsWith("msal.");
+
+// MSAL reads its cache when it is made, and hears of other tabs' writing by messages.
+// Some come before what they tell of can be read; and an account that it has not got it
+// strikes off the list, for all tabs. So it is made again before it is used again.
+function msalNow() {
+  if (outdated) {
+    outdated = false;
+    main = application(config.policies.signUpSignIn);
+    main.catch(() => (outdated = true));
+  }
+  return main;
 }
 
 /** Finishes a sign-in or sign-out that comes back by redirect. */
 export async function comeBack() {
   try {
-    signedIn(await answered(kept(), () => main.handleRedirectPromise()));
+    signedIn(await answered(kept(), (app) => app.handleRedirectPromise()));
   } finally {
     // A sign-out comes back with ?state=…
     if (location.search) history.replaceState(null, "", location.pathname + location.hash);
@@ -68,8 +86,9 @@ const person = (account) => ({ name: account.name || account.username || "somebo
 const owner = (account) => ownerOf({ tid: account.homeAccountId.split(".")[1], oid: account.localAccountId, ...account.idTokenClaims });
 
 /** Everybody who is signed in in this browser. */
-export function people() {
-  const own = (main?.getAllAccounts() ?? []).filter((account) => {
+export async function people() {
+  const all = (await msalNow()).getAllAccounts();
+  const own = all.filter((account) => {
     const claims = account.idTokenClaims;
     const policy = [claims?.tfp, claims?.acr].find((name) => /^b2c_1/i.test(name));
     // Another policy's tokens cannot be renewed with this one.
@@ -86,8 +105,8 @@ const keep = (who) => sessionStorage.setItem(tab, JSON.stringify(who && { owner:
  * Whose page this is, or null. A new tab is taken by the one person who is signed in,
  * and by none of several.
  */
-export function current() {
-  const all = people();
+export async function current() {
+  const all = await people();
   if (sessionStorage.getItem(tab) === null && all.length === 1) keep(all[0]);
   const found = all.find((who) => who.owner === kept()?.owner);
   if (kept() && !found) keep(null);
@@ -100,8 +119,11 @@ export function take(who) {
   return current();
 }
 
-/** Whether the person is still signed in: another tab may have seen to it. */
-export const present = ({ owner }) => people().some((who) => who.owner === owner);
+// MSAL's keys name the account.
+const cached = (account, keys = Object.keys(localStorage)) => keys.some((key) => key.startsWith("msal.") && key.includes(account.homeAccountId.toLowerCase()));
+
+/** Whether the person is still signed in: another tab may have signed them out. */
+export const present = (who) => cached(who.account);
 
 /** Ends what is done for the person, whose page this is no longer. */
 export function leave(who) {
@@ -112,7 +134,8 @@ export function leave(who) {
 
 // Every account of theirs, of whichever policy.
 async function forget(who) {
-  for (const account of main.getAllAccounts()) if (owner(account) === who.owner) await main.clearCache({ account });
+  const app = await msalNow();
+  for (const account of [who.account, ...app.getAllAccounts()]) if (owner(account) === who.owner) await app.clearCache({ account });
 }
 
 // ---- signing in and out -------------------------------------------------------
@@ -121,9 +144,9 @@ async function forget(who) {
 // ended, nobody else gets in with it.
 const asking = "ask who signs in";
 
-function request() {
+async function request() {
   keep(null);
-  return { scopes: scopes(), prompt: people().length || localStorage.getItem(asking) ? "login" : undefined };
+  return { scopes: scopes(), prompt: (await people()).length || localStorage.getItem(asking) ? "login" : undefined };
 }
 
 function signedIn(answer) {
@@ -133,16 +156,20 @@ function signedIn(answer) {
   keep(person(answer.account));
 }
 
-export const signIn = () => main.loginRedirect(request());
+export async function signIn() {
+  const asked = await request();
+  return (await msalNow()).loginRedirect(asked);
+}
 
 export async function signInByPopup() {
-  signedIn(await main.loginPopup(request()));
+  const asked = await request();
+  signedIn(await (await msalNow()).loginPopup(asked));
   return current();
 }
 
 /** Has the person of the page sign in once more; anybody else's sign-in is not taken. */
-export const signInAgain = (who, { ask = false } = {}) =>
-  main.loginRedirect({ scopes: scopes(), account: who.account, prompt: ask ? "login" : undefined });
+export const signInAgain = async (who, { ask = false } = {}) =>
+  (await msalNow()).loginRedirect({ scopes: scopes(), account: who.account, prompt: ask ? "login" : undefined });
 
 /** Forgets the person in this browser. */
 export async function signOut(who) {
@@ -151,17 +178,17 @@ export async function signOut(who) {
 }
 
 /** Ends the session at the policy that signed in, and leaves the page for it. */
-export const endSession = (who) => main.logoutRedirect({ account: who.account });
+export const endSession = async (who) => (await msalNow()).logoutRedirect({ account: who.account });
 
 // Has MSAL ask for a token of the person. Somebody else may answer, such as a hidden
 // frame where another person's session is at the sign-in; that is not kept.
 async function answered(who, ask) {
-  const before = people();
-  const answer = await ask();
+  const before = Object.keys(localStorage);
+  const answer = await ask(await msalNow());
   if (!answer || !who) return answer;
   const by = person(answer.account);
   if (by.owner === who.owner && !who.signedOut) return answer;
-  if (who.signedOut || !before.some(({ owner }) => owner === by.owner)) await forget(by);
+  if (who.signedOut || !cached(by.account, before)) await forget(by);
   throw who.signedOut ? new SignedOut() : new OtherUser(who, by.name);
 }
 
@@ -172,7 +199,7 @@ async function answered(who, ask) {
 export async function token(who, { fresh = false } = {}) {
   if (!present(who)) throw new SignedOut();
   try {
-    const answer = await answered(who, () => main.acquireTokenSilent({ scopes: scopes(), account: who.account, forceRefresh: fresh }));
+    const answer = await answered(who, (app) => app.acquireTokenSilent({ scopes: scopes(), account: who.account, forceRefresh: fresh }));
     return answer.accessToken;
   } catch (error) {
     if (error instanceof msal.InteractionRequiredAuthError) throw new SignInNeeded(error.message);

@@ -10,7 +10,10 @@ export let person = null;
 
 const nameOf = (who) => `items of ${who.owner}`;
 
-/** Opens the person's database. gone is called when another tab deletes it. */
+/**
+ * Opens the person's database. gone is called when another tab deletes it, or the
+ * browser does.
+ */
 export async function open(who, gone) {
   const request = indexedDB.open(nameOf(who), 1);
   request.onupgradeneeded = () => {
@@ -18,13 +21,27 @@ export async function open(who, gone) {
     request.result.createObjectStore("queue", { keyPath: "seq", autoIncrement: true });
     request.result.createObjectStore("meta");
   };
-  const opened = await done(request);
+  const opened = await inTime(request);
   opened.onversionchange = opened.onclose = () => {
     opened.close(); // or the other tab would wait for us
     gone();
   };
   await done(opened.transaction("meta", "readwrite").objectStore("meta").delete("emptied"));
   [db, person] = [opened, who];
+}
+
+// A database that is to be deleted opens after that, which waits for all who have it open.
+async function inTime(request) {
+  let late;
+  const deadline = new Promise((_, reject) => (late = setTimeout(reject, 5000, new Error("Another tab or window holds on to what was kept for you here. Close it, and load this page again."))));
+  try {
+    return await Promise.race([done(request), deadline]);
+  } catch (error) {
+    request.onsuccess = () => request.result.close();
+    throw error;
+  } finally {
+    clearTimeout(late);
+  }
 }
 
 export function close() {
