@@ -164,6 +164,7 @@ export async function signIn() {
 export async function signInByPopup() {
   const asked = await request();
   signedIn(await (await msalNow()).loginPopup(asked));
+  outdated = true; // main may be another by now
   return current();
 }
 

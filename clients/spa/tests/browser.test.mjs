@@ -21,7 +21,7 @@ test("the first load is small, and asks nobody else", async (t) => {
   await page.goto(SPA_URL);
   await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
   await Promise.all(sizes);
-  assert.ok(bytes > 50_000 && bytes < 150_000, `${bytes} bytes`);
+  assert.ok(bytes > 50_000 && bytes < 110_000, `${bytes} bytes`);
   t.diagnostic(`first load: ${bytes} bytes`);
   assert.deepEqual([...asked].filter((o) => ![SPA_URL, SIGN_IN_URL, API_URL].includes(o)), []);
 });
