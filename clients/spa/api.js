@@ -35,7 +35,8 @@ async function send(who, method, path, headers, body, token) {
   if (body !== undefined) all["Content-Type"] ??= "application/json";
   let response, text;
   try {
-    response = await fetch(new URL(path, base), { method, headers: all, body, cache: "no-store", signal: who.session.signal });
+    const { signal } = who.session;
+    response = await fetch(new URL(path, base), { method, headers: all, body, cache: "no-store", signal });
     text = await response.text();
   } catch (cause) {
     throw new auth.Unreachable(`No answer from ${new URL(base).host}.`, { cause });

@@ -58,7 +58,8 @@ async function guard(work) {
       halted = true;
       showProblem({ title: "Somebody else is signed in", detail: error.message, again: { ask: true } });
     } else if (error instanceof auth.SignInNeeded) {
-      showProblem({ title: "Please sign in again", detail: "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.", again: {} });
+      const detail = "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.";
+      showProblem({ title: "Please sign in again", detail, again: {} });
     } else if (error instanceof auth.Unreachable) {
       setStatus({ offline: true });
     } else if (error.errorCode === "user_cancelled" || /AADB2C90091/.test(error.message)) {
@@ -348,9 +349,11 @@ async function signOut(agreed) {
 }
 
 function askToLose(unsent) {
-  const [changes, have, are, them] = unsent === 1 ? ["1 change", "has", "is", "it"] : [`${unsent} changes`, "have", "are", "them"];
+  const one = ["1 change", "has", "is", "it"];
+  const [changes, have, are, them] = unsent === 1 ? one : [`${unsent} changes`, "have", "are", "them"];
   const tried = $("unsent").open;
-  $("unsent-text").textContent = `${changes} ${tried ? "could not be" : `${have} not been`} sent, and ${are} kept on this device alone. Signing out deletes ${them}.`;
+  const sent = tried ? "could not be sent" : `${have} not been sent`;
+  $("unsent-text").textContent = `${changes} ${sent}, and ${are} kept on this device alone. Signing out deletes ${them}.`;
   $("lose").textContent = `Sign out and lose ${them}`;
   $("lose").onclick = () => guard(() => signOut(unsent));
   if (!tried) $("unsent").showModal();

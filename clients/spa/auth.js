@@ -79,20 +79,23 @@ const scopes = () => [config.scopes.read, config.scopes.write];
 
 /**
  * A person: name; owner, as the API has it; account, MSAL's; session, an
- * AbortController that ends what is done for them; signedOut, from auth.leave.
+ * AbortController that ends what is done for them.
  */
 const person = (account) => ({ name: account.name || account.username || "somebody", owner: owner(account), account });
 
-const owner = (account) => ownerOf({ tid: account.homeAccountId.split(".")[1], oid: account.localAccountId, ...account.idTokenClaims });
+function owner({ homeAccountId, localAccountId, idTokenClaims }) {
+  return ownerOf({ tid: homeAccountId.split(".")[1], oid: localAccountId, ...idTokenClaims });
+}
 
 /** Everybody who is signed in in this browser. */
 export async function people() {
   const all = (await msalNow()).getAllAccounts();
+  const ours = config.policies.signUpSignIn.toLowerCase();
   const own = all.filter((account) => {
-    const claims = account.idTokenClaims;
-    const policy = [claims?.tfp, claims?.acr].find((name) => /^b2c_1/i.test(name));
-    // Another policy's tokens cannot be renewed with this one.
-    return claims && owner(account) && (!policy || policy.toLowerCase() === config.policies.signUpSignIn.toLowerCase());
+    if (!account.idTokenClaims || !owner(account)) return false;
+    const { tfp, acr } = account.idTokenClaims;
+    const policy = [tfp, acr].find((name) => /^b2c_1/i.test(name)) ?? ours;
+    return policy.toLowerCase() === ours; // another policy's tokens cannot be renewed with it
   });
   return [...new Map(own.map((account) => [owner(account), person(account)])).values()];
 }
@@ -120,7 +123,9 @@ export function take(who) {
 }
 
 // MSAL's keys name the account.
-const cached = (account, keys = Object.keys(localStorage)) => keys.some((key) => key.startsWith("msal.") && key.includes(account.homeAccountId.toLowerCase()));
+function cached({ homeAccountId }, keys = Object.keys(localStorage)) {
+  return keys.some((key) => key.startsWith("msal.") && key.includes(homeAccountId.toLowerCase()));
+}
 
 /** Whether the person is still signed in: another tab may have signed them out. */
 export const present = (who) => cached(who.account);
@@ -128,14 +133,15 @@ export const present = (who) => cached(who.account);
 /** Ends what is done for the person, whose page this is no longer. */
 export function leave(who) {
   keep(null);
-  who.signedOut = !present(who);
   who.session.abort();
 }
 
 // Every account of theirs, of whichever policy.
 async function forget(who) {
   const app = await msalNow();
-  for (const account of [who.account, ...app.getAllAccounts()]) if (owner(account) === who.owner) await app.clearCache({ account });
+  for (const account of [who.account, ...app.getAllAccounts()]) {
+    if (owner(account) === who.owner) await app.clearCache({ account });
+  }
 }
 
 // ---- signing in and out -------------------------------------------------------
@@ -146,12 +152,13 @@ const asking = "ask who signs in";
 
 async function request() {
   keep(null);
-  return { scopes: scopes(), prompt: (await people()).length || localStorage.getItem(asking) ? "login" : undefined };
+  const ask = (await people()).length > 0 || localStorage.getItem(asking) !== null;
+  return { scopes: scopes(), prompt: ask ? "login" : undefined };
 }
 
 function signedIn(answer) {
   if (!answer) return;
-  if (!owner(answer.account)) throw new Error("The sign-in does not say who you are: its token has neither oid nor sub.");
+  if (!owner(answer.account)) throw new Error("The sign-in's token has neither oid nor sub, and does not say who you are.");
   localStorage.removeItem(asking);
   keep(person(answer.account));
 }
@@ -188,9 +195,11 @@ async function answered(who, ask) {
   const answer = await ask(await msalNow());
   if (!answer || !who) return answer;
   const by = person(answer.account);
-  if (by.owner === who.owner && !who.signedOut) return answer;
-  if (who.signedOut || !cached(by.account, before)) await forget(by);
-  throw who.signedOut ? new SignedOut() : new OtherUser(who, by.name);
+  const theirs = by.owner === who.owner;
+  const left = who.session?.signal.aborted; // a sign-out, after which MSAL has put them back
+  if (theirs && !left) return answer;
+  if (theirs || !cached(by.account, before)) await forget(by);
+  throw left ? new SignedOut() : new OtherUser(who, by.name);
 }
 
 /**
@@ -200,7 +209,8 @@ async function answered(who, ask) {
 export async function token(who, { fresh = false } = {}) {
   if (!present(who)) throw new SignedOut();
   try {
-    const answer = await answered(who, (app) => app.acquireTokenSilent({ scopes: scopes(), account: who.account, forceRefresh: fresh }));
+    const request = { scopes: scopes(), account: who.account, forceRefresh: fresh };
+    const answer = await answered(who, (app) => app.acquireTokenSilent(request));
     return answer.accessToken;
   } catch (error) {
     if (error instanceof msal.InteractionRequiredAuthError) throw new SignInNeeded(error.message);

@@ -32,8 +32,9 @@ export async function open(who, gone) {
 
 // A database that is to be deleted opens after that, which waits for all who have it open.
 async function inTime(request) {
+  const held = "Another tab or window holds on to what was kept for you here. Close it, and load this page again.";
   let late;
-  const deadline = new Promise((_, reject) => (late = setTimeout(reject, 5000, new Error("Another tab or window holds on to what was kept for you here. Close it, and load this page again."))));
+  const deadline = new Promise((_, reject) => (late = setTimeout(() => reject(new Error(held)), 5000)));
   try {
     return await Promise.race([done(request), deadline]);
   } catch (error) {

@@ -471,7 +471,7 @@ test("another person's token is not sent, whatever brought it", async (t) => {
   await whose(await tab(page), "alice"); // bob's sign-in was not kept
 });
 
-test("whoever has the session at the sign-in is not taken for the page's person", async (t) => {
+test("another person's session at the sign-in is not taken for the page's person", async (t) => {
   const page = await visit(t, { expected: ["status of 400"] });
   await signIn(page, "alice");
   await upToDate(page);
