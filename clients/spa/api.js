@@ -1,6 +1,7 @@
 // Calls the API. What it refuses comes back as the problem document that it sent.
 
 import * as auth from "./auth.js";
+import { decode, ownerOf } from "./token.js";
 
 let base;
 
@@ -9,24 +10,33 @@ export function start(config) {
 }
 
 /**
- * Sends a request and returns {status, data, problem}; problem is null if it went
- * well. path starts with /api/, as in the API's links. body is text.
+ * Sends a request for the person and returns {status, data, problem}; problem is null
+ * if it went well. path starts with /api/, as in the API's links. body is text.
  */
-export async function call(method, path, { headers = {}, body, token } = {}) {
-  let answer = await send(method, path, headers, body, token ?? (await auth.token()));
+export async function call(who, method, path, { headers = {}, body, token } = {}) {
+  let answer = await send(who, method, path, headers, body, token ?? (await auth.token(who)));
   if (answer.status === 401 && !token) {
     // Expired on the way, or the tenant has changed its keys: once more with a new one.
-    answer = await send(method, path, headers, body, await auth.token({ fresh: true }));
+    answer = await send(who, method, path, headers, body, await auth.token(who, { fresh: true }));
   }
   return answer;
 }
 
-async function send(method, path, headers, body, token) {
+/** Decodes a token of the person; somebody else's is refused. */
+export function claimsOf(who, token) {
+  const claims = decode(token);
+  if (ownerOf(claims) !== who.owner) throw new auth.OtherUser(who, claims.name);
+  return claims;
+}
+
+async function send(who, method, path, headers, body, token) {
+  claimsOf(who, token);
   const all = { Authorization: `Bearer ${token}`, ...headers };
   if (body !== undefined) all["Content-Type"] ??= "application/json";
   let response, text;
   try {
-    response = await fetch(new URL(path, base), { method, headers: all, body, cache: "no-store" });
+    const { signal } = who.session;
+    response = await fetch(new URL(path, base), { method, headers: all, body, cache: "no-store", signal });
     text = await response.text();
   } catch (cause) {
     throw new auth.Unreachable(`No answer from ${new URL(base).host}.`, { cause });

@@ -6,12 +6,13 @@ import * as api from "./api.js";
 import * as auth from "./auth.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
-import { compare, decode } from "./token.js";
+import { compare } from "./token.js";
 
 const $ = (id) => document.getElementById(id);
 const pageSize = 20;
 
-let config, account;
+let config;
+let account = null; // whose page this is, from auth.js
 let shown = pageSize;
 let editing = null; // the item in the editor, or null for a new one
 let before = ""; // its properties as the editor showed them
@@ -34,20 +35,31 @@ const button = (text, onclick, label) => {
 /** Shows a problem in its own words, or hides it. */
 function showProblem(problem) {
   $("problem").hidden = !problem;
-  if (!problem) return;
-  $("problem-title").textContent = problem.title;
+  problem ??= {};
+  $("problem-title").textContent = problem.title ?? "";
   $("problem-detail").textContent = problem.detail ?? "";
   $("problem-fix").textContent = problem.fix ? `What to do: ${problem.fix}` : "";
   $("problem-code").textContent = [problem.code, problem.instance].filter(Boolean).join(" · ");
+  $("problem-again").hidden = !problem.again || !account;
+  $("problem-again").textContent = `Sign in again as ${account?.name}`;
+  $("problem-again").onclick = () => guard(() => auth.signInAgain(account, problem.again));
 }
 
 /** Does something, and shows what goes wrong. */
 async function guard(work) {
+  const whose = account;
   try {
     return await work();
   } catch (error) {
-    if (error instanceof auth.SignInNeeded) {
-      showProblem({ title: "Please sign in again", detail: "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.", fix: "Sign out, and in again.", code: error.name });
+    if (whose && account !== whose) return; // it was cut off
+    if (error instanceof auth.SignedOut) {
+      leave(account, elsewhere);
+    } else if (error instanceof auth.OtherUser) {
+      halted = true;
+      showProblem({ title: "Somebody else is signed in", detail: error.message, again: { ask: true } });
+    } else if (error instanceof auth.SignInNeeded) {
+      const detail = "The sign-in has ended, and only you can renew it. What you changed is kept, and sent afterwards.";
+      showProblem({ title: "Please sign in again", detail, again: {} });
     } else if (error instanceof auth.Unreachable) {
       setStatus({ offline: true });
     } else if (error.errorCode === "user_cancelled" || /AADB2C90091/.test(error.message)) {
@@ -64,7 +76,9 @@ let rendered = "";
 
 /** Shows the list, and leaves it alone where it is the same: somebody may be in it. */
 async function render() {
+  const whose = account;
   const all = await sync.view();
+  if (account !== whose) return;
   const part = all.slice(0, shown);
   $("empty").hidden = all.length > 0;
   $("more").hidden = all.length <= shown;
@@ -160,6 +174,7 @@ function setStatus({ offline = false, waiting = 0 }) {
 
 let running = null;
 let failures = 0; // in a row
+let halted = false; // another user's token came: no trying again by itself
 
 /** Sends and learns; several calls at once are one, and one more. */
 function runSync() {
@@ -169,14 +184,19 @@ function runSync() {
 }
 
 async function syncOnce() {
+  const whose = account;
+  if (!whose || !stillSignedIn()) return;
   clearTimeout(timer);
-  const result = await guard(() => sync.run(account.id));
+  halted = false;
+  const result = await guard(() => sync.run());
+  if (account !== whose) return;
   failures = result ? 0 : failures + 1;
   if (result) {
     setStatus(result);
     showProblem(result.problem ?? null);
   }
   await render();
+  if (halted || account !== whose) return;
   const wait = result?.retryAfter ?? (result ? 30 : Math.min(30, 2 ** failures));
   timer = setTimeout(runSync, wait * 1000);
 }
@@ -225,10 +245,10 @@ function readEditor() {
 // ---- the token ----------------------------------------------------------------
 
 async function renderToken(given) {
-  const token = given ?? (await auth.token());
+  const token = given ?? (await auth.token(account));
   const mark = { true: ["yes", "✓ "], false: ["no", "✗ "] };
   $("claims").replaceChildren(
-    ...compare(decode(token), config).map(({ claim, value, expected, ok }) => {
+    ...compare(api.claimsOf(account, token), config).map(({ claim, value, expected, ok }) => {
       const [className, sign] = mark[ok] ?? ["", ""];
       return element("tr", {}, element("th", { scope: "row", textContent: claim }), element("td", { textContent: value }), element("td", { className, textContent: sign + expected }));
     }),
@@ -236,7 +256,7 @@ async function renderToken(given) {
 }
 
 async function ask(token) {
-  const { status, problem } = await api.call("GET", "/api/items?limit=1", { token: token ?? (await auth.token()) });
+  const { status, problem } = await api.call(account, "GET", "/api/items?limit=1", { token: token ?? (await auth.token(account)) });
   $("verdict").textContent = problem ? `${status} ${problem.code}: ${problem.detail ?? problem.title}` : `${status}: the API takes this token.`;
   showProblem(problem);
 }
@@ -253,23 +273,104 @@ async function show() {
     if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (!account) return;
+  if (!account) return showPeople();
   $("who").textContent = account.name;
   if (view === "token") await guard(() => renderToken());
   else await render();
 }
 
+/** Who is signed in in this browser, and whose page this could be. */
+async function showPeople() {
+  const people = await auth.people();
+  if (account) return;
+  $("whose").hidden = people.length === 0;
+  $("sign-in").textContent = people.length ? "Sign in as somebody else" : "Sign in or sign up";
+  $("sign-in").className = people.length ? "" : "primary";
+  const choices = people.map((who) => button(`Continue as ${who.name}`, async () => signedIn(await auth.take(who))));
+  for (const b of choices) b.className = "primary";
+  const text = (buttons) => [...buttons].map((b) => b.textContent).join();
+  if (text(choices) !== text($("people").children)) $("people").replaceChildren(...choices); // or it has the focus
+}
+
 async function signedIn(as) {
+  await running?.catch(() => {}); // nothing of the person before goes on
   account = as;
   rendered = "";
-  if (account) await store.open(account.id);
+  if (account) {
+    $("farewell").textContent = "";
+    try {
+      await store.open(as, () => leave(as, elsewhere));
+    } catch (error) {
+      account = null;
+      throw error;
+    }
+    if (account !== as) return store.close();
+    sync.start(as);
+  }
   await show();
   await runSync();
 }
 
+// ---- signing out --------------------------------------------------------------
+
+const elsewhere = "You were signed out in another tab or window of this browser.";
+
+/** Makes this nobody's page, at once: nothing more is sent or shown. */
+function leave(who, why) {
+  if (account !== who) return;
+  account = editing = null;
+  clearTimeout(timer);
+  auth.leave(who);
+  store.close();
+  sync.stop();
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  for (const id of ["list", "claims", "verdict", "status", "who", "editor-heading"]) $(id).replaceChildren();
+  $("editor").querySelector("form").reset();
+  showProblem(null);
+  $("farewell").textContent = why;
+  guard(show);
+}
+
+/** Whether nobody has signed the person of this page out meanwhile. */
+function stillSignedIn() {
+  if (account && !auth.present(account)) leave(account, elsewhere);
+  return account !== null;
+}
+
+/** Signs out, and deletes what is kept here; asks before unsent changes are lost. */
+async function signOut(agreed) {
+  const whose = account;
+  const unsent = store.person ? await store.empty(agreed) : 0;
+  if (unsent) return askToLose(unsent);
+  await auth.signOut(whose);
+  leave(whose, "You are signed out, and your list is no longer on this device.");
+  await store.remove(whose);
+  if (navigator.onLine) await guard(() => auth.endSession(whose));
+}
+
+function askToLose(unsent) {
+  const one = ["1 change", "has", "is", "it"];
+  const [changes, have, are, them] = unsent === 1 ? one : [`${unsent} changes`, "have", "are", "them"];
+  const tried = $("unsent").open;
+  const sent = tried ? "could not be sent" : `${have} not been sent`;
+  $("unsent-text").textContent = `${changes} ${sent}, and ${are} kept on this device alone. Signing out deletes ${them}.`;
+  $("lose").textContent = `Sign out and lose ${them}`;
+  $("lose").onclick = () => guard(() => signOut(unsent));
+  if (!tried) $("unsent").showModal();
+}
+
+$("sign-out").onclick = () => guard(() => signOut(0));
+$("stay").onclick = () => $("unsent").close();
+$("send-first").onclick = () =>
+  guard(async () => {
+    $("send-first").disabled = true;
+    await runSync();
+    $("send-first").disabled = false;
+    if ($("unsent").open) await signOut(0);
+  });
+
 $("sign-in").onclick = () => guard(auth.signIn);
 $("sign-in-popup").onclick = () => guard(async () => signedIn(await auth.signInByPopup()));
-$("sign-out").onclick = () => guard(auth.signOut);
 $("new").onclick = () => openEditor(null);
 $("more").onclick = () => {
   shown += pageSize;
@@ -297,10 +398,10 @@ $("editor").querySelector("form").onsubmit = async (event) => {
 };
 $("problem-close").onclick = () => showProblem(null);
 $("ask").onclick = () => guard(() => ask());
-$("renew").onclick = () => guard(async () => renderToken(await auth.token({ fresh: true })));
+$("renew").onclick = () => guard(async () => renderToken(await auth.token(account, { fresh: true })));
 $("edit-profile").onclick = () =>
   guard(async () => {
-    const token = await auth.editProfile();
+    const token = await auth.editProfile(account);
     await renderToken(token);
     await ask(token);
   });
@@ -312,5 +413,16 @@ navigator.serviceWorker?.register("worker.js");
 await guard(async () => {
   config = await (await fetch("config.json")).json();
   api.start(config);
-  await signedIn(await auth.start(config));
+  await auth.start(config);
+  let later;
+  addEventListener("storage", ({ key }) => {
+    // Another tab has changed what MSAL keeps: who is signed in, it may be.
+    if (!auth.isMSALs(key) || stillSignedIn()) return;
+    clearTimeout(later);
+    later = setTimeout(() => account ?? guard(showPeople), 500); // it is not done yet
+  });
+  let refused;
+  await auth.comeBack().catch((error) => (refused = error));
+  await signedIn(await auth.current());
+  if (refused) await guard(() => Promise.reject(refused));
 });

@@ -2,7 +2,7 @@
 // cut off at any point and are done again: a creation has its key, a change the ETag
 // of the version it was made on, and the API recognises a repeat.
 
-import { call } from "./api.js";
+import * as api from "./api.js";
 import { Unreachable } from "./auth.js";
 import * as store from "./store.js";
 
@@ -21,8 +21,18 @@ import * as store from "./store.js";
 // What our own changes have made of keys and ETags that a row on the page, or on that
 // of another tab, may still show: who edits such a row has seen the change.
 const became = new Map();
-const tabs = new BroadcastChannel("became");
-tabs.onmessage = ({ data: [was, is] }) => became.set(was, is);
+let tabs; // of the same person
+
+/** Listens to the person's other tabs. */
+export function start(who) {
+  tabs = new BroadcastChannel(`became of ${who.owner}`);
+  tabs.onmessage = ({ data: [was, is] }) => became.set(was, is);
+}
+
+export function stop() {
+  tabs?.close();
+  became.clear();
+}
 
 function becomes(was, is) {
   became.set(was, is);
@@ -121,15 +131,20 @@ export const waiting = async () => (await store.queue()).filter((e) => !e.proble
 /**
  * Sends and learns, in one tab at a time. Returns {waiting, retryAfter, problem}:
  * how many changes still wait, in how many seconds to try again, and what the server
- * says to all of them (a refused token, say).
+ * says to all of them (a refused token, say). The end of the person's session cuts it
+ * off.
  */
-export function run(account) {
-  return navigator.locks.request(`sync of ${account}`, async () => {
+export function run() {
+  const { owner, session } = store.person;
+  return navigator.locks.request(`sync of ${owner}`, { signal: session.signal }, async () => {
     if (!navigator.onLine) throw new Unreachable("There is no network.");
     const stopped = (await flush()) ?? (await learn());
     return { waiting: await waiting(), ...stopped };
   });
 }
+
+// What the database holds is its owner's, and so is every call about it.
+const call = (...request) => api.call(store.person, ...request);
 
 async function flush() {
   for (;;) {

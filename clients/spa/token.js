@@ -8,6 +8,16 @@ export function decode(token) {
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 
+/**
+ * Whose token it is, "tenant/user" as the API sees its owners: the tenant's GUID in iss,
+ * and oid, else sub. "" where it does not say.
+ */
+export function ownerOf({ iss, tid, oid, sub }) {
+  const tenant = /^https?:\/\/[^/]+\/(?:tfp\/)?([0-9a-f-]{36})\//i.exec(iss)?.[1] ?? tid;
+  const user = [oid, sub].map((id) => id?.trim()).find((id) => id && !/^not supported currently/i.test(id));
+  return tenant && user ? `${tenant}/${user}`.toLowerCase() : "";
+}
+
 const time = (seconds) => new Date(seconds * 1000).toLocaleString();
 const short = (scope) => scope.slice(scope.lastIndexOf("/") + 1);
 

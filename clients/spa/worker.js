@@ -20,10 +20,10 @@ self.onfetch = (event) => {
       const cache = await caches.open(name);
       try {
         const fresh = await fetch(event.request);
-        if (fresh.ok) await cache.put(event.request, fresh.clone());
+        if (fresh.ok) await cache.put(url.pathname, fresh.clone());
         return fresh;
       } catch (error) {
-        const kept = await cache.match(event.request, { ignoreSearch: true });
+        const kept = await cache.match(url.pathname);
         if (kept) return kept;
         throw error;
       }

@@ -2,8 +2,10 @@
 // console. The world (sign-in, API, app) is started by spatest's Go test, which
 // tells where it is.
 
-import { chromium } from "playwright-core";
+import axe from "axe-core";
+import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
+import { chromium } from "playwright-core";
 
 const { SPA_URL, SPA_CROSS_URL, SIGN_IN_URL, API_URL, CONTROL_URL, BROWSER, SCREENSHOTS } = process.env;
 export { SPA_URL, SPA_CROSS_URL, SIGN_IN_URL, API_URL, CONTROL_URL };
@@ -41,13 +43,24 @@ export async function choose(page, user, { withhold } = {}) {
   await page.getByRole("button", { name: user, exact: true }).click();
 }
 
+/** A page's signed-out state. */
+export const signedOut = (page) => page.getByRole("button", { name: /^Sign in (or sign up|as somebody else)$/ });
+
 /** Signs in by redirect. */
 export async function signIn(page, user, options) {
-  await page.getByRole("button", { name: "Sign in or sign up" }).click();
+  await signedOut(page).click();
   const home = page.url().startsWith(SPA_CROSS_URL) ? SPA_CROSS_URL : undefined;
   await choose(page, user, options);
   await page.waitForURL((url) => url.origin === (options?.home ?? home ?? SPA_URL) && url.pathname === "/");
   await page.getByRole("button", { name: "Sign out" }).waitFor();
+}
+
+/** One more tab of the same browser. */
+export async function tab(page) {
+  const other = await page.context().newPage();
+  other.setDefaultTimeout(20_000);
+  await other.goto(SPA_URL);
+  return other;
 }
 
 export async function upToDate(page) {
@@ -61,7 +74,7 @@ export async function upToDate(page) {
 /** Makes an item through the page. */
 export async function create(page, name, properties = "") {
   await page.getByRole("button", { name: "New item" }).click();
-  await page.getByLabel("Name").fill(name);
+  await page.getByLabel("Name", { exact: true }).fill(name);
   await page.getByLabel(/^Properties/).fill(properties);
   await save(page);
   await item(page, name).waitFor();
@@ -77,7 +90,7 @@ export const item = (page, name) => page.getByRole("listitem").filter({ has: pag
 
 export async function edit(page, name, to) {
   await page.getByRole("button", { name: `Edit ${name}`, exact: true }).click();
-  await page.getByLabel("Name").fill(to);
+  await page.getByLabel("Name", { exact: true }).fill(to);
   await save(page);
 }
 
@@ -86,9 +99,31 @@ export const look = async (page) => {
   await page.evaluate(() => dispatchEvent(new Event("online")));
 };
 
+/** Finds nothing that keeps people out, in this state of the page. */
+export async function accessible(page, state) {
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`), [], state);
+}
+
 /** Keeps a picture, where one was asked for. */
 export async function picture(page, name) {
   if (!SCREENSHOTS) return;
   mkdirSync(SCREENSHOTS, { recursive: true });
   await page.screenshot({ path: `${SCREENSHOTS}/${name}.png`, fullPage: true });
+}
+
+/** Looks at a state of the page as it is, and on a phone in the dark. */
+export async function state(page, name) {
+  await accessible(page, name);
+  await picture(page, name);
+  const size = page.viewportSize();
+  await page.setViewportSize({ width: 360, height: 700 });
+  await page.emulateMedia({ colorScheme: "dark" });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
+  await accessible(page, `${name}, phone, dark`);
+  await picture(page, `phone-dark-${name}`);
+  await page.emulateMedia({ colorScheme: null });
+  await page.setViewportSize(size);
 }
