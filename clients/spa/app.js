@@ -1,9 +1,12 @@
 // The page: shows what there is, and turns clicks into changes (sync.js). Start
 // reading here: auth.js signs in, api.js calls, store.js keeps, sync.js sends and
-// learns, token.js explains a token.
+// learns, token.js explains a token,
+// editor.js is the form, and content.js what an item is about.
 
 import * as api from "./api.js";
 import * as auth from "./auth.js";
+import * as content from "./content.js";
+import * as editor from "./editor.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
 import { compare } from "./token.js";
@@ -15,7 +18,6 @@ let config;
 let account = null; // whose page this is, from auth.js
 let shown = pageSize;
 let editing = null; // the item in the editor, or null for a new one
-let before = ""; // its properties as the editor showed them
 let timer;
 
 // ---- small things -------------------------------------------------------------
@@ -107,8 +109,8 @@ function row({ item, entry }) {
     element(
       "div",
       { className: "what" },
-      element("p", { className: "name", textContent: item.name }),
-      item.properties ? element("pre", { textContent: JSON.stringify(item.properties) }) : null,
+      element("p", { className: "name", textContent: content.title(item) }),
+      content.details(item) ? element("pre", { textContent: content.details(item) }) : null,
       waits,
     ),
     entry?.problem ? refused(item, entry) : null,
@@ -117,8 +119,8 @@ function row({ item, entry }) {
       : element(
           "div",
           { className: "actions" },
-          button("Edit", () => openEditor(item), `Edit ${item.name}`),
-          button("Delete", () => changed(sync.remove(item)), `Delete ${item.name}`),
+          button("Edit", () => openEditor(item), `Edit ${content.title(item)}`),
+          button("Delete", () => changed(sync.remove(item)), `Delete ${content.title(item)}`),
         ),
   );
   li.dataset.id = item.id;
@@ -131,17 +133,17 @@ function refused(item, entry) {
   const box = element("div", { className: "problem" });
   const choices = element("div", { className: "row" });
   if (problem.code === "item.changed" || problem.code === "item.not_found") {
-    const mine = entry.op === "delete" ? "deleted it" : `called it “${item.name}”${item.properties ? ` with ${JSON.stringify(item.properties)}` : ""}`;
+    const inWords = (which) => `“${content.title(which)}”${content.details(which) ? ` with ${content.details(which)}` : ""}`;
     box.append(
       element("h3", { textContent: theirs ? "It was changed elsewhere meanwhile" : "It was deleted elsewhere meanwhile" }),
-      element("p", { textContent: `You ${mine}.` }),
+      element("p", { textContent: entry.op === "delete" ? "You deleted it." : `You made it ${inWords(item)}.` }),
     );
     if (theirs) {
-      box.append(element("p", { textContent: `Now it is called “${theirs.name}”${theirs.properties ? ` with ${JSON.stringify(theirs.properties)}` : ""}.` }));
+      box.append(element("p", { textContent: `Now it is ${inWords(theirs)}.` }));
       choices.append(button("Keep mine", () => changed(sync.retry(entry))), button("Take theirs", () => changed(sync.drop(entry))));
     } else {
-      if (entry.op !== "delete") choices.append(button("Make it anew", () => changed(sync.drop(entry).then(() => sync.create(draftOf(item))))));
-      choices.append(button("Let it go", () => changed(sync.drop(entry))));
+      if (entry.op !== "delete") choices.append(button("Create it again", () => changed(sync.drop(entry).then(() => sync.create(editor.draftOf(item))))));
+      choices.append(button("Discard my change", () => changed(sync.drop(entry))));
     }
   } else {
     box.append(element("h3", { textContent: problem.title }), element("p", { textContent: problem.detail ?? "" }));
@@ -153,8 +155,6 @@ function refused(item, entry) {
   box.append(choices);
   return box;
 }
-
-const draftOf = ({ name, properties }) => ({ name, properties: properties && JSON.stringify(properties), shown: { name, properties } });
 
 async function changed(work) {
   await work;
@@ -205,41 +205,9 @@ async function syncOnce() {
 
 function openEditor(item) {
   editing = item;
-  $("editor-heading").textContent = item ? `Edit “${item.name}”` : "New item";
-  $("name").value = item?.name ?? "";
-  before = item?.properties ? JSON.stringify(item.properties, null, 2) : "";
-  $("properties").value = before;
-  fieldError("name");
-  fieldError("properties");
+  $("editor-heading").textContent = item ? `Edit “${content.title(item)}”` : "New item";
+  editor.fill(item);
   $("editor").showModal();
-}
-
-function fieldError(id, text = "") {
-  $(`${id}-error`).textContent = text;
-  $(`${id}-error`).hidden = !text;
-  $(id).setAttribute("aria-invalid", String(Boolean(text)));
-}
-
-/** What was typed, or null where it cannot be sent. */
-function readEditor() {
-  const name = $("name").value.trim();
-  const properties = $("properties").value.trim();
-  fieldError("name", name ? "" : "An item has a name.");
-  let parsed, wrong = "";
-  try {
-    parsed = properties ? JSON.parse(properties) : undefined;
-    if (properties && (parsed === null || typeof parsed !== "object" || Array.isArray(parsed))) wrong = "It must be a JSON object, such as {\"litres\": 2}.";
-  } catch (error) {
-    wrong = `This is no JSON: ${error.message}`;
-  }
-  fieldError("properties", wrong);
-  if (!name || wrong) {
-    $(name ? "properties" : "name").focus();
-    return null;
-  }
-  // What was not touched is not sent: reading it has rounded its numbers.
-  if (editing && $("properties").value === before) return { name, shown: { name } };
-  return { name, properties, shown: { name, properties: parsed } };
 }
 
 // ---- the token ----------------------------------------------------------------
@@ -376,6 +344,7 @@ $("more").onclick = () => {
   shown += pageSize;
   guard(render);
 };
+editor.build($("fields"));
 $("cancel").onclick = () => $("editor").close();
 $("editor").onclose = () => {
   // The row may have been drawn anew while the editor was open.
@@ -383,7 +352,7 @@ $("editor").onclose = () => {
 };
 $("editor").querySelector("form").onsubmit = async (event) => {
   event.preventDefault();
-  const draft = readEditor();
+  const draft = editor.read(editing);
   if (!draft) return;
   $("save").disabled = true;
   try {
@@ -391,7 +360,7 @@ $("editor").querySelector("form").onsubmit = async (event) => {
     $("editor").close(); // not before: closed means kept
     guard(changed);
   } catch (error) {
-    fieldError("name", `This could not be kept on this device: ${error.message}`);
+    editor.say(undefined, `This could not be kept on this device: ${error.message}`);
   } finally {
     $("save").disabled = false;
   }

@@ -12,7 +12,7 @@ import * as store from "./store.js";
  *   op       "create", "change" or "delete"
  *   id       the item's, or for one that the server has not made yet, its key
  *   key      of a creation
- *   method, body, etag   of the request; properties as they were typed
+ *   method, body, etag   of the request; members as they were typed, and whether they are whole
  *   item     how the item looks with it
  *   sent     whether it may have reached the server: it stays as it is then
  *   problem  why the server refused it; theirs, after a 412, is the item as it is
@@ -53,13 +53,13 @@ export function create(draft) {
   const key = crypto.randomUUID();
   const now = new Date().toISOString();
   return store.change(({ queue }) => {
-    queue.add({ op: "create", id: key, key, body: bodyOf(draft), properties: draft.properties, item: { id: key, ...draft.shown, createdAt: now, updatedAt: now } });
+    queue.add({ op: "create", id: key, key, body: bodyOf(draft.members), members: draft.members, item: { id: key, ...draft.shown, createdAt: now, updatedAt: now } });
   });
 }
 
 /**
  * Puts a change of an item in the line; what waits and was not sent is changed
- * itself. Without draft.properties they stay as they are, digit for digit.
+ * itself. Members that the draft lacks stay as they are, digit for digit.
  */
 export function edit(seen, draft) {
   const item = latest(seen);
@@ -67,19 +67,21 @@ export function edit(seen, draft) {
     const waiting = (await done(queue.getAll())).filter((e) => e.id === item.id);
     const last = waiting.at(-1);
     const open = last && (!last.sent || last.problem); // the server has nothing of it
-    const whole = { ...draft, properties: draft.properties ?? (open ? last.properties : undefined) };
+    const members = { ...(open ? last.members : {}), ...draft.members };
+    const whole = draft.whole || Boolean(open && last.whole);
     const shown = { ...item, ...draft.shown };
     if (open && last.op === "create") {
-      queue.put({ ...last, body: bodyOf(whole), properties: whole.properties, item: shown, problem: undefined });
+      queue.put({ ...last, body: bodyOf(members), members, item: shown, problem: undefined });
       return;
     }
     if (open) queue.delete(last.seq);
     queue.add({
       op: "change",
       id: item.id,
-      method: whole.properties === undefined ? "PATCH" : "PUT",
-      body: bodyOf(whole),
-      properties: whole.properties,
+      method: whole ? "PUT" : "PATCH",
+      body: bodyOf(members),
+      members,
+      whole,
       etag: last?.theirs?.etag ?? last?.etag ?? item.etag,
       item: shown,
     });
@@ -110,9 +112,10 @@ export const retry = (entry) =>
     queue.put({ ...entry, etag: entry.theirs?.etag ?? entry.etag, sent: false, problem: undefined, theirs: undefined }),
   );
 
-// Properties go as they were typed, so that numbers keep their digits.
-function bodyOf({ name, properties }) {
-  return properties ? `{"name":${JSON.stringify(name)},"properties":${properties}}` : JSON.stringify({ name });
+// Members go as they were typed, so that numbers keep their digits.
+function bodyOf(members) {
+  const typed = Object.entries(members).filter(([, json]) => json !== undefined);
+  return `{${typed.map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
 }
 
 /** The items as they will be when all is sent, newest first. */

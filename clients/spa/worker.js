@@ -2,7 +2,7 @@
 // the network is newer and goes first; the API and the sign-in are none of its
 // business.
 
-const files = ["./", "app.js", "api.js", "auth.js", "store.js", "sync.js", "token.js", "style.css", "config.json", "node_modules/@azure/msal-browser/lib/msal-browser.min.js"];
+const files = ["./", "app.js", "api.js", "auth.js", "content.js", "editor.js", "store.js", "sync.js", "token.js", "style.css", "config.json", "node_modules/@azure/msal-browser/lib/msal-browser.min.js"];
 const name = "app";
 
 self.oninstall = (event) => {

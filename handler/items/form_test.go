@@ -120,6 +120,9 @@ func TestSamples(t *testing.T) {
 		}
 	}
 	require.Equal(t, "some text", itemstest.TextOf([]byte(itemstest.Text("some text"))))
+	itemstest.Draft(itemstest.Text(strings.Repeat("x", samples.Longest)))
+	_, err := items.Read(membersOf(t, itemstest.Text(strings.Repeat("x", samples.Longest+1))))
+	require.ErrorContains(t, err, samples.Text, "content.samples.json: longest")
 	large := itemstest.Draft(itemstest.LargeContent(1, "€"))
 	require.LessOrEqual(t, large.Bytes(), items.MaxContent)
 }

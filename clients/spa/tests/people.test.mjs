@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, browser, choose, item, look, signedOut, state, tab, upToDate, visit } from "./world.mjs";
+import { API_URL, SIGN_IN_URL, SPA_URL, browser, choose, item, look, signedOut, state, tab, textField, upToDate, visit } from "./world.mjs";
 import * as world from "./world.mjs";
 
 after(() => browser.close());
@@ -321,14 +321,14 @@ test("a sign-out is followed by the person's other tabs", async (t) => {
   await create(other, "on the list");
   await sent(other, "on the list");
   await press(other, "New item");
-  await other.getByLabel("Name", { exact: true }).fill("half typed");
+  await textField(other).fill("half typed");
   const before = Date.now();
   await press(page, "Sign out");
   await other.getByText(elsewhere).waitFor({ timeout: 10_000 });
   t.diagnostic(`followed after ${Date.now() - before} ms`);
   await state(other, "signed-out-elsewhere");
   assert.equal(await other.getByRole("dialog").count(), 0);
-  assert.equal(await other.getByLabel("Name", { exact: true }).inputValue(), "");
+  assert.equal(await textField(other).inputValue(), "");
   assert.equal(await other.locator("#list > *").count(), 0);
   await signedOut(page).waitFor();
   const databases = await other.evaluate(async () => (await indexedDB.databases()).map(({ name }) => name));
@@ -370,7 +370,7 @@ test("nothing is kept any more in a database that a sign-out has emptied", async
   await upToDate(other);
   await other.evaluate(async () => (await import("./store.js")).empty(0));
   await press(page, "New item");
-  await page.getByLabel("Name", { exact: true }).fill("too late");
+  await textField(page).fill("too late");
   await press(page, "Save");
   await page.getByText("This could not be kept on this device: you have signed out").waitFor();
   await page.reload(); // she is signed in still

@@ -2,6 +2,7 @@
 // console. The world (sign-in, API, app) is started by spatest's Go test, which
 // tells where it is.
 
+import { readFile } from "node:fs/promises";
 import axe from "axe-core";
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -71,11 +72,21 @@ export async function upToDate(page) {
   }
 }
 
-/** Makes an item through the page. */
-export async function create(page, name, properties = "") {
+const samples = JSON.parse(await readFile(new URL("../../../handler/items/content.samples.json", import.meta.url)));
+
+/** A text that the API refuses for its length. */
+export const tooLong = (character) => character.repeat(samples.longest + 1);
+
+export const textPointer = samples.text;
+
+/** The editor's field for the text by which the tests know an item. */
+export const textField = (page) => page.locator(`#field-${samples.text.slice(1)}`);
+
+/** Makes an item through the page; more has what to fill in besides, by member. */
+export async function create(page, name, more = {}) {
   await page.getByRole("button", { name: "New item" }).click();
-  await page.getByLabel("Name", { exact: true }).fill(name);
-  await page.getByLabel(/^Properties/).fill(properties);
+  await textField(page).fill(name);
+  for (const [member, text] of Object.entries(more)) await page.locator(`#field-${member}`).fill(text);
   await save(page);
   await item(page, name).waitFor();
 }
@@ -90,7 +101,7 @@ export const item = (page, name) => page.getByRole("listitem").filter({ has: pag
 
 export async function edit(page, name, to) {
   await page.getByRole("button", { name: `Edit ${name}`, exact: true }).click();
-  await page.getByLabel("Name", { exact: true }).fill(to);
+  await textField(page).fill(to);
   await save(page);
 }
 

@@ -27,9 +27,11 @@ type Samples struct {
 	// Good are valid contents. The first has as little as possible.
 	Good []jsontext.Value `json:"good"`
 	Bad  []Bad            `json:"bad"`
-	// Text points to a required string member that may be any short text.
-	Text  string `json:"text"`
-	Large Large  `json:"large"`
+	// Text points to a required string member that may be any short text, of up to
+	// Longest characters.
+	Text    string `json:"text"`
+	Longest int    `json:"longest"`
+	Large   Large  `json:"large"`
 	// Filters has for each parameter that selects by content a value.
 	Filters map[string]Filter `json:"filters"`
 }
