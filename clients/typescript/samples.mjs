@@ -3,9 +3,13 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 
-const { good, bad, text, filters } = JSON.parse(readFileSync("../../handler/items/content.samples.json", "utf8"));
+const read = (name) => JSON.parse(readFileSync(`../../handler/items/${name}`, "utf8"));
+const { good, bad, text, filters = {} } = read("content.samples.json");
+const { "x-filters": parameters } = read("content.schema.json");
 const path = text.split("/").slice(1);
-const queries = Object.entries(filters).map(([name, filter]) => ({ query: { [name]: filter.value }, selects: filter.selects }));
+const queries = Object.entries(filters).map(([name, { value, selects }]) => (
+  { query: { [name]: parameters[name].schema.type === "string" ? value : JSON.parse(value) }, selects }
+));
 const invalid = bad.filter(({ schema }) => schema !== false); // the others JavaScript may not be able to say: 1e400
 const json = (value) => JSON.stringify(value, null, 2);
 writeFileSync("build/samples.ts", `import type { components, paths } from "./api.js";

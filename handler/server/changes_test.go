@@ -338,8 +338,8 @@ func TestBatch(t *testing.T) {
 		`{"items":{}}`:                  {"/items"},
 		`{"items":[]}`:                  {"/items"},
 		batch(append(each, each[0])...): {"/items"},
-		batch(each[0], `{}`, each[1], plus(each[2], `"a/b":1`), `[]`, `null`): {"/items/1/" + textMember(), "/items/3/a~1b", "/items/4", "/items/5"},
-		`{"items":[` + each[0] + `],"a/b":1}`:                                 {"/a~1b"},
+		batch(each[0], plus(each[1], `"none":7`), each[2], plus(each[3], `"no":1,"a/b":1`), `[]`, `null`): {"/items/1/none", "/items/3/a~1b", "/items/3/no", "/items/4", "/items/5"},
+		`{"items":[` + each[0] + `],"a/b":1}`: {"/a~1b"},
 	} {
 		r := w.send(t, "POST", "/api/items/batch", alice, body)
 		require.Equal(t, 422, r.StatusCode, body)

@@ -86,7 +86,9 @@ func TestDescriptionOfOtherContents(t *testing.T) {
 		{"empty lists", `{"required":[],"properties":{"a":{"type":"string"}},"x-filters":{}}`, []string{"a"}, nil, nil},
 		{
 			"several", `{"required":["b","a"],"properties":{"a":{"type":"string"},"b":{"type":"boolean"}},"x-filters":{"b":` + filter + `,"a":` + filter + `}}`,
-			[]string{"a", "b"}, []string{"b", "a"}, []string{"a", "b"},
+			[]string{"a", "b"},
+			[]string{"b", "a"},
+			[]string{"a", "b"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

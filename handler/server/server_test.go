@@ -455,6 +455,9 @@ func TestCallersAreApart(t *testing.T) {
 }
 
 func TestStorageTroubleIsAnswered(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: storage that hangs, 20 s (-short)")
+	}
 	t.Parallel()
 	for _, tt := range []struct {
 		name   string
@@ -683,6 +686,9 @@ func TestFullQueueIsAnswered(t *testing.T) {
 
 // A body that never arrives must not hold its place for ever, and is answered.
 func TestClientThatStops(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped: a body that does not come, 15 s (-short)")
+	}
 	t.Parallel()
 	w := newWorld(t)
 	pr, pw := io.Pipe()

@@ -1,0 +1,36 @@
+package items_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/stretchr/testify/require"
+
+	"itemsapi/handler/items"
+)
+
+// Times have three digits of fraction whatever they are, so that they sort as text.
+func TestItemAsJSON(t *testing.T) {
+	at := time.Date(2026, 11, 26, 17, 0, 0, 0, time.UTC)
+	draft, err := items.FormOf[task]().Read(membersOf(t, `{"done":false,"text":"a"}`))
+	require.NoError(t, err)
+	item := items.Item{ID: "the-id", Draft: draft, CreatedAt: at, UpdatedAt: at.Add(120 * time.Millisecond), ETag: `"e"`}
+	gone := items.Tombstone{ID: "the-id", DeletedAt: at}
+	const (
+		itemJSON = `{"id":"the-id","text":"a","done":false,"createdAt":"2026-11-26T17:00:00.000Z","updatedAt":"2026-11-26T17:00:00.120Z","etag":"\"e\""}`
+		goneJSON = `{"id":"the-id","deleted":true,"deletedAt":"2026-11-26T17:00:00.000Z"}`
+	)
+	for _, tt := range []struct {
+		value any
+		want  string
+	}{
+		{item, itemJSON},
+		{gone, goneJSON},
+		{[]items.Change{{Item: item}, {Item: items.Item{ID: "the-id"}, Gone: &gone}}, "[" + itemJSON + "," + goneJSON + "]"},
+	} {
+		text, err := json.Marshal(tt.value)
+		require.NoError(t, err)
+		require.Equal(t, tt.want, string(text))
+	}
+}
