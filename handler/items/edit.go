@@ -88,8 +88,16 @@ func (f *form) patched(d Draft, patch object) (Draft, error) {
 		members[m.name] = m.value
 	}
 	patched, err := f.read(members)
+	if err != nil || d.kept == nil {
+		return patched, err
+	}
 	patched.kept = d.kept
-	return patched, err
+	if text, _ := patched.Stored(); len(text) > MaxContent {
+		detail := fmt.Sprintf("has %d bytes as JSON, of which %d are members from before that are kept aside; "+
+			"at most %d are kept. Replace the item to be rid of them", len(text), len(d.kept), MaxContent)
+		return Draft{}, &InvalidError{Problems: []Problem{{"", detail}}}
+	}
+	return patched, nil
 }
 
 // split takes the server's members from a client's.

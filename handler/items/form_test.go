@@ -46,6 +46,9 @@ func schema(t testing.TB) (names, required, filters []string, s *openapi3.Schema
 	return names, members.Required, filters, s
 }
 
+// A Validate of another form would never be called.
+var _ interface{ Validate() []items.Problem } = (*items.Content)(nil)
+
 // What a member is stands in three files: the type, its schema and its samples. One that
 // is in one of them and not in another is named here.
 func TestContentSchemaAndSamplesAgree(t *testing.T) {
@@ -226,4 +229,32 @@ func TestStoredContentOfAnotherType(t *testing.T) {
 
 	_, _, err = tasks.FromStore(`{"text":`, "another")
 	require.Error(t, err)
+}
+
+// What is kept aside needs room, too: content that no longer fits together is refused,
+// as half of it would be kept otherwise.
+func TestKeptMembersNeedRoom(t *testing.T) {
+	type before struct {
+		Old string `json:"old"`
+	}
+	half := strings.Repeat("x", items.MaxContent/2)
+	first, err := items.FormOf[before]().Read(membersOf(t, `{"old":"`+half+`"}`))
+	require.NoError(t, err)
+	tasks := items.FormOf[task]()
+	now, _, err := tasks.FromStore(first.Stored())
+	require.NoError(t, err)
+	for n, fits := range map[int]bool{1000: true, 100: true, 10: false} {
+		e, err := tasks.Patch(membersOf(t, `{"text":"a","free":"`+half[n:]+`"}`))
+		require.NoError(t, err)
+		patched, err := e.Apply(items.Item{Draft: now})
+		if !fits {
+			var invalid *items.InvalidError
+			require.ErrorAs(t, err, &invalid)
+			require.ErrorContains(t, err, "of which 98314 are members from before")
+			continue
+		}
+		require.NoError(t, err)
+		text, _ := patched.Stored()
+		require.LessOrEqual(t, len(text), items.MaxContent)
+	}
 }
