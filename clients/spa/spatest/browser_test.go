@@ -90,8 +90,10 @@ func TestBrowser(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", "--test-concurrency=1",
-		"tests/browser.test.mjs", "tests/people.test.mjs")
+	tests, err := filepath.Glob(filepath.Join(root, "clients", "spa", "tests", "*.test.mjs"))
+	require.NoError(t, err)
+	arguments := append([]string{"--test", "--test-reporter=spec", "--test-concurrency=1"}, tests...)
+	cmd := exec.CommandContext(ctx, "node", arguments...)
 	cmd.Dir = filepath.Join(root, "clients", "spa")
 	cmd.Env = append(os.Environ(),
 		"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),

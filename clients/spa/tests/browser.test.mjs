@@ -37,7 +37,7 @@ test("sign in by redirect, work, sign out", async (t) => {
   await accessible(page, "empty");
   await picture(page, "empty");
 
-  await create(page, "Milk", { properties: '{"litres": 1.5}' });
+  await create(page, "Milk");
   await create(page, "Bread");
   await upToDate(page);
   await edit(page, "Bread", "Rye bread");
@@ -47,20 +47,12 @@ test("sign in by redirect, work, sign out", async (t) => {
   await picture(page, "list");
   await page.getByRole("button", { name: "New item" }).click();
   await page.getByRole("button", { name: "Save" }).click();
-  await page.getByText("A name is required.").waitFor();
+  await page.locator("#fields .error:visible").first().waitFor();
   await accessible(page, "editor");
   await picture(page, "editor");
   await page.keyboard.press("Escape");
-  // A number that JavaScript would round is not touched by changing the name.
-  await create(page, "long number", { properties: '{"n": 9007199254740993, "d": 1.0}' });
-  await upToDate(page);
-  const [sent] = await Promise.all([page.waitForRequest((r) => r.method() === "PATCH"), edit(page, "long number", "a long number")]);
-  assert.equal(sent.postData(), '{"name":"a long number"}');
-  await item(page, "a long number").waitFor();
-  await page.getByRole("button", { name: "Delete a long number" }).click();
-  await upToDate(page);
   await page.reload();
-  await item(page, "Milk").getByText('{"litres":1.5}').waitFor();
+  await item(page, "Milk").waitFor();
   await page.getByRole("button", { name: "Delete Rye bread" }).click();
   await item(page, "Rye bread").waitFor({ state: "detached" });
   await upToDate(page);
@@ -165,7 +157,7 @@ test("what is changed without a network is sent later, and seen elsewhere", asyn
   await item(desk, "to edit").waitFor();
 
   await train.context().setOffline(true);
-  await create(train, "made in the train", { properties: '{"seat": 61}' });
+  await create(train, "made in the train");
   await edit(train, "made in the train", "made and changed in the train");
   await edit(train, "to edit", "edited");
   await edit(train, "edited", "edited twice");
@@ -188,7 +180,7 @@ test("what is changed without a network is sent later, and seen elsewhere", asyn
   await picture(train, "conflict");
   await item(train, "to delete").waitFor({ state: "detached" });
   await look(desk);
-  await item(desk, "made and changed in the train").getByText('{"seat":61}').waitFor();
+  await item(desk, "made and changed in the train").waitFor();
   await item(desk, "edited twice").waitFor();
   await item(desk, "to delete").waitFor({ state: "detached" });
   assert.equal(await item(desk, "made in the train").count(), 0);
@@ -294,14 +286,14 @@ test("when the API has forgotten what changed, the list is learnt anew", async (
   await create(page, "there all the time");
   await upToDate(page);
   // An item that the API does not have: deleted so long ago that no delta says so.
-  await page.evaluate(async () => {
+  await page.evaluate(async (text) => {
     const [{ name }] = await indexedDB.databases();
     const request = indexedDB.open(name);
     await new Promise((resolve) => (request.onsuccess = resolve));
-    const put = request.result.transaction("items", "readwrite").objectStore("items").put({ id: "0", name: "long gone", createdAt: "2099-01-01T00:00:00Z", etag: '"x"' });
+    const put = request.result.transaction("items", "readwrite").objectStore("items").put({ id: "0", [text]: "long gone", createdAt: "2099-01-01T00:00:00Z", etag: '"x"' });
     await new Promise((resolve) => (put.onsuccess = resolve));
     request.result.close();
-  });
+  }, textPointer.slice(1));
   let forgotten = 0; // 1 from when the API is to say so, 2 when it has
   await page.route("**/api/items/delta?*token=*", (route) => {
     if (forgotten !== 1) return route.continue();

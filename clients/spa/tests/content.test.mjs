@@ -1,0 +1,65 @@
+// Tests of content.js, the domain's own: replaced with it.
+
+import assert from "node:assert/strict";
+import { after, test } from "node:test";
+import { browser, create, edit, item, look, save, signIn, textField, upToDate, visit } from "./world.mjs";
+
+after(() => browser.close());
+
+test("properties are shown as they are, and kept as they were typed", async (t) => {
+  const page = await visit(t);
+  await signIn(page, "alice");
+  await upToDate(page);
+  await create(page, "Milk in litres", { properties: '{"litres": 1.5}' });
+  await upToDate(page);
+
+  // A number that JavaScript would round is not touched by changing the name.
+  await create(page, "long number", { properties: '{"n": 9007199254740993, "d": 1.0}' });
+  await upToDate(page);
+  const [sent] = await Promise.all([page.waitForRequest((r) => r.method() === "PATCH"), edit(page, "long number", "a long number")]);
+  assert.equal(sent.postData(), '{"name":"a long number"}');
+  await item(page, "a long number").waitFor();
+  await upToDate(page);
+
+  // Properties that are replaced are so as a whole, and those that are cleared are gone.
+  await page.getByRole("button", { name: "Edit Milk in litres" }).click();
+  await page.locator("#field-properties").fill('{"cups": 9007199254740993}');
+  const [put] = await Promise.all([page.waitForRequest((r) => r.method() === "PUT"), save(page)]);
+  assert.equal(put.postData(), '{"name":"Milk in litres","properties":{"cups": 9007199254740993}}');
+  await upToDate(page);
+  await page.getByRole("button", { name: "Edit a long number" }).click();
+  await page.locator("#field-properties").fill("");
+  const [cleared] = await Promise.all([page.waitForRequest((r) => r.method() === "PUT"), save(page)]);
+  assert.equal(cleared.postData(), '{"name":"a long number"}');
+  await upToDate(page);
+
+  await page.context().setOffline(true);
+  await create(page, "made in the train", { properties: '{"seat": 61}' });
+  await edit(page, "made in the train", "made and changed in the train");
+  await page.context().setOffline(false);
+  await look(page);
+  await upToDate(page);
+  await page.reload();
+  await item(page, "made and changed in the train").getByText('{"seat":61}').waitFor();
+  await item(page, "Milk in litres").getByText('"cups"').waitFor();
+  assert.equal(await item(page, "a long number").locator("pre").count(), 0);
+});
+
+test("what cannot be an item is said in the editor", async (t) => {
+  const page = await visit(t);
+  await signIn(page, "alice");
+  await upToDate(page);
+  await page.getByRole("button", { name: "New item" }).click();
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("A name is required.").waitFor();
+  await textField(page).fill("x");
+  for (const [typed, said] of [
+    ["{", "This is not valid JSON"],
+    ["[1]", "It must be a JSON object"],
+    ["null", "It must be a JSON object"],
+  ]) {
+    await page.locator("#field-properties").fill(typed);
+    await page.getByRole("button", { name: "Save" }).click();
+    await page.getByText(said).waitFor();
+  }
+});
