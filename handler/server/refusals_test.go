@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,6 +43,10 @@ type refused struct {
 // answers: go test ./handler/server -run TestRefusals -update writes both.
 func TestRefusals(t *testing.T) {
 	w := newWorld(t)
+	// Answers say more once the metadata was read.
+	require.Eventually(t, func() bool {
+		return w.send(t, "GET", "/api/items", w.token(t, "alice"), "").StatusCode == 200
+	}, 30*time.Second, 10*time.Millisecond)
 	var got []refused
 	for _, code := range entra.Codes() {
 		broken, err := w.tenant.Broken(code)

@@ -90,11 +90,15 @@ func TestBrowser(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	tests, err := filepath.Glob(filepath.Join(root, "clients", "spa", "tests", "*.test.mjs"))
+	folder := filepath.Join(root, "clients", "spa")
+	tests, err := filepath.Glob(filepath.Join(folder, "tests", "*.test.mjs"))
 	require.NoError(t, err)
-	arguments := append([]string{"--test", "--test-reporter=spec", "--test-concurrency=1"}, tests...)
+	arguments := []string{"--test", "--test-reporter=spec", "--test-concurrency=1"}
+	for _, file := range tests {
+		arguments = append(arguments, filepath.Join("tests", filepath.Base(file)))
+	}
 	cmd := exec.CommandContext(ctx, "node", arguments...)
-	cmd.Dir = filepath.Join(root, "clients", "spa")
+	cmd.Dir = folder
 	cmd.Env = append(os.Environ(),
 		"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),
 		"CONTROL_URL="+control.URL, "BROWSER="+browser)
