@@ -29,9 +29,6 @@ const (
 	longestPause = time.Second            // a longer Retry-After is the client's to keep
 )
 
-// maxTransaction is the most bytes that the service takes as one transaction.
-const maxTransaction = 4 << 20
-
 // attempts is the one place where a call to storage is sent, counted, and sent
 // again. It tells those who asked with observe what the SDK does not.
 type attempts struct{}

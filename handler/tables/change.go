@@ -46,17 +46,17 @@ func (s *Store) Create(ctx context.Context, owner items.Owner, drafts []items.Dr
 	made := changeAt(createdAt(ids[len(ids)-1]))
 	created := compose(drafts, ids, made)
 	entry := logRow{Change: made, Items: join(ids)}
-	var operations []aztables.TransactionAction
+	var operations []operation
 	if key != nil {
 		sum := sha256.Sum256([]byte(key.Value))
 		entry.Key = "k-" + hex.EncodeToString(sum[:])
-		operations = append(operations, add(keyRow{
+		operations = append(operations, add(entry.Key, keyRow{
 			PartitionKey: partition, RowKey: entry.Key,
 			Request: hex.EncodeToString(key.Request[:]), Change: made, Items: entry.Items,
 		}))
 	}
 	for _, item := range created {
-		operations = append(operations, add(rowOf(partition, item)))
+		operations = append(operations, add(itemKey(item), rowOf(partition, item)))
 	}
 	refused, err := s.commit(ctx, partition, entry, operations)
 	if err != nil {
@@ -148,8 +148,8 @@ func (s *Store) update(ctx context.Context, partition, id string, m items.Match,
 		row := rowOf(partition, updated)
 		prior, _ := changeOf(old.ETag)
 		row.Prior, row.Request = string(prior), hex.EncodeToString(e.Request[:])
-		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id}, []aztables.TransactionAction{
-			remove(partition, itemKey(old)), add(row),
+		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id}, []operation{
+			remove(partition, itemKey(old)), add(row.RowKey, row),
 		})
 		if err != nil {
 			return items.Item{}, err
@@ -200,9 +200,9 @@ func (s *Store) delete(ctx context.Context, partition, id string, m items.Match)
 		if prior, _ := changeOf(old.ETag); !m.Any {
 			match = string(prior)
 		}
-		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id, Deleted: true}, []aztables.TransactionAction{
+		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id, Deleted: true}, []operation{
 			remove(partition, itemKey(old)),
-			add(tombstone{PartitionKey: partition, RowKey: tombstoneKey(id), Change: made, Match: match}),
+			add(tombstoneKey(id), tombstone{PartitionKey: partition, RowKey: tombstoneKey(id), Change: made, Match: match}),
 		})
 		if err != nil {
 			return "", err

@@ -74,8 +74,8 @@ func (s *Store) delta(ctx context.Context, owner items.Owner, after string, limi
 		}
 	}
 	if p.listed == "" && p.from == p.to { // a delta begins
-		var h head
-		if err := s.readHead(ctx, partition, &h); err != nil {
+		h, err := s.readHead(ctx, partition)
+		if err != nil {
 			return items.Delta{}, fmt.Errorf("read the last change: %w", err)
 		}
 		if h.etag == "" {
@@ -344,7 +344,7 @@ func (s *Store) clean(ctx context.Context, partition string) {
 }
 
 func (s *Store) cleanOnce(ctx context.Context, partition string) error {
-	var operations []aztables.TransactionAction
+	var operations []operation
 	type dated struct {
 		logRow
 		Timestamp time.Time `json:"Timestamp"`
@@ -374,10 +374,9 @@ func (s *Store) cleanOnce(ctx context.Context, partition string) error {
 	if operations == nil {
 		return nil
 	}
-	var o observation
-	_, err := s.table.SubmitTransaction(observe(ctx, &o), operations, nil)
-	if _, refused, understood := readTransaction(o.body); understood && (refused == nil || refused.code == string(aztables.ResourceNotFound)) {
-		return nil // if not by us, then by another instance
+	o := s.submit(ctx, operations, func(context.Context) (bool, error) { return false, nil })
+	if o.refused != nil && o.refused.code != string(aztables.ResourceNotFound) { // which another instance cleaned
+		return o.refused.unexpected()
 	}
-	return err
+	return o.err
 }

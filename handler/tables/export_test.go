@@ -24,3 +24,13 @@ func ColumnsOf(text, shape string) (columns []string, again string, err error) {
 	again, _ = back.Stored()
 	return columns[:row.Columns], again, err
 }
+
+// Waiting is how many of the owner's changes wait, or are under way.
+func (s *Store) Waiting(owner items.Owner) int {
+	s.lines.mu.Lock()
+	defer s.lines.mu.Unlock()
+	if l := s.lines.by[partitionKey(owner)]; l != nil {
+		return len(l.waiting)
+	}
+	return 0
+}

@@ -3,8 +3,9 @@
 //
 // A caller has a partition, an item a row in it, whose key is the item's ID
 // turned round so that the newest comes first (entity.go). A change, be it of
-// fifty items, is one transaction (change.go), and takes the caller's next number
-// in it (commit.go); by these numbers a delta knows what it has told (delta.go).
+// fifty items, goes into one transaction (change.go), which it shares with what else the
+// caller changes at the time (line.go, transaction.go), and takes the caller's next number
+// in it (head.go); by these numbers a delta knows what it has told (delta.go).
 // What the Table service limits is checked before anything is sent: by package
 // items for an item's members, by the keys' form for the rest.
 package tables
@@ -55,7 +56,7 @@ type Store struct {
 	identity *identity // nil with a connection string
 	log      *slog.Logger
 	clock    clock
-	heads    heads
+	lines    lines
 	logLife  time.Duration
 	leftOut  sync.Once // the warning about members that are not shown
 }
@@ -73,7 +74,7 @@ func Open(c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Store{log: c.Log, clock: clock{now: c.Now}, heads: heads{of: map[string]*head{}}, logLife: logLife}
+	s := &Store{log: c.Log, clock: clock{now: c.Now}, lines: lines{by: map[string]*line{}}, logLife: logLife}
 	options := &aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport:       &http.Client{Transport: c.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 		Retry:           policy.RetryOptions{MaxRetries: -1}, // attempts does it

@@ -1,0 +1,74 @@
+package tables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
+
+	"itemsapi/handler/items"
+)
+
+// headRow holds the number of a partition's last change. Every transaction replaces it
+// on the condition that nobody else has: so numbers have no gaps, and a change with a
+// higher one was made later, whatever the clocks say and however long its author was
+// held up.
+type headRow struct {
+	PartitionKey string `json:"PartitionKey"`
+	RowKey       string `json:"RowKey"`
+	Last         string `json:"last"` // as formatNumber has it
+	// Epoch is made with the row. A position from before the table was emptied
+	// has another.
+	Epoch string `json:"epoch"`
+}
+
+// logRow is the log's entry of a change.
+type logRow struct {
+	PartitionKey string `json:"PartitionKey"`
+	RowKey       string `json:"RowKey"`
+	Change       change `json:"change"`
+	Items        string `json:"items"`            // IDs with commas between them
+	Deleted      bool   `json:"deleted,omitzero"` // the one item is gone
+	Key          string `json:"key,omitempty"`    // row key of the Idempotency-Key
+	Epoch        string `json:"epoch"`            // the head's
+}
+
+func formatNumber(n uint64) string { return fmt.Sprintf("%016x", n) }
+
+func logKey(number uint64) string { return logPrefix + formatNumber(number) }
+
+// head is what a partition's head row said.
+type head struct {
+	last  uint64
+	etag  string // Azure's; empty if there is no row yet
+	epoch string
+}
+
+func (s *Store) readHead(ctx context.Context, partition string) (*head, error) {
+	row, etag, err := get[headRow](ctx, s, partition, headKey)
+	switch {
+	case errors.Is(err, items.ErrNotFound): // the owner's first change
+		return &head{epoch: string(changeAt(s.clock.now())[24:])}, nil
+	case err != nil:
+		return nil, err
+	}
+	last, err := strconv.ParseUint(row.Last, 16, 64)
+	if err != nil || etag == "" {
+		return nil, fmt.Errorf("the row %s cannot be read: %w", headKey, items.ErrUnavailable)
+	}
+	return &head{last: last, etag: etag, epoch: row.Epoch}, nil
+}
+
+// replacing is the head's part of a transaction that makes it this, from what it was.
+func (h head) replacing(partition, etag string) operation {
+	row := headRow{PartitionKey: partition, RowKey: headKey, Last: formatNumber(h.last), Epoch: h.epoch}
+	if etag == "" {
+		return add(headKey, row)
+	}
+	o := operation{key: headKey}
+	o.ActionType, o.Entity, o.IfMatch = aztables.TransactionTypeUpdateReplace, encode(row), (*azcore.ETag)(&etag)
+	return o
+}
