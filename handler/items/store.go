@@ -53,6 +53,12 @@ type Page struct {
 	Next string
 }
 
+// Summary tells of an owner's items without showing them.
+type Summary struct {
+	// Count is how many there are.
+	Count int64
+}
+
 // Match says which versions of an item a change is meant for.
 type Match struct {
 	// Any stands for every version that there may be.
@@ -94,6 +100,8 @@ type Store interface {
 	// Get returns one item, or ErrNotFound if the owner has none with that ID,
 	// a string that is no ID included.
 	Get(ctx context.Context, owner Owner, id string) (Item, error)
+	// Summary tells of the owner's items, exactly, as they are in one moment.
+	Summary(ctx context.Context, owner Owner) (Summary, error)
 	// Create keeps new items, all or none, and returns them with IDs, times and
 	// ETags. With a key that was used before it keeps nothing, returns what it
 	// returned then, and replayed is true; the items may have changed since. It

@@ -58,7 +58,7 @@ func (s *Store) Create(ctx context.Context, owner items.Owner, drafts []items.Dr
 	for _, item := range created {
 		operations = append(operations, add(itemKey(item), rowOf(partition, item)))
 	}
-	refused, err := s.commit(ctx, partition, entry, operations)
+	refused, err := s.commit(ctx, partition, entry, int64(len(drafts)), operations)
 	if err != nil {
 		return nil, false, fmt.Errorf("create items: %w", err)
 	}
@@ -148,7 +148,7 @@ func (s *Store) update(ctx context.Context, partition, id string, m items.Match,
 		row := rowOf(partition, updated)
 		prior, _ := changeOf(old.ETag)
 		row.Prior, row.Request = string(prior), hex.EncodeToString(e.Request[:])
-		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id}, []operation{
+		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id}, 0, []operation{
 			remove(partition, itemKey(old)), add(row.RowKey, row),
 		})
 		if err != nil {
@@ -200,7 +200,7 @@ func (s *Store) delete(ctx context.Context, partition, id string, m items.Match)
 		if prior, _ := changeOf(old.ETag); !m.Any {
 			match = string(prior)
 		}
-		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id, Deleted: true}, []operation{
+		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id, Deleted: true}, -1, []operation{
 			remove(partition, itemKey(old)),
 			add(tombstoneKey(id), tombstone{PartitionKey: partition, RowKey: tombstoneKey(id), Change: made, Match: match}),
 		})

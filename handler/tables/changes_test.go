@@ -59,10 +59,14 @@ func version(tags ...string) items.Match { return items.Match{Tags: tags} }
 
 var anyVersion = items.Match{Any: true}
 
+// list lists all items, which are as many as the summary says.
 func list(t testing.TB, s items.Store, owner items.Owner) []items.Item {
 	page, err := s.List(t.Context(), owner, items.Query{Limit: 1000})
 	require.NoError(t, err)
 	require.Empty(t, page.Next)
+	sum, err := s.Summary(t.Context(), owner)
+	require.NoError(t, err)
+	require.EqualValues(t, len(page.Items), sum.Count)
 	return page.Items
 }
 

@@ -73,6 +73,23 @@ func TestColumns(t *testing.T) {
 	})
 }
 
+// find returns a row whose key is as asked for.
+func find(t *testing.T, client *aztables.Client, like func(key string) bool) (row map[string]any) {
+	pager := client.NewListEntitiesPager(nil)
+	for pager.More() {
+		page, err := pager.NextPage(t.Context())
+		require.NoError(t, err)
+		for _, raw := range page.Entities {
+			var r map[string]any
+			require.NoError(t, json.Unmarshal(raw, &r))
+			if key, _ := r["RowKey"].(string); like(key) {
+				row = r
+			}
+		}
+	}
+	return row
+}
+
 // A row that this version did not write is told by its name, and never half read.
 func TestRowsOfAnotherForm(t *testing.T) {
 	onEach(t, func(t *testing.T, connectionString string) {
@@ -94,19 +111,7 @@ func TestRowsOfAnotherForm(t *testing.T) {
 		} {
 			owner := someone(fmt.Sprint("reader ", i))
 			item := create(t, s, owner, "x")
-			pager := client.NewListEntitiesPager(nil)
-			var row map[string]any
-			for pager.More() {
-				page, err := pager.NextPage(t.Context())
-				require.NoError(t, err)
-				for _, raw := range page.Entities {
-					var r map[string]any
-					require.NoError(t, json.Unmarshal(raw, &r))
-					if key, _ := r["RowKey"].(string); strings.HasSuffix(key, strings.Trim(item.ETag, `"`)) {
-						row = r
-					}
-				}
-			}
+			row := find(t, client, func(key string) bool { return strings.HasSuffix(key, strings.Trim(item.ETag, `"`)) })
 			require.NotNil(t, row)
 			key := row["RowKey"].(string)
 			for name, value := range change {
@@ -131,13 +136,38 @@ func TestRowsOfAnotherForm(t *testing.T) {
 		}
 		require.NotContains(t, log.String(), "does not show")
 
+		// So is a head, by everything that needs it.
+		owner := someone("counter")
+		item := create(t, s, owner, "x")
+		row := find(t, client, func(key string) bool { return key == "m-head" })
+		for row["PartitionKey"] != tables.PartitionKey(owner) {
+			_, err := client.DeleteEntity(t.Context(), row["PartitionKey"].(string), "m-head", nil)
+			require.NoError(t, err)
+			row = find(t, client, func(key string) bool { return key == "m-head" })
+		}
+		delete(row, "count")
+		delete(row, "odata.etag")
+		changed, err := json.Marshal(row)
+		require.NoError(t, err)
+		_, err = client.UpdateEntity(t.Context(), changed, &aztables.UpdateEntityOptions{UpdateMode: aztables.UpdateModeReplace})
+		require.NoError(t, err)
+		_, errCount := s.Summary(t.Context(), owner)
+		_, errDelta := s.Delta(t.Context(), owner, "", 10)
+		_, _, errCreate := s.Create(t.Context(), owner, drafts(1), nil)
+		_, errDelete := s.Delete(t.Context(), owner, item.ID, anyVersion)
+		for _, err := range []error{errCount, errDelta, errCreate, errDelete} {
+			require.ErrorIs(t, err, items.ErrUnavailable)
+			require.NotErrorIs(t, err, items.ErrOutcomeUnknown)
+			require.ErrorContains(t, err, "m-head")
+		}
+
 		// Content that another type had is read as far as it goes, with one warning.
 		old := itemstest.Draft(itemstest.Content(0))
 		text, _ := old.Stored()
 		earlier, leftOut, err := items.FromStore(text[:len(text)-1]+`,"past":1}`, "of another type")
 		require.NoError(t, err)
 		require.Equal(t, []string{"past"}, leftOut)
-		owner := someone("reader of the past")
+		owner = someone("reader of the past")
 		for range 3 {
 			_, _, err := s.Create(t.Context(), owner, []items.Draft{earlier}, nil)
 			require.NoError(t, err)

@@ -34,3 +34,6 @@ func (s *Store) Waiting(owner items.Owner) int {
 	}
 	return 0
 }
+
+// PartitionKey is the partition of an owner.
+func PartitionKey(owner items.Owner) string { return partitionKey(owner) }

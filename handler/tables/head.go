@@ -12,14 +12,16 @@ import (
 	"itemsapi/handler/items"
 )
 
-// headRow holds the number of a partition's last change. Every transaction replaces it
+// headRow holds the number of a partition's last change, and how many items there are
+// since. Every transaction replaces it
 // on the condition that nobody else has: so numbers have no gaps, and a change with a
 // higher one was made later, whatever the clocks say and however long its author was
 // held up.
 type headRow struct {
 	PartitionKey string `json:"PartitionKey"`
 	RowKey       string `json:"RowKey"`
-	Last         string `json:"last"` // as formatNumber has it
+	Last         string `json:"last"`  // as formatNumber has it
+	Count        string `json:"count"` // of the items
 	// Epoch is made with the row. A position from before the table was emptied
 	// has another.
 	Epoch string `json:"epoch"`
@@ -43,6 +45,7 @@ func logKey(number uint64) string { return logPrefix + formatNumber(number) }
 // head is what a partition's head row said.
 type head struct {
 	last  uint64
+	count int64
 	etag  string // Azure's; empty if there is no row yet
 	epoch string
 }
@@ -55,16 +58,29 @@ func (s *Store) readHead(ctx context.Context, partition string) (*head, error) {
 	case err != nil:
 		return nil, err
 	}
-	last, err := strconv.ParseUint(row.Last, 16, 64)
-	if err != nil || etag == "" {
-		return nil, fmt.Errorf("the row %s cannot be read: %w", headKey, items.ErrUnavailable)
+	last, errLast := strconv.ParseUint(row.Last, 16, 64)
+	count, errCount := strconv.ParseInt(row.Count, 10, 64)
+	if err := errors.Join(errLast, errCount); err != nil || etag == "" {
+		return nil, fmt.Errorf("the row %s is not of the form that this version writes: %w: %w", headKey, items.ErrUnavailable, err)
 	}
-	return &head{last: last, etag: etag, epoch: row.Epoch}, nil
+	return &head{last: last, count: count, etag: etag, epoch: row.Epoch}, nil
+}
+
+// Summary tells of an owner's items without reading them. It implements items.Store.
+func (s *Store) Summary(ctx context.Context, owner items.Owner) (items.Summary, error) {
+	h, err := s.readHead(ctx, partitionKey(owner))
+	if err != nil {
+		return items.Summary{}, fmt.Errorf("count items: %w", err)
+	}
+	return items.Summary{Count: h.count}, nil
 }
 
 // replacing is the head's part of a transaction that makes it this, from what it was.
 func (h head) replacing(partition, etag string) operation {
-	row := headRow{PartitionKey: partition, RowKey: headKey, Last: formatNumber(h.last), Epoch: h.epoch}
+	row := headRow{
+		PartitionKey: partition, RowKey: headKey,
+		Last: formatNumber(h.last), Count: strconv.FormatInt(h.count, 10), Epoch: h.epoch,
+	}
 	if etag == "" {
 		return add(headKey, row)
 	}

@@ -33,6 +33,7 @@ type write struct {
 	ctx        context.Context // of the client's request
 	operations []operation
 	entry      logRow // what the log will say of it
+	more       int64  // items than before
 	size       int    // of all that as it is sent, in bytes, at most
 
 	underWay bool // guarded by the lines' mutex
@@ -178,13 +179,13 @@ func (ls *lines) giveUp(l *line, w *write) result {
 // commit carries out operations on a partition and writes the entry to its log, all in
 // one transaction, shared with what else waits. It returns a refusal if one of the
 // operations failed; where others changed the partition meanwhile it tries again.
-func (s *Store) commit(ctx context.Context, partition string, entry logRow, operations []operation) (*refusal, error) {
+func (s *Store) commit(ctx context.Context, partition string, entry logRow, more int64, operations []operation) (*refusal, error) {
 	l, err := s.lines.enter(partition)
 	if err != nil {
 		return nil, err
 	}
 	defer s.lines.leave(l)
-	w := &write{ctx: ctx, operations: operations, entry: entry, settled: make(chan struct{})}
+	w := &write{ctx: ctx, operations: operations, entry: entry, more: more, settled: make(chan struct{})}
 	w.size = add("", entry).size()
 	for _, o := range operations {
 		w.size += o.size()
@@ -268,6 +269,7 @@ func (s *Store) write(partition string, l *line, group []*write) bool {
 	var operations []operation
 	for _, w := range group {
 		is.last++
+		is.count += w.more
 		entry := w.entry
 		entry.PartitionKey, entry.RowKey, entry.Epoch = partition, logKey(is.last), is.epoch
 		operations = append(append(operations, w.operations...), add(entry.RowKey, entry))

@@ -226,6 +226,11 @@ func TestCosts(t *testing.T) {
 	}{
 		{"list", 1, func(ctx context.Context) error { _, err := s.List(ctx, owner, items.Query{Limit: 200}); return err }},
 		{"get", 1, func(ctx context.Context) error { _, err := s.Get(ctx, owner, item.ID); return err }},
+		{"count", 1, func(ctx context.Context) error {
+			sum, err := s.Summary(ctx, owner)
+			require.EqualValues(t, 2, sum.Count)
+			return err
+		}},
 		{"create", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty[:1], nil); return err }},
 		{"create with a key", 1, func(ctx context.Context) error {
 			_, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r"))
