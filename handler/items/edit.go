@@ -13,8 +13,6 @@ import (
 
 // Edit turns an item as it is into what it is to be.
 type Edit struct {
-	// Request is a hash that a repeat of the edit shares.
-	Request [16]byte
 	// Blind says that Apply does not look at the item's content.
 	Blind bool
 	// Apply returns the item's new content, or an [*InvalidError].

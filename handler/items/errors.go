@@ -27,6 +27,10 @@ var (
 	// ErrChanged says that the item is there, but not in a version that the
 	// change is meant for.
 	ErrChanged = errors.New("the item has changed")
+	// ErrExists says that an item is there already under the ID of a new one.
+	ErrExists = errors.New("there is such an item")
+	// ErrDeleted says that an item was there before under the ID of a new one.
+	ErrDeleted = errors.New("the ID was used before")
 	// ErrKeyReused says that the key was used for another request.
 	ErrKeyReused = errors.New("the key was used for another request")
 	// ErrTooLarge says that a change is more than the storage takes at once.
@@ -36,6 +40,27 @@ var (
 	// ErrResync says that what happened since a position is no longer kept.
 	ErrResync = errors.New("the position is too old")
 )
+
+// OpsError says which changes of several could not be made. None was.
+type OpsError struct {
+	// Failed are those, in their order, at least one.
+	Failed []FailedOp
+}
+
+// FailedOp is a change that could not be made.
+type FailedOp struct {
+	// Index is its place among the changes.
+	Index int
+	Err   error
+}
+
+func (e *OpsError) Error() string {
+	first := e.Failed[0]
+	return fmt.Sprintf("change %d: %v (%d failed in all)", first.Index, first.Err, len(e.Failed))
+}
+
+// Unwrap is the error of the first.
+func (e *OpsError) Unwrap() error { return e.Failed[0].Err }
 
 // Problem is one thing wrong with one member of a client's JSON.
 type Problem struct {

@@ -18,7 +18,8 @@ import (
 
 // Item is one item as a store keeps it and as clients see it.
 type Item struct {
-	// ID is a UUIDv7 (RFC 9562, section 5.7) in lower case, made by the store.
+	// ID is a UUIDv7 (RFC 9562, section 5.7) in lower case, made by the store or by the
+	// client.
 	ID string
 	Draft
 	// CreatedAt is the time in the ID: UTC, whole milliseconds.

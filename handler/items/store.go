@@ -67,11 +67,25 @@ type Match struct {
 	Tags []string
 }
 
-// Key makes a creation safe to repeat.
+// Op is a change that is asked for, of one item: exactly one of Create, Edit and Delete.
+type Op struct {
+	// ID is the item's. Where it is empty, Create gets one from the store.
+	ID string
+	// Create is the content of a new item. If it has an ID, [CheckID] has passed it.
+	Create *Draft
+	Edit   *Edit
+	Delete bool
+	// Match says which versions Edit and Delete are meant for.
+	Match Match
+	// Request is a hash that a repeat of the request shares.
+	Request [16]byte
+}
+
+// Key makes changes safe to repeat that have no Match to tell a repeat by.
 type Key struct {
-	// Value is the client's name for the creation.
+	// Value is the client's name for the request.
 	Value string
-	// Request is a hash of what is to be created. A repeat has the same.
+	// Request is a hash of what is asked for. A repeat has the same.
 	Request [sha256.Size]byte
 }
 
@@ -92,7 +106,7 @@ type Delta struct {
 //
 // What changes items may also return [ErrBusy], and wraps [ErrOutcomeUnknown]
 // where it cannot tell whether the change was kept. A repeat of it is then safe:
-// a creation with the same key, any other with the same Match.
+// with the same key, or with the same Match.
 type Store interface {
 	// List returns the owner's items, newest first. It returns ErrPosition if
 	// q.After is none.
@@ -102,21 +116,18 @@ type Store interface {
 	Get(ctx context.Context, owner Owner, id string) (Item, error)
 	// Summary tells of the owner's items, exactly, as they are in one moment.
 	Summary(ctx context.Context, owner Owner) (Summary, error)
-	// Create keeps new items, all or none, and returns them with IDs, times and
-	// ETags. With a key that was used before it keeps nothing, returns what it
-	// returned then, and replayed is true; the items may have changed since. It
-	// returns ErrKeyReused if the key was used for another request, and
-	// ErrTooLarge.
-	Create(ctx context.Context, owner Owner, drafts []Draft, key *Key) (made []Item, replayed bool, err error)
-	// Update changes an item, and returns it as it is then. It returns
-	// ErrNotFound, ErrChanged if no version matches, or the edit's error. The same
-	// edit for the same version, made again while the item is what it became by
-	// it, changes nothing and returns the item.
-	Update(ctx context.Context, owner Owner, id string, m Match, e Edit) (Item, error)
-	// Delete deletes an item. It returns ErrNotFound, or ErrChanged if no version
-	// matches. Deleted again with the same Match, the first answer comes again,
-	// for 30 days.
-	Delete(ctx context.Context, owner Owner, id string, m Match) (Tombstone, error)
+	// Apply makes changes, of different items, all or none, and returns what each item is
+	// then. If some cannot be made, the error is an [*OpsError] that names them, each with
+	// ErrNotFound, ErrChanged (no version matches), ErrExists, ErrDeleted or what the edit
+	// returned. Others are ErrTooLarge, and ErrKeyReused if the key was used for another
+	// request.
+	//
+	// Asked for again with the same key, it changes nothing, returns what it returned then,
+	// and replayed is true; the items may have changed since. Of edited items there is no
+	// content then. Without a key a repeat is recognised while every item is what the first
+	// request made it (for deletions, 30 days long), and gets what that got; otherwise it
+	// is taken for another request.
+	Apply(ctx context.Context, owner Owner, ops []Op, key *Key) (made []Change, replayed bool, err error)
 	// Delta returns what changed since a position, which is empty for all items
 	// that there are. No change is ever left out; some may come twice. It returns
 	// ErrPosition if after is none, and ErrResync if it is older than what is

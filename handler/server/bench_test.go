@@ -52,7 +52,7 @@ func cannedPage(b *testing.B) []byte {
 	owner := items.Owner{Tenant: "t", Subject: "s"}
 	for i := range 100 {
 		draft := itemstest.Draft(itemstest.Variant(i, fmt.Sprintf("Item number %d of a list that somebody keeps", i)))
-		_, _, err := store.Create(b.Context(), owner, []items.Draft{draft}, nil)
+		_, _, err := store.Apply(b.Context(), owner, []items.Op{{Create: &draft}}, nil)
 		require.NoError(b, err)
 	}
 	_, err = store.List(b.Context(), owner, items.Query{Limit: 100})

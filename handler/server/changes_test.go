@@ -369,8 +369,8 @@ func TestBatch(t *testing.T) {
 // full is a store that takes nothing.
 type full struct{ items.Store }
 
-func (full) Create(context.Context, items.Owner, []items.Draft, *items.Key) ([]items.Item, bool, error) {
-	return nil, false, fmt.Errorf("create items: %w", items.ErrTooLarge)
+func (full) Apply(context.Context, items.Owner, []items.Op, *items.Key) ([]items.Change, bool, error) {
+	return nil, false, fmt.Errorf("change items: %w", items.ErrTooLarge)
 }
 
 func TestMoreThanStorageTakes(t *testing.T) {

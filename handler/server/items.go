@@ -175,11 +175,11 @@ func (s *server) create(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, replayed, err := s.Store.Create(c.Context(), c.owner(), []items.Draft{draft}, key)
+	made, replayed, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{{Create: &draft}}, key)
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.itemAnswer(http.StatusCreated, made[0])
+	a, err := c.itemAnswer(http.StatusCreated, made[0].Item)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,11 @@ func (s *server) createBatch(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	made, replayed, err := s.Store.Create(c.Context(), c.owner(), drafts, key)
+	ops := make([]items.Op, len(drafts))
+	for i := range drafts {
+		ops[i].Create = &drafts[i]
+	}
+	made, replayed, err := s.Store.Apply(c.Context(), c.owner(), ops, key)
 	if err != nil {
 		return nil, err
 	}
@@ -253,12 +257,12 @@ func (s *server) edit(c *call, decode func(map[string]jsontext.Value) (items.Edi
 	if err != nil {
 		return nil, err
 	}
-	edit.Request = [16]byte(sum[:])
-	item, err := s.Store.Update(c.Context(), c.owner(), c.id, match, edit)
+	op := items.Op{ID: c.id, Match: match, Edit: &edit, Request: [16]byte(sum[:])}
+	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{op}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return c.itemAnswer(http.StatusOK, item)
+	return c.itemAnswer(http.StatusOK, made[0].Item)
 }
 
 // delete deletes an item.
@@ -270,11 +274,11 @@ func (s *server) delete(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	gone, err := s.Store.Delete(c.Context(), c.owner(), c.id, match)
+	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{{ID: c.id, Match: match, Delete: true}}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return jsonAnswer(http.StatusOK, gone, "")
+	return jsonAnswer(http.StatusOK, made[0], "")
 }
 
 // saved is what a client needs of an item that it changed, and cannot know.

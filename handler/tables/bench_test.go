@@ -52,7 +52,7 @@ func BenchmarkOneCaller(b *testing.B) {
 				wg.Go(func() {
 					for left.Add(-1) >= 0 {
 						start := time.Now()
-						if _, _, err := stores[i%len(stores)].Create(b.Context(), owner, content, nil); err != nil {
+						if _, _, err := keep(b.Context(), stores[i%len(stores)], owner, content, nil); err != nil {
 							errs[i] = err
 						}
 						took[i] = append(took[i], time.Since(start))

@@ -23,7 +23,7 @@ type keyRow struct {
 	RowKey       string `json:"RowKey"`
 	Request      string `json:"request"`
 	Change       change `json:"change"`
-	Items        string `json:"items"` // IDs with commas between them
+	Items        string `json:"items"` // IDs with commas between them, in the request's order
 }
 
 // tombstone remembers how an item was deleted.
@@ -39,56 +39,343 @@ const anyMatch = "*"
 
 func tombstoneKey(id string) string { return "t-" + id }
 
-// Create keeps new items. It implements items.Store.
-func (s *Store) Create(ctx context.Context, owner items.Owner, drafts []items.Draft, key *items.Key) ([]items.Item, bool, error) {
-	partition := partitionKey(owner)
-	ids := s.clock.ids(len(drafts))
-	made := changeAt(createdAt(ids[len(ids)-1]))
-	created := compose(drafts, ids, made)
-	entry := logRow{Change: made, Items: join(ids)}
-	var operations []operation
-	if key != nil {
-		sum := sha256.Sum256([]byte(key.Value))
-		entry.Key = "k-" + hex.EncodeToString(sum[:])
-		operations = append(operations, add(entry.Key, keyRow{
-			PartitionKey: partition, RowKey: entry.Key,
-			Request: hex.EncodeToString(key.Request[:]), Change: made, Items: entry.Items,
-		}))
-	}
-	for _, item := range created {
-		operations = append(operations, add(itemKey(item), rowOf(partition, item)))
-	}
-	refused, err := s.commit(ctx, partition, entry, int64(len(drafts)), operations)
+// Apply makes changes. It implements items.Store.
+//
+// At first it looks at no row that it need not: the transaction fails if a version is not
+// the item's any more. Only then it reads, to say why.
+func (s *Store) Apply(ctx context.Context, owner items.Owner, ops []items.Op, key *items.Key) ([]items.Change, bool, error) {
+	made, replayed, err := s.apply(ctx, partitionKey(owner), ops, key)
 	if err != nil {
-		return nil, false, fmt.Errorf("create items: %w", err)
+		return nil, false, fmt.Errorf("change items: %w", err)
 	}
-	if refused == nil {
-		return created, false, nil
-	}
-	if key == nil || refused.operation != 0 || refused.code != string(aztables.EntityAlreadyExists) {
-		return nil, false, fmt.Errorf("create items: %w", refused.unexpected())
-	}
-	row, _, err := get[keyRow](ctx, s, partition, entry.Key)
-	if err != nil {
-		return nil, false, fmt.Errorf("create items: read what the key was used for: %w", unknownRow(err))
-	}
-	if row.Request != hex.EncodeToString(key.Request[:]) {
-		return nil, false, fmt.Errorf("create items: %w", items.ErrKeyReused)
-	}
-	first, err := split(row.Items)
-	if err != nil || len(first) != len(drafts) {
-		return nil, false, fmt.Errorf("create items: row %s cannot be read: %w", entry.Key, items.ErrUnavailable)
-	}
-	return compose(drafts, first, row.Change), true, nil
+	return made, replayed, nil
 }
 
-// compose makes items of drafts.
-func compose(drafts []items.Draft, ids []uuid.UUID, made change) []items.Item {
-	composed := make([]items.Item, len(drafts))
-	for i, d := range drafts {
-		composed[i] = newItem(d, ids[i], made)
+func (s *Store) apply(ctx context.Context, partition string, ops []items.Op, key *items.Key) ([]items.Change, bool, error) {
+	for blind := true; ; blind = false {
+		subjects, err := s.look(ctx, partition, ops, blind)
+		if err != nil {
+			return nil, false, err
+		}
+		b, failed := s.compose(partition, ops, subjects, key)
+		if key != nil && (failed != nil || b.repeated > 0) {
+			// A repeat of the whole fails in its parts.
+			made, replayed, err := s.replay(ctx, partition, ops, key)
+			if err != nil || replayed {
+				return made, replayed, err
+			}
+		}
+		switch {
+		case failed != nil && blind && len(ops) > 1:
+			continue // there may be more that fail
+		case failed != nil:
+			return nil, false, &items.OpsError{Failed: failed}
+		case b.repeated == len(ops):
+			return b.made, false, nil
+		}
+		refused, err := s.commit(ctx, partition, b.write)
+		if err != nil {
+			return nil, false, err
+		}
+		switch {
+		case refused == nil:
+			return b.made, false, nil
+		case key != nil && refused.operation == 0 && refused.code == string(aztables.EntityAlreadyExists):
+			made, replayed, err := s.replay(ctx, partition, ops, key)
+			if err != nil || replayed {
+				return made, replayed, err
+			}
+		case refused.code != string(aztables.ResourceNotFound) && refused.code != usedID:
+			return nil, false, refused.unexpected()
+		}
 	}
-	return composed
+}
+
+// subject is the item that an op is about, as far as it has to be known.
+type subject struct {
+	was items.Item
+	// repeated is what the same op has made of it before, if it has.
+	repeated *items.Change
+	err      error // why the op cannot be
+}
+
+// look finds the subjects. Blind, it reads only those whose content or version has to
+// be known.
+func (s *Store) look(ctx context.Context, partition string, ops []items.Op, blind bool) ([]subject, error) {
+	subjects := make([]subject, len(ops))
+	var unseen []int
+	for i, op := range ops {
+		known := op.Create != nil
+		if blind && (op.Delete || op.Edit != nil && op.Edit.Blind) {
+			subjects[i].was, known = only(op.ID, op.Match)
+		}
+		if !known || op.Create != nil && op.ID != "" && !blind {
+			unseen = append(unseen, i)
+		}
+	}
+	if len(unseen) >= fewItems {
+		if err := items.Room(ctx, pageRoom+int64(min(len(unseen), atOnce))*rowRoom); err != nil {
+			return nil, err
+		}
+	}
+	errs := each(len(unseen), func(n int) (err error) {
+		subjects[unseen[n]], err = s.lookAt(ctx, partition, ops[unseen[n]])
+		return err
+	})
+	for n, err := range errs {
+		if err != nil && !isAboutOp(err) {
+			return nil, fmt.Errorf("look at item %.40q: %w", ops[unseen[n]].ID, err)
+		}
+		subjects[unseen[n]].err = err
+	}
+	return subjects, nil
+}
+
+// isAboutOp reports whether an error says that an op cannot be, rather than that the
+// storage did not answer.
+func isAboutOp(err error) bool {
+	for _, about := range []error{items.ErrNotFound, items.ErrChanged, items.ErrExists, items.ErrDeleted} {
+		if errors.Is(err, about) {
+			return true
+		}
+	}
+	return false
+}
+
+// lookAt finds the subject of one op.
+func (s *Store) lookAt(ctx context.Context, partition string, op items.Op) (sub subject, err error) {
+	row, err := s.row(ctx, partition, op.ID)
+	if errors.Is(err, items.ErrNotFound) {
+		switch {
+		case op.Create != nil:
+			return sub, s.usedBefore(ctx, partition, op.ID)
+		case op.Delete:
+			sub.repeated, err = s.deletedBefore(ctx, partition, op)
+		}
+		return sub, err
+	}
+	if err != nil {
+		return sub, err
+	}
+	if sub.was, err = s.item(row); err != nil {
+		return sub, err
+	}
+	same := row.Request == hex.EncodeToString(op.Request[:])
+	switch {
+	case op.Create != nil && same && row.Prior == "":
+		sub.repeated = &items.Change{Item: sub.was}
+	case op.Create != nil:
+		return sub, items.ErrExists
+	case matches(op.Match, sub.was.ETag):
+	// What the same request has made of it is no reason to refuse.
+	case op.Edit != nil && same && row.Prior != "" && matches(op.Match, change(row.Prior).tag()):
+		sub.repeated = &items.Change{Item: sub.was}
+	default:
+		return sub, items.ErrChanged
+	}
+	return sub, nil
+}
+
+// deletedBefore returns what deleted an item with the same Match, or ErrNotFound. The
+// item is not there.
+func (s *Store) deletedBefore(ctx context.Context, partition string, op items.Op) (*items.Change, error) {
+	if _, ok := rowPrefix(op.ID); !ok {
+		return nil, items.ErrNotFound
+	}
+	t, _, err := get[tombstone](ctx, s, partition, tombstoneKey(op.ID))
+	if err != nil {
+		return nil, err
+	}
+	if op.Match.Any != (t.Match == anyMatch) || !op.Match.Any && !matches(op.Match, change(t.Match).tag()) {
+		return nil, items.ErrNotFound
+	}
+	gone := deletion(op.ID, t.Change)
+	return &gone, nil
+}
+
+// usedBefore returns ErrDeleted if an item that is not there was there before.
+func (s *Store) usedBefore(ctx context.Context, partition, id string) error {
+	_, _, err := get[tombstone](ctx, s, partition, tombstoneKey(id))
+	if err == nil {
+		return items.ErrDeleted
+	}
+	if errors.Is(err, items.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// composed is a request on its way to a transaction, and its answer.
+type composed struct {
+	write    write
+	made     []items.Change
+	repeated int // of the ops
+}
+
+// compose makes operations and an answer of what is asked for. All of it is one change.
+func (s *Store) compose(partition string, ops []items.Op, subjects []subject, key *items.Key) (b composed, failed []items.FailedOp) {
+	fail := func(i int, err error) { failed = append(failed, items.FailedOp{Index: i, Err: err}) }
+	now := s.clock.now()
+	ids := s.idsFor(ops)
+	for i, sub := range subjects {
+		if earliest := sub.was.UpdatedAt.Add(time.Millisecond); !sub.was.UpdatedAt.IsZero() && earliest.After(now) {
+			now = earliest // of one item, each change is later than the one before
+		}
+		if ops[i].Create != nil && createdAt(ids[i]).After(now) {
+			now = createdAt(ids[i])
+		}
+		if sub.repeated != nil {
+			b.repeated++
+		}
+	}
+	made := changeAt(now)
+	b.made = make([]items.Change, len(ops))
+	w := &b.write
+	w.entry.Change = made
+	var there, gone []string
+	for i, op := range ops {
+		sub := subjects[i]
+		switch {
+		case sub.err != nil:
+			fail(i, sub.err)
+		case sub.repeated != nil:
+			b.made[i] = *sub.repeated
+			if b.repeated < len(ops) { // the rest is another request's, and so is this
+				fail(i, otherwise(op))
+			}
+		case op.Create != nil:
+			item := newItem(*op.Create, ids[i], made)
+			row := rowOf(partition, item)
+			if op.ID != "" {
+				row.Request = hex.EncodeToString(op.Request[:])
+				w.unused = append(w.unused, op.ID)
+			}
+			w.operations = append(w.operations, add(row.RowKey, row))
+			w.more++
+			there = append(there, item.ID)
+			b.made[i].Item = item
+		case op.Edit != nil:
+			draft, err := op.Edit.Apply(sub.was)
+			if err != nil {
+				fail(i, err)
+				continue
+			}
+			item := items.Item{ID: op.ID, Draft: draft, CreatedAt: sub.was.CreatedAt, UpdatedAt: made.time(), ETag: made.tag()}
+			row := rowOf(partition, item)
+			prior, _ := changeOf(sub.was.ETag)
+			row.Prior, row.Request = string(prior), hex.EncodeToString(op.Request[:])
+			w.operations = append(w.operations, remove(partition, itemKey(sub.was)), add(row.RowKey, row))
+			there = append(there, item.ID)
+			b.made[i].Item = item
+		case op.Delete:
+			match := anyMatch
+			if prior, _ := changeOf(sub.was.ETag); !op.Match.Any {
+				match = string(prior)
+			}
+			t := tombstone{PartitionKey: partition, RowKey: tombstoneKey(op.ID), Change: made, Match: match}
+			w.operations = append(w.operations, remove(partition, itemKey(sub.was)), add(t.RowKey, t))
+			w.more--
+			gone = append(gone, op.ID)
+			b.made[i] = deletion(op.ID, made)
+		}
+	}
+	w.entry.Items, w.entry.Gone = strings.Join(there, ","), strings.Join(gone, ",")
+	if key != nil {
+		row := keyRow{PartitionKey: partition, RowKey: keyKey(key), Request: hex.EncodeToString(key.Request[:]), Change: made, Items: join(ids)}
+		w.entry.Key = row.RowKey
+		w.operations = slices.Insert(w.operations, 0, add(row.RowKey, row))
+	}
+	return b, failed
+}
+
+func keyKey(key *items.Key) string {
+	sum := sha256.Sum256([]byte(key.Value))
+	return "k-" + hex.EncodeToString(sum[:])
+}
+
+func deletion(id string, made change) items.Change {
+	return items.Change{Item: items.Item{ID: id}, Gone: &items.Tombstone{ID: id, DeletedAt: made.time()}}
+}
+
+// replay makes the answer again that was given for the key, if it was used.
+func (s *Store) replay(ctx context.Context, partition string, ops []items.Op, key *items.Key) (made []items.Change, replayed bool, err error) {
+	row, _, err := get[keyRow](ctx, s, partition, keyKey(key))
+	switch {
+	case errors.Is(err, items.ErrNotFound):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("read what the key was used for: %w", err)
+	case row.Request != hex.EncodeToString(key.Request[:]):
+		return nil, false, items.ErrKeyReused
+	}
+	ids := strings.Split(row.Items, ",")
+	if len(ids) != len(ops) {
+		return nil, false, fmt.Errorf("the row %s is not of the form that this version writes: %w", row.RowKey, items.ErrUnavailable)
+	}
+	for i, op := range ops {
+		id, err := uuid.Parse(ids[i])
+		if err != nil {
+			return nil, false, fmt.Errorf("read the row %s: %w: %w", row.RowKey, items.ErrUnavailable, err)
+		}
+		switch {
+		case op.Create != nil:
+			made = append(made, items.Change{Item: newItem(*op.Create, id, row.Change)})
+		case op.Delete:
+			made = append(made, deletion(ids[i], row.Change))
+		default:
+			made = append(made, items.Change{Item: newItem(items.Draft{}, id, row.Change)})
+		}
+	}
+	return made, true, nil
+}
+
+// idsFor gives each op the ID of its item.
+func (s *Store) idsFor(ops []items.Op) []uuid.UUID {
+	ids := make([]uuid.UUID, len(ops))
+	var without []int
+	for i, op := range ops {
+		if ids[i], _ = uuid.Parse(op.ID); op.ID == "" { // one that is none is not found
+			without = append(without, i)
+		}
+	}
+	for n, id := range s.clock.ids(len(without)) {
+		ids[without[n]] = id
+	}
+	return ids
+}
+
+// otherwise is why an op cannot be that was made before, if this is not a repeat.
+func otherwise(op items.Op) error {
+	switch {
+	case op.Create != nil:
+		return items.ErrExists
+	case op.Delete:
+		return items.ErrNotFound
+	}
+	return items.ErrChanged
+}
+
+// usedID is the code of a refusal of ours: an ID was used before.
+const usedID = "UsedID"
+
+// used tells which of the IDs are or were items'.
+func (s *Store) used(ctx context.Context, partition string, ids []string) (map[string]bool, error) {
+	errs := each(2*len(ids), func(i int) (err error) {
+		if id := ids[i/2]; i%2 == 0 {
+			_, err = s.row(ctx, partition, id)
+		} else {
+			_, _, err = get[tombstone](ctx, s, partition, tombstoneKey(id))
+		}
+		return err
+	})
+	used := map[string]bool{}
+	for i, err := range errs {
+		if err != nil && !errors.Is(err, items.ErrNotFound) {
+			return nil, fmt.Errorf("look for an ID: %w", err)
+		}
+		used[ids[i/2]] = used[ids[i/2]] || err == nil
+	}
+	return used, nil
 }
 
 func join(ids []uuid.UUID) string {
@@ -97,140 +384,6 @@ func join(ids []uuid.UUID) string {
 		texts[i] = id.String()
 	}
 	return strings.Join(texts, ",")
-}
-
-func split(list string) ([]uuid.UUID, error) {
-	var ids []uuid.UUID
-	for text := range strings.SplitSeq(list, ",") {
-		id, err := uuid.Parse(text)
-		if err != nil {
-			return nil, fmt.Errorf("%.40q is no ID: %w", text, err)
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
-
-// Update changes an item. It implements items.Store.
-func (s *Store) Update(ctx context.Context, owner items.Owner, id string, m items.Match, e items.Edit) (items.Item, error) {
-	item, err := s.update(ctx, partitionKey(owner), id, m, e)
-	if err != nil {
-		return items.Item{}, fmt.Errorf("update item: %w", err)
-	}
-	return item, nil
-}
-
-func (s *Store) update(ctx context.Context, partition, id string, m items.Match, e items.Edit) (items.Item, error) {
-	old, ok := only(id, m)
-	for blind := ok && e.Blind; ; blind = false {
-		if !blind {
-			row, err := s.row(ctx, partition, id)
-			if err != nil {
-				return items.Item{}, err
-			}
-			if old, err = s.item(row); err != nil {
-				return items.Item{}, err
-			}
-			if !matches(m, old.ETag) {
-				// What the same request has made of it is no reason to refuse.
-				if row.Request == hex.EncodeToString(e.Request[:]) && matches(m, change(row.Prior).tag()) {
-					return old, nil
-				}
-				return items.Item{}, items.ErrChanged
-			}
-		}
-		draft, err := e.Apply(old)
-		if err != nil {
-			return items.Item{}, err
-		}
-		made := s.changeAfter(old)
-		updated := items.Item{ID: id, Draft: draft, CreatedAt: old.CreatedAt, UpdatedAt: made.time(), ETag: made.tag()}
-		row := rowOf(partition, updated)
-		prior, _ := changeOf(old.ETag)
-		row.Prior, row.Request = string(prior), hex.EncodeToString(e.Request[:])
-		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id}, 0, []operation{
-			remove(partition, itemKey(old)), add(row.RowKey, row),
-		})
-		if err != nil {
-			return items.Item{}, err
-		}
-		if refused == nil {
-			return updated, nil
-		}
-		if !refused.absent() {
-			return items.Item{}, refused.unexpected()
-		}
-		// It has another version, or is gone.
-	}
-}
-
-// Delete deletes an item. It implements items.Store.
-func (s *Store) Delete(ctx context.Context, owner items.Owner, id string, m items.Match) (items.Tombstone, error) {
-	made, err := s.delete(ctx, partitionKey(owner), id, m)
-	if err != nil {
-		return items.Tombstone{}, fmt.Errorf("delete item: %w", err)
-	}
-	return items.Tombstone{ID: id, DeletedAt: made.time()}, nil
-}
-
-func deletion(id string, made change) items.Change {
-	return items.Change{Item: items.Item{ID: id}, Gone: &items.Tombstone{ID: id, DeletedAt: made.time()}}
-}
-
-func (s *Store) delete(ctx context.Context, partition, id string, m items.Match) (change, error) {
-	old, ok := only(id, m)
-	for blind := ok; ; blind = false {
-		if !blind {
-			row, err := s.row(ctx, partition, id)
-			if errors.Is(err, items.ErrNotFound) {
-				return s.deleted(ctx, partition, id, m)
-			}
-			if err != nil {
-				return "", err
-			}
-			if old, err = s.item(row); err != nil {
-				return "", err
-			}
-			if !matches(m, old.ETag) {
-				return "", items.ErrChanged
-			}
-		}
-		made := s.changeAfter(old)
-		match := anyMatch
-		if prior, _ := changeOf(old.ETag); !m.Any {
-			match = string(prior)
-		}
-		refused, err := s.commit(ctx, partition, logRow{Change: made, Items: id, Deleted: true}, -1, []operation{
-			remove(partition, itemKey(old)),
-			add(tombstoneKey(id), tombstone{PartitionKey: partition, RowKey: tombstoneKey(id), Change: made, Match: match}),
-		})
-		if err != nil {
-			return "", err
-		}
-		if refused == nil {
-			return made, nil
-		}
-		if !refused.absent() {
-			return "", refused.unexpected()
-		}
-		// It has another version, or is gone.
-	}
-}
-
-// deleted returns the change that deleted an item with the same Match, for a
-// request that is sent again. The item is not there.
-func (s *Store) deleted(ctx context.Context, partition, id string, m items.Match) (change, error) {
-	if _, ok := rowPrefix(id); !ok {
-		return "", items.ErrNotFound
-	}
-	t, _, err := get[tombstone](ctx, s, partition, tombstoneKey(id))
-	if err != nil {
-		return "", err
-	}
-	if m.Any != (t.Match == anyMatch) || !m.Any && !matches(m, change(t.Match).tag()) {
-		return "", items.ErrNotFound
-	}
-	return t.Change, nil
 }
 
 // only is what is known of an item from its ID and the one version that a change
@@ -247,29 +400,3 @@ func only(id string, m items.Match) (items.Item, bool) {
 }
 
 func matches(m items.Match, tag string) bool { return m.Any || slices.Contains(m.Tags, tag) }
-
-// changeAfter makes a change of now that is later than the item's last.
-func (s *Store) changeAfter(item items.Item) change {
-	now := s.clock.now()
-	if earliest := item.UpdatedAt.Add(time.Millisecond); now.Before(earliest) {
-		now = earliest
-	}
-	return changeAt(now)
-}
-
-// absent reports whether the first operation did not find its row.
-func (r *refusal) absent() bool {
-	return r.operation == 0 && r.code == string(aztables.ResourceNotFound)
-}
-
-func (r *refusal) unexpected() error {
-	return fmt.Errorf("%w: %s in operation %d of a transaction", items.ErrUnavailable, r.code, r.operation)
-}
-
-// unknownRow is for a row that must be there.
-func unknownRow(err error) error {
-	if errors.Is(err, items.ErrNotFound) {
-		return fmt.Errorf("%w: it is gone", items.ErrUnavailable)
-	}
-	return err
-}

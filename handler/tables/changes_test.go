@@ -1,6 +1,7 @@
 package tables_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -43,11 +44,53 @@ func drafts(n int) []items.Draft {
 	return all
 }
 
+// edit is an edit, and what its repeat shares.
+type edit struct {
+	items.Edit
+	request string
+}
+
 // rewrite is an edit that replaces an item's content by one with that text.
-func rewrite(text string) items.Edit {
-	e := items.Edit{Blind: true, Apply: func(items.Item) (items.Draft, error) { return draft(text), nil }}
-	copy(e.Request[:], text)
-	return e
+func rewrite(text string) edit { return edit{replacing(draft(text)), text} }
+
+func replacing(d items.Draft) items.Edit {
+	return items.Edit{Blind: true, Apply: func(items.Item) (items.Draft, error) { return d, nil }}
+}
+
+// apply makes one change.
+func apply(ctx context.Context, s items.Store, owner items.Owner, op items.Op, request string) (items.Change, error) {
+	copy(op.Request[:], request)
+	made, _, err := s.Apply(ctx, owner, []items.Op{op}, nil)
+	if err != nil {
+		return items.Change{}, err
+	}
+	return made[0], nil
+}
+
+// keep creates items, update changes one, and drop deletes one.
+func keep(ctx context.Context, s items.Store, owner items.Owner, drafts []items.Draft, key *items.Key) (made []items.Item, replayed bool, err error) {
+	ops := make([]items.Op, len(drafts))
+	for i := range drafts {
+		ops[i].Create = &drafts[i]
+	}
+	changes, replayed, err := s.Apply(ctx, owner, ops, key)
+	for _, c := range changes {
+		made = append(made, c.Item)
+	}
+	return made, replayed, err
+}
+
+func update(ctx context.Context, s items.Store, owner items.Owner, id string, m items.Match, e edit) (items.Item, error) {
+	made, err := apply(ctx, s, owner, items.Op{ID: id, Match: m, Edit: &e.Edit}, e.request)
+	return made.Item, err
+}
+
+func drop(ctx context.Context, s items.Store, owner items.Owner, id string, m items.Match) (items.Tombstone, error) {
+	made, err := apply(ctx, s, owner, items.Op{ID: id, Match: m, Delete: true}, "")
+	if err != nil {
+		return items.Tombstone{}, err
+	}
+	return *made.Gone, nil
 }
 
 // goneFrom is what a delta tells of an item that was deleted.
@@ -100,7 +143,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 
 	t.Run("several are created in order", func(t *testing.T) {
 		owner := someone("batcher")
-		made, _, err := s.Create(ctx, owner, drafts(50), key("fifty", "fifty"))
+		made, _, err := keep(ctx, s, owner, drafts(50), key("fifty", "fifty"))
 		require.NoError(t, err)
 		require.Len(t, made, 50)
 		stored := list(t, s, owner)
@@ -111,25 +154,25 @@ func testChanges(t *testing.T, s, other items.Store) {
 	t.Run("a key works once", func(t *testing.T) {
 		owner := someone("key holder")
 		drafts := drafts(2)
-		made, replayed, err := s.Create(ctx, owner, drafts, key("k", "r"))
+		made, replayed, err := keep(ctx, s, owner, drafts, key("k", "r"))
 		require.NoError(t, err)
 		require.False(t, replayed)
 		for _, instance := range []items.Store{s, other} {
-			again, replayed, err := instance.Create(ctx, owner, drafts, key("k", "r"))
+			again, replayed, err := keep(ctx, instance, owner, drafts, key("k", "r"))
 			require.NoError(t, err)
 			require.True(t, replayed)
 			require.Equal(t, made, again)
-			_, _, err = instance.Create(ctx, owner, drafts, key("k", "another"))
+			_, _, err = keep(ctx, instance, owner, drafts, key("k", "another"))
 			require.ErrorIs(t, err, items.ErrKeyReused)
 		}
 		require.Len(t, list(t, s, owner), 2)
 
 		// The first answer comes again whatever became of the items.
-		_, err = s.Update(ctx, owner, made[0].ID, version(made[0].ETag), rewrite("changed"))
+		_, err = update(ctx, s, owner, made[0].ID, version(made[0].ETag), rewrite("changed"))
 		require.NoError(t, err)
-		_, err = s.Delete(ctx, owner, made[1].ID, anyVersion)
+		_, err = drop(ctx, s, owner, made[1].ID, anyVersion)
 		require.NoError(t, err)
-		again, replayed, err := other.Create(ctx, owner, drafts, key("k", "r"))
+		again, replayed, err := keep(ctx, other, owner, drafts, key("k", "r"))
 		require.NoError(t, err)
 		require.True(t, replayed)
 		require.Equal(t, made, again)
@@ -138,11 +181,11 @@ func testChanges(t *testing.T, s, other items.Store) {
 		require.Equal(t, "changed", textOf(left[0]))
 
 		// It is the caller's own.
-		_, replayed, err = s.Create(ctx, someone("another key holder"), drafts, key("k", "another"))
+		_, replayed, err = keep(ctx, s, someone("another key holder"), drafts, key("k", "another"))
 		require.NoError(t, err)
 		require.False(t, replayed)
 		for _, k := range []string{"K", "'", "k'", " ", strings.Repeat("~", 255)} {
-			_, replayed, err := s.Create(ctx, owner, drafts, key(k, "r"))
+			_, replayed, err := keep(ctx, s, owner, drafts, key(k, "r"))
 			require.NoError(t, err)
 			require.False(t, replayed, k)
 		}
@@ -157,7 +200,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		var wg sync.WaitGroup
 		for i := range n {
 			wg.Go(func() {
-				made[i], replayed[i], errs[i] = []items.Store{s, other}[i%2].Create(ctx, owner, drafts(1), key("k", "r"))
+				made[i], replayed[i], errs[i] = keep(ctx, []items.Store{s, other}[i%2], owner, drafts(1), key("k", "r"))
 			})
 		}
 		wg.Wait()
@@ -176,7 +219,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 	t.Run("an update needs the version", func(t *testing.T) {
 		owner := someone("editor")
 		first := create(t, s, owner, "one")
-		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("two"))
+		second, err := update(ctx, s, owner, first.ID, version(first.ETag), rewrite("two"))
 		require.NoError(t, err)
 		require.Equal(t, "two", textOf(second))
 		require.NotEqual(t, first.ETag, second.ETag)
@@ -188,25 +231,25 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.Equal(t, second, got)
 			require.Equal(t, []items.Item{second}, list(t, instance, owner))
 			for _, m := range []items.Match{{}, version(first.ETag), version(`"x"`), version(`"*"`), version("*"), version(strings.Trim(second.ETag, `"`)), version(strings.ToUpper(second.ETag)), version(first.ETag, `"x"`), version(`"` + strings.Repeat("'", 32) + `"`)} {
-				_, err := instance.Update(ctx, owner, first.ID, m, rewrite("three"))
+				_, err := update(ctx, instance, owner, first.ID, m, rewrite("three"))
 				require.ErrorIs(t, err, items.ErrChanged, "%v", m)
-				_, err = instance.Delete(ctx, owner, first.ID, m)
+				_, err = drop(ctx, instance, owner, first.ID, m)
 				require.ErrorIs(t, err, items.ErrChanged, "%v", m)
-				_, err = instance.Update(ctx, bob, first.ID, m, rewrite("three"))
+				_, err = update(ctx, instance, bob, first.ID, m, rewrite("three"))
 				require.ErrorIs(t, err, items.ErrNotFound, "%v", m)
 			}
 		}
-		third, err := other.Update(ctx, owner, first.ID, version(`"x"`, second.ETag), rewrite("three"))
+		third, err := update(ctx, other, owner, first.ID, version(`"x"`, second.ETag), rewrite("three"))
 		require.NoError(t, err)
-		fourth, err := s.Update(ctx, owner, first.ID, anyVersion, rewrite("four"))
+		fourth, err := update(ctx, s, owner, first.ID, anyVersion, rewrite("four"))
 		require.NoError(t, err)
 		require.Greater(t, fourth.UpdatedAt, third.UpdatedAt)
 		require.Equal(t, []items.Item{fourth}, list(t, s, owner))
 		for _, id := range []string{"", "x", "0199a5a0-0000-7000-8000-000000000000", strings.ToUpper(first.ID)} {
 			for _, m := range []items.Match{{}, anyVersion, version(fourth.ETag)} {
-				_, err := s.Update(ctx, owner, id, m, rewrite("x"))
+				_, err := update(ctx, s, owner, id, m, rewrite("x"))
 				require.ErrorIs(t, err, items.ErrNotFound)
-				_, err = s.Delete(ctx, owner, id, m)
+				_, err = drop(ctx, s, owner, id, m)
 				require.ErrorIs(t, err, items.ErrNotFound)
 			}
 		}
@@ -215,28 +258,28 @@ func testChanges(t *testing.T, s, other items.Store) {
 	t.Run("an update made again is the same update", func(t *testing.T) {
 		owner := someone("repeater")
 		first := create(t, s, owner, "one")
-		second, err := s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("two"))
+		second, err := update(ctx, s, owner, first.ID, version(first.ETag), rewrite("two"))
 		require.NoError(t, err)
 		for _, m := range []items.Match{version(first.ETag), version(`"x"`, first.ETag)} {
-			again, err := other.Update(ctx, owner, first.ID, m, rewrite("two"))
+			again, err := update(ctx, other, owner, first.ID, m, rewrite("two"))
 			require.NoError(t, err)
 			require.Equal(t, second, again)
 		}
-		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("another"))
+		_, err = update(ctx, s, owner, first.ID, version(first.ETag), rewrite("another"))
 		require.ErrorIs(t, err, items.ErrChanged)
-		_, err = s.Update(ctx, owner, first.ID, version(second.ETag), rewrite("three"))
+		_, err = update(ctx, s, owner, first.ID, version(second.ETag), rewrite("three"))
 		require.NoError(t, err)
-		_, err = s.Update(ctx, owner, first.ID, version(first.ETag), rewrite("two"))
+		_, err = update(ctx, s, owner, first.ID, version(first.ETag), rewrite("two"))
 		require.ErrorIs(t, err, items.ErrChanged, "it was changed since by another request")
 	})
 
 	t.Run("an edit in part sees the item", func(t *testing.T) {
 		owner := someone("patcher")
 		for i, d := range drafts(2 * len(itemstest.Load().Good)) {
-			made, _, err := s.Create(ctx, owner, []items.Draft{d}, nil)
+			made, _, err := keep(ctx, s, owner, []items.Draft{d}, nil)
 			require.NoError(t, err)
-			e := items.Edit{Apply: func(item items.Item) (items.Draft, error) { return item.Draft, nil }}
-			item, err := other.Update(ctx, owner, made[0].ID, version(made[0].ETag), e)
+			e := edit{items.Edit{Apply: func(item items.Item) (items.Draft, error) { return item.Draft, nil }}, "same"}
+			item, err := update(ctx, other, owner, made[0].ID, version(made[0].ETag), e)
 			require.NoError(t, err)
 			require.Equal(t, d, item.Draft, "content %d", i)
 			require.NotEqual(t, made[0].ETag, item.ETag)
@@ -250,7 +293,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() {
-				_, errs[i] = []items.Store{s, other}[i%2].Update(ctx, owner, item.ID, version(item.ETag), rewrite(fmt.Sprint(i)))
+				_, errs[i] = update(ctx, []items.Store{s, other}[i%2], owner, item.ID, version(item.ETag), rewrite(fmt.Sprint(i)))
 			})
 		}
 		wg.Wait()
@@ -264,7 +307,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		}
 		require.Equal(t, 1, made)
 		for i := range errs {
-			wg.Go(func() { _, errs[i] = other.Update(ctx, owner, item.ID, anyVersion, rewrite("any")) })
+			wg.Go(func() { _, errs[i] = update(ctx, other, owner, item.ID, anyVersion, rewrite("any")) })
 		}
 		wg.Wait()
 		require.NoError(t, errors.Join(errs[:]...))
@@ -274,7 +317,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 	t.Run("what is deleted is gone, and a repeat is told so", func(t *testing.T) {
 		owner := someone("deleter")
 		item := create(t, s, owner, "x")
-		gone, err := s.Delete(ctx, owner, item.ID, version(item.ETag))
+		gone, err := drop(ctx, s, owner, item.ID, version(item.ETag))
 		require.NoError(t, err)
 		require.Equal(t, item.ID, gone.ID)
 		require.Greater(t, gone.DeletedAt, item.UpdatedAt)
@@ -282,27 +325,27 @@ func testChanges(t *testing.T, s, other items.Store) {
 		require.ErrorIs(t, err, items.ErrNotFound)
 		require.Empty(t, list(t, other, owner))
 		for _, m := range []items.Match{version(item.ETag), version(`"x"`, item.ETag)} {
-			again, err := other.Delete(ctx, owner, item.ID, m)
+			again, err := drop(ctx, other, owner, item.ID, m)
 			require.NoError(t, err)
 			require.Equal(t, gone, again)
 		}
 		for _, m := range []items.Match{{}, anyVersion, version(`"x"`)} {
-			_, err = s.Delete(ctx, owner, item.ID, m)
+			_, err = drop(ctx, s, owner, item.ID, m)
 			require.ErrorIs(t, err, items.ErrNotFound, "%v", m)
 		}
 		for _, m := range []items.Match{{}, anyVersion, version(item.ETag)} {
-			_, err = s.Update(ctx, owner, item.ID, m, rewrite("back"))
+			_, err = update(ctx, s, owner, item.ID, m, rewrite("back"))
 			require.ErrorIs(t, err, items.ErrNotFound)
-			_, err = s.Delete(ctx, bob, item.ID, m)
+			_, err = drop(ctx, s, bob, item.ID, m)
 			require.ErrorIs(t, err, items.ErrNotFound)
 		}
 		item = create(t, s, owner, "y")
-		gone, err = s.Delete(ctx, owner, item.ID, anyVersion)
+		gone, err = drop(ctx, s, owner, item.ID, anyVersion)
 		require.NoError(t, err)
-		again, err := other.Delete(ctx, owner, item.ID, anyVersion)
+		again, err := drop(ctx, other, owner, item.ID, anyVersion)
 		require.NoError(t, err)
 		require.Equal(t, gone, again)
-		_, err = other.Delete(ctx, owner, item.ID, version(item.ETag))
+		_, err = drop(ctx, other, owner, item.ID, version(item.ETag))
 		require.ErrorIs(t, err, items.ErrNotFound)
 	})
 
@@ -315,7 +358,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.Empty(t, told)
 
 			a, b := create(t, s, owner, "a"), create(t, other, owner, "b")
-			batch, _, err := s.Create(ctx, owner, drafts(5), nil)
+			batch, _, err := keep(ctx, s, owner, drafts(5), nil)
 			require.NoError(t, err)
 			all := []string{a.ID, b.ID}
 			for _, item := range batch {
@@ -330,11 +373,11 @@ func testChanges(t *testing.T, s, other items.Store) {
 			require.Empty(t, told)
 			require.Equal(t, position, same)
 
-			a2, err := other.Update(ctx, owner, a.ID, version(a.ETag), rewrite("a2"))
+			a2, err := update(ctx, other, owner, a.ID, version(a.ETag), rewrite("a2"))
 			require.NoError(t, err)
-			a3, err := s.Update(ctx, owner, a.ID, version(a2.ETag), rewrite("a3"))
+			a3, err := update(ctx, s, owner, a.ID, version(a2.ETag), rewrite("a3"))
 			require.NoError(t, err)
-			gone, err := s.Delete(ctx, owner, batch[1].ID, anyVersion)
+			gone, err := drop(ctx, s, owner, batch[1].ID, anyVersion)
 			require.NoError(t, err)
 			told, next := delta(t, s, owner, position, limit)
 			require.Contains(t, told, items.Change{Item: a3})
@@ -359,19 +402,19 @@ func testChanges(t *testing.T, s, other items.Store) {
 		owner := someone("scatterer")
 		var made []items.Item
 		for range 4 {
-			several, _, err := s.Create(ctx, owner, drafts(50), nil)
+			several, _, err := keep(ctx, s, owner, drafts(50), nil)
 			require.NoError(t, err)
 			made = append(made, several...)
 		}
 		_, position := delta(t, s, owner, "", 200)
 		want := map[string]items.Item{}
 		for _, i := range []int{0, 3, 60, 61, 120, 121, 122, 198} {
-			item, err := other.Update(ctx, owner, made[i].ID, version(made[i].ETag), rewrite("changed"))
+			item, err := update(ctx, other, owner, made[i].ID, version(made[i].ETag), rewrite("changed"))
 			require.NoError(t, err)
 			want[item.ID] = item
 		}
 		for _, i := range []int{61, 198} { // and it says so of those that are gone
-			_, err := other.Delete(ctx, owner, made[i].ID, anyVersion)
+			_, err := drop(ctx, other, owner, made[i].ID, anyVersion)
 			require.NoError(t, err)
 			delete(want, made[i].ID)
 		}
@@ -418,7 +461,7 @@ func testChanges(t *testing.T, s, other items.Store) {
 		owner := someone("packer")
 		create(t, s, owner, "warm")
 		ctx, calls := items.CountCalls(ctx)
-		_, _, err := s.Create(ctx, owner, large, nil)
+		_, _, err := keep(ctx, s, owner, large, nil)
 		require.ErrorIs(t, err, items.ErrTooLarge)
 		require.Zero(t, calls.Load())
 		require.Len(t, list(t, s, owner), 1)

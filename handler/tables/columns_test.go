@@ -62,7 +62,7 @@ func TestColumns(t *testing.T) {
 		s := open(t, connectionString)
 		for i, content := range contents {
 			owner := someone(fmt.Sprint("columnist ", i))
-			made, _, err := s.Create(t.Context(), owner, []items.Draft{stored(t, content)}, nil)
+			made, _, err := keep(t.Context(), s, owner, []items.Draft{stored(t, content)}, nil)
 			require.NoError(t, err)
 			got, err := s.Get(t.Context(), owner, made[0].ID)
 			require.NoError(t, err)
@@ -153,8 +153,8 @@ func TestRowsOfAnotherForm(t *testing.T) {
 		require.NoError(t, err)
 		_, errCount := s.Summary(t.Context(), owner)
 		_, errDelta := s.Delta(t.Context(), owner, "", 10)
-		_, _, errCreate := s.Create(t.Context(), owner, drafts(1), nil)
-		_, errDelete := s.Delete(t.Context(), owner, item.ID, anyVersion)
+		_, _, errCreate := keep(t.Context(), s, owner, drafts(1), nil)
+		_, errDelete := drop(t.Context(), s, owner, item.ID, anyVersion)
 		for _, err := range []error{errCount, errDelta, errCreate, errDelete} {
 			require.ErrorIs(t, err, items.ErrUnavailable)
 			require.NotErrorIs(t, err, items.ErrOutcomeUnknown)
@@ -169,7 +169,7 @@ func TestRowsOfAnotherForm(t *testing.T) {
 		require.Equal(t, []string{"past"}, leftOut)
 		owner = someone("reader of the past")
 		for range 3 {
-			_, _, err := s.Create(t.Context(), owner, []items.Draft{earlier}, nil)
+			_, _, err := keep(t.Context(), s, owner, []items.Draft{earlier}, nil)
 			require.NoError(t, err)
 		}
 		for _, item := range list(t, s, owner) {

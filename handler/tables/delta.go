@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -125,8 +123,12 @@ func (s *Store) changed(ctx context.Context, partition string, p position, limit
 	known := map[string]int{} // an item's place among the changes
 collecting:
 	for _, e := range entries {
-		ids := strings.Split(e.Items, ",")
-		for _, id := range ids[min(p.skip, len(ids)):] {
+		there := e.there()
+		ids := append(there, e.gone()...)
+		for n, id := range ids {
+			if n < p.skip {
+				continue
+			}
 			place, again := known[id]
 			if !again {
 				if len(d.Changes) == limit {
@@ -137,7 +139,7 @@ collecting:
 				places = append(places, p)
 				d.Changes = append(d.Changes, items.Change{Item: items.Item{ID: id}})
 			}
-			if e.Deleted {
+			if n >= len(there) {
 				d.Changes[place] = deletion(id, e.Change)
 			}
 			p.skip++
@@ -159,7 +161,7 @@ collecting:
 func (s *Store) entries(ctx context.Context, partition string, p position, limit int) ([]logRow, error) {
 	var entries, rows []logRow
 	first, last := logKey(p.from), logKey(p.to+1)
-	const members = "RowKey,change,items,deleted,epoch"
+	const members = "RowKey,change,items,gone,epoch"
 	for _, err := range query(ctx, s, partition, first, last, members, limit, collect(&rows)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the log: %w", err)
@@ -204,8 +206,8 @@ func (s *Store) fill(
 		missing[i] = true
 	}
 	there = changes[:0]
-	for first := 0; first < len(changes); first += fillAtOnce {
-		window := changes[first:min(first+fillAtOnce, len(changes))]
+	for first := 0; first < len(changes); first += atOnce {
+		window := changes[first:min(first+atOnce, len(changes))]
 		if err := s.fillEach(ctx, partition, window, missing[first:], gone[first:]); err != nil {
 			return nil, 0, err
 		}
@@ -222,10 +224,8 @@ func (s *Store) fill(
 	return there, len(changes), nil
 }
 
-const (
-	fewItems   = 4  // are read one by one
-	fillAtOnce = 16 // at most
-)
+// fewItems are read one by one.
+const fewItems = 4
 
 // fillEach reads those items one by one that are missing.
 func (s *Store) fillEach(
@@ -242,12 +242,7 @@ func (s *Store) fillEach(
 			return err
 		}
 	}
-	errs := make([]error, len(places))
-	var wg sync.WaitGroup
-	for n, i := range places {
-		wg.Go(func() { errs[n] = s.fillOne(ctx, partition, &changes[i]) })
-	}
-	wg.Wait()
+	errs := each(len(places), func(n int) error { return s.fillOne(ctx, partition, &changes[places[n]]) })
 	for n, i := range places {
 		gone[i] = errors.Is(errs[n], items.ErrNotFound)
 		if errs[n] != nil && !gone[i] {
@@ -307,13 +302,7 @@ func (s *Store) fillRange(
 	return nil
 }
 
-func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) (err error) {
-	// This goroutine's panic would end the process.
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
+func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) error {
 	row, err := s.row(ctx, partition, c.ID)
 	if err != nil {
 		return err
@@ -326,10 +315,10 @@ const (
 	// logLife is how long the log, tombstones and keys are kept: a day more than
 	// what is promised of positions, and much more than of keys.
 	logLife = 31 * 24 * time.Hour
-	// At every cleanEvery-th change of a partition, at most cleanAtOnce entries go:
-	// more than were added since.
+	// At every cleanEvery-th change of a partition, at least cleanAtOnce entries go: more
+	// than were added since.
 	cleanEvery  = 16
-	cleanAtOnce = 50 // with a tombstone or a key each, as many as a transaction takes
+	cleanAtOnce = 32
 	cleanTime   = time.Second
 )
 
@@ -338,45 +327,59 @@ const (
 func (s *Store) clean(ctx context.Context, partition string) {
 	ctx, cancel := context.WithTimeout(ctx, cleanTime)
 	defer cancel()
-	if err := s.cleanOnce(ctx, partition); err != nil {
-		s.log.Warn("cleaning up failed", "error", err.Error())
+	for cleaned := 0; cleaned < cleanAtOnce; {
+		n, more, err := s.cleanOnce(ctx, partition)
+		if err != nil {
+			s.log.Warn("cleaning up failed", "error", err.Error())
+		}
+		if err != nil || !more {
+			return
+		}
+		cleaned += n
 	}
 }
 
-func (s *Store) cleanOnce(ctx context.Context, partition string) error {
+// cleanOnce makes one transaction of the oldest entries, and reports how many they
+// were, and whether there was no room for more.
+func (s *Store) cleanOnce(ctx context.Context, partition string) (entries int, more bool, err error) {
 	var operations []operation
 	type dated struct {
 		logRow
 		Timestamp time.Time `json:"Timestamp"`
 	}
 	var rows []dated
-	const members = "RowKey,Timestamp,items,deleted,key"
-	for page, err := range query(ctx, s, partition, logPrefix, after(logPrefix), members, cleanAtOnce, collect(&rows)) {
+	const members = "RowKey,Timestamp,gone,key"
+	for page, err := range query(ctx, s, partition, logPrefix, after(logPrefix), members, maxOperations/2, collect(&rows)) {
 		if err != nil {
-			return err
+			return 0, false, err
 		}
 		for _, e := range rows {
-			if page.served.Sub(e.Timestamp) <= s.logLife || len(operations) > 2*(cleanAtOnce-1) {
+			if page.served.Sub(e.Timestamp) <= s.logLife {
 				break
 			}
-			operations = append(operations, remove(partition, e.RowKey))
-			if e.Deleted {
-				operations = append(operations, remove(partition, tombstoneKey(e.Items)))
+			of := []operation{remove(partition, e.RowKey)}
+			for _, id := range e.gone() {
+				of = append(of, remove(partition, tombstoneKey(id)))
 			}
 			if e.Key != "" {
-				operations = append(operations, remove(partition, e.Key))
+				of = append(of, remove(partition, e.Key))
 			}
+			if more = len(operations)+len(of) > maxOperations; more {
+				break
+			}
+			operations = append(operations, of...)
+			entries++
 		}
 		if len(rows) > 0 {
 			break // the rest, if any, next time
 		}
 	}
 	if operations == nil {
-		return nil
+		return 0, false, nil
 	}
 	o := s.submit(ctx, operations, func(context.Context) (bool, error) { return false, nil })
 	if o.refused != nil && o.refused.code != string(aztables.ResourceNotFound) { // which another instance cleaned
-		return o.refused.unexpected()
+		return 0, false, o.refused.unexpected()
 	}
-	return o.err
+	return entries, more, o.err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -32,10 +33,20 @@ type logRow struct {
 	PartitionKey string `json:"PartitionKey"`
 	RowKey       string `json:"RowKey"`
 	Change       change `json:"change"`
-	Items        string `json:"items"`            // IDs with commas between them
-	Deleted      bool   `json:"deleted,omitzero"` // the one item is gone
-	Key          string `json:"key,omitempty"`    // row key of the Idempotency-Key
-	Epoch        string `json:"epoch"`            // the head's
+	Items        string `json:"items,omitempty"` // IDs of those that are there then, with commas between them
+	Gone         string `json:"gone,omitempty"`  // IDs of those that are not
+	Key          string `json:"key,omitempty"`   // row key of the Idempotency-Key
+	Epoch        string `json:"epoch"`           // the head's
+}
+
+func (e *logRow) there() []string { return idsIn(e.Items) }
+func (e *logRow) gone() []string  { return idsIn(e.Gone) }
+
+func idsIn(list string) []string {
+	if list == "" {
+		return nil
+	}
+	return strings.Split(list, ",")
 }
 
 func formatNumber(n uint64) string { return fmt.Sprintf("%016x", n) }

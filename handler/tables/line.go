@@ -34,7 +34,9 @@ type write struct {
 	operations []operation
 	entry      logRow // what the log will say of it
 	more       int64  // items than before
-	size       int    // of all that as it is sent, in bytes, at most
+	// unused are IDs under which no item may be, or have been.
+	unused []string
+	size   int // of all that as it is sent, in bytes, at most
 
 	underWay bool // guarded by the lines' mutex
 	result        // when settled is closed
@@ -123,7 +125,7 @@ func (ls *lines) next(l *line) (group []*write) {
 	operations, size := 1, operationSize // of the head
 	rows := map[string]bool{}
 	for _, w := range l.waiting {
-		meets := slices.ContainsFunc(w.operations, func(o operation) bool { return rows[o.key] })
+		meets := slices.ContainsFunc(w.rows(), func(key string) bool { return rows[key] })
 		fits := operations+len(w.operations)+1 <= maxOperations && size+w.size <= maxTransaction
 		if group != nil && (meets || !fits) {
 			continue
@@ -132,11 +134,19 @@ func (ls *lines) next(l *line) (group []*write) {
 		group = append(group, w)
 		operations += len(w.operations) + 1
 		size += w.size
-		for _, o := range w.operations {
-			rows[o.key] = true
+		for _, key := range w.rows() {
+			rows[key] = true
 		}
 	}
 	return group
+}
+
+// rows are the keys that no other write in the transaction may have.
+func (w *write) rows() (keys []string) {
+	for _, o := range w.operations {
+		keys = append(keys, o.key)
+	}
+	return append(keys, w.unused...)
 }
 
 // again has those of a group wait that are not settled.
@@ -176,18 +186,17 @@ func (ls *lines) giveUp(l *line, w *write) result {
 	return result{err: fmt.Errorf("wait for other changes: %w: %w", items.ErrTimeout, w.ctx.Err())}
 }
 
-// commit carries out operations on a partition and writes the entry to its log, all in
-// one transaction, shared with what else waits. It returns a refusal if one of the
+// commit carries out a write on a partition, in one transaction with what else waits. It returns a refusal if one of the
 // operations failed; where others changed the partition meanwhile it tries again.
-func (s *Store) commit(ctx context.Context, partition string, entry logRow, more int64, operations []operation) (*refusal, error) {
+func (s *Store) commit(ctx context.Context, partition string, one write) (*refusal, error) {
 	l, err := s.lines.enter(partition)
 	if err != nil {
 		return nil, err
 	}
 	defer s.lines.leave(l)
-	w := &write{ctx: ctx, operations: operations, entry: entry, more: more, settled: make(chan struct{})}
-	w.size = add("", entry).size()
-	for _, o := range operations {
+	w := &one
+	w.ctx, w.settled, w.size = ctx, make(chan struct{}), add("", w.entry).size()
+	for _, o := range w.operations {
 		w.size += o.size()
 	}
 	s.lines.wait(l, w)
@@ -265,6 +274,9 @@ func (s *Store) write(partition string, l *line, group []*write) bool {
 		}
 		l.head = h
 	}
+	if group = s.withoutUsed(ctx, partition, l, group); group == nil {
+		return true
+	}
 	was, is := *l.head, *l.head
 	var operations []operation
 	for _, w := range group {
@@ -312,6 +324,27 @@ func (s *Store) write(partition string, l *line, group []*write) bool {
 		}
 	}
 	return false
+}
+
+// withoutUsed is a group without those of whose new IDs one was used before. Nothing can
+// happen between this and the transaction of which that would not hear.
+func (s *Store) withoutUsed(ctx context.Context, partition string, l *line, group []*write) (left []*write) {
+	var ids []string
+	for _, w := range group {
+		ids = append(ids, w.unused...)
+	}
+	used, err := s.used(ctx, partition, ids)
+	for _, w := range group {
+		switch {
+		case w.unused != nil && err != nil:
+			s.lines.settle(l, result{err: err}, w)
+		case slices.ContainsFunc(w.unused, func(id string) bool { return used[id] }):
+			s.lines.settle(l, result{refused: &refusal{code: usedID}}, w)
+		default:
+			left = append(left, w)
+		}
+	}
+	return left
 }
 
 // patience is a context that lasts as long as one of a group waits. What is done under

@@ -52,7 +52,7 @@ func holdUp(t *testing.T, g *gate, s *tables.Store, owner items.Owner) (goOn fun
 	g.closed.Store(true)
 	done := make(chan error, 1)
 	go func() {
-		_, _, err := s.Create(context.Background(), owner, []items.Draft{draft("first")}, nil)
+		_, _, err := keep(context.Background(), s, owner, []items.Draft{draft("first")}, nil)
 		done <- err
 	}()
 	<-g.arrived
@@ -76,9 +76,9 @@ func TestTogether(t *testing.T) {
 		s := open(t, connectionString, through(g))
 		owner := someone("together")
 		changed, deleted, stale := create(t, s, owner, "changed"), create(t, s, owner, "deleted"), create(t, s, owner, "stale")
-		_, err := s.Update(t.Context(), owner, stale.ID, version(stale.ETag), rewrite("newer"))
+		_, err := update(t.Context(), s, owner, stale.ID, version(stale.ETag), rewrite("newer"))
 		require.NoError(t, err)
-		_, _, err = s.Create(t.Context(), owner, drafts(2), key("used", "r"))
+		_, _, err = keep(t.Context(), s, owner, drafts(2), key("used", "r"))
 		require.NoError(t, err)
 		_, position := delta(t, s, owner, "", 100)
 
@@ -100,7 +100,7 @@ func TestTogether(t *testing.T) {
 		}
 		for i := range made {
 			do(fmt.Sprint("create ", i), func() error {
-				m, _, err := s.Create(t.Context(), owner, []items.Draft{draft(fmt.Sprint(i))}, key(fmt.Sprint(i), "r"))
+				m, _, err := keep(t.Context(), s, owner, []items.Draft{draft(fmt.Sprint(i))}, key(fmt.Sprint(i), "r"))
 				if err == nil {
 					made[i] = m[0]
 				}
@@ -110,23 +110,23 @@ func TestTogether(t *testing.T) {
 		var changedTo items.Item
 		var gone items.Tombstone
 		do("update", func() (err error) {
-			changedTo, err = s.Update(t.Context(), owner, changed.ID, version(changed.ETag), rewrite("changed again"))
+			changedTo, err = update(t.Context(), s, owner, changed.ID, version(changed.ETag), rewrite("changed again"))
 			return err
 		})
 		do("delete", func() (err error) {
-			gone, err = s.Delete(t.Context(), owner, deleted.ID, version(deleted.ETag))
+			gone, err = drop(t.Context(), s, owner, deleted.ID, version(deleted.ETag))
 			return err
 		})
 		do("stale", func() error {
-			_, err := s.Delete(t.Context(), owner, stale.ID, version(stale.ETag))
+			_, err := drop(t.Context(), s, owner, stale.ID, version(stale.ETag))
 			return err
 		})
 		do("used key", func() error {
-			_, _, err := s.Create(t.Context(), owner, drafts(1), key("used", "another"))
+			_, _, err := keep(t.Context(), s, owner, drafts(1), key("used", "another"))
 			return err
 		})
 		do("absent", func() error {
-			_, err := s.Delete(t.Context(), owner, "0199a5a0-0000-7000-8000-000000000000", version(stale.ETag))
+			_, err := drop(t.Context(), s, owner, "0199a5a0-0000-7000-8000-000000000000", version(stale.ETag))
 			return err
 		})
 		waiting(t, s, owner, n)
@@ -166,11 +166,11 @@ func TestTogetherAboutTheSame(t *testing.T) {
 			wg.Go(func() {
 				switch i % 3 {
 				case 0:
-					_, errs[i] = s.Update(t.Context(), owner, item.ID, version(item.ETag), rewrite(fmt.Sprint(i)))
+					_, errs[i] = update(t.Context(), s, owner, item.ID, version(item.ETag), rewrite(fmt.Sprint(i)))
 				case 1:
-					_, errs[i] = s.Delete(t.Context(), owner, item.ID, version(item.ETag))
+					_, errs[i] = drop(t.Context(), s, owner, item.ID, version(item.ETag))
 				case 2:
-					_, _, errs[i] = s.Create(t.Context(), owner, drafts(1), key("same", "same"))
+					_, _, errs[i] = keep(t.Context(), s, owner, drafts(1), key("same", "same"))
 				}
 			})
 		}
@@ -206,7 +206,7 @@ func TestTogetherWithinBounds(t *testing.T) {
 		for i := range errs {
 			wg.Go(func() {
 				content := []items.Draft{itemstest.Draft(itemstest.LargeContent(i, character))}
-				_, _, errs[i] = s.Create(t.Context(), owner, content, key(fmt.Sprint(i), "r"))
+				_, _, errs[i] = keep(t.Context(), s, owner, content, key(fmt.Sprint(i), "r"))
 			})
 		}
 		waiting(t, s, owner, 64)
@@ -230,7 +230,7 @@ func TestLeaving(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done = make(chan error, 1)
 		go func() {
-			_, _, err := s.Create(ctx, owner, []items.Draft{draft(text)}, nil)
+			_, _, err := keep(ctx, s, owner, []items.Draft{draft(text)}, nil)
 			done <- err
 		}()
 		waiting(t, s, owner, n)
@@ -264,10 +264,10 @@ func TestLeaving(t *testing.T) {
 	goOn = holdUp(t, g, s, owner)
 	var wg sync.WaitGroup
 	for range 63 {
-		wg.Go(func() { _, _, _ = s.Create(t.Context(), owner, drafts(1), nil) })
+		wg.Go(func() { _, _, _ = keep(t.Context(), s, owner, drafts(1), nil) })
 	}
 	waiting(t, s, owner, 64)
-	_, _, err = s.Create(t.Context(), owner, drafts(1), nil)
+	_, _, err = keep(t.Context(), s, owner, drafts(1), nil)
 	require.ErrorIs(t, err, items.ErrBusy)
 	create(t, s, someone("another"), "x")
 	goOn()
@@ -299,7 +299,7 @@ func TestTogetherInTrouble(t *testing.T) {
 			var errs [10]error
 			var wg sync.WaitGroup
 			for i := range errs {
-				wg.Go(func() { _, _, errs[i] = s.Create(t.Context(), alice, drafts(1), nil) })
+				wg.Go(func() { _, _, errs[i] = keep(t.Context(), s, alice, drafts(1), nil) })
 			}
 			waiting(t, s, alice, 11)
 			g.closed.Store(true)

@@ -94,11 +94,11 @@ func TestDeltaWhateverTheClocksSay(t *testing.T) {
 					var err error
 					switch do {
 					case "create":
-						_, _, err = writer.Create(context.Background(), owner, []items.Draft{draft("held")}, key("held", "held"))
+						_, _, err = keep(context.Background(), writer, owner, []items.Draft{draft("held")}, key("held", "held"))
 					case "update":
-						_, err = writer.Update(context.Background(), owner, item.ID, version(item.ETag), rewrite("held"))
+						_, err = update(context.Background(), writer, owner, item.ID, version(item.ETag), rewrite("held"))
 					case "delete":
-						_, err = writer.Delete(context.Background(), owner, item.ID, version(item.ETag))
+						_, err = drop(context.Background(), writer, owner, item.ID, version(item.ETag))
 					}
 					done <- err
 				}()
@@ -108,7 +108,7 @@ func TestDeltaWhateverTheClocksSay(t *testing.T) {
 					s := []*tables.Store{ahead, behind}[i%2]
 					made := create(t, s, owner, fmt.Sprint(i))
 					if i%3 == 0 {
-						_, err := s.Update(t.Context(), owner, made.ID, version(made.ETag), rewrite("again"))
+						_, err := update(t.Context(), s, owner, made.ID, version(made.ETag), rewrite("again"))
 						require.NoError(t, err)
 					}
 					if i%4 == 0 {
@@ -138,10 +138,10 @@ func TestCleaning(t *testing.T) {
 		_, start := delta(t, s, owner, "", 10)
 		var kept []items.Item
 		for i := range 50 {
-			made, _, err := s.Create(t.Context(), owner, []items.Draft{draft(fmt.Sprint(i))}, key(fmt.Sprint("k", i), "r"))
+			made, _, err := keep(t.Context(), s, owner, []items.Draft{draft(fmt.Sprint(i))}, key(fmt.Sprint("k", i), "r"))
 			require.NoError(t, err)
 			if i%2 == 0 {
-				_, err = s.Delete(t.Context(), owner, made[0].ID, anyVersion)
+				_, err = drop(t.Context(), s, owner, made[0].ID, anyVersion)
 				require.NoError(t, err)
 			} else {
 				kept = append(kept, made[0])
@@ -170,7 +170,7 @@ func TestCleaning(t *testing.T) {
 		_, err := s.Delta(t.Context(), owner, position, 10)
 		require.ErrorIs(t, err, items.ErrResync)
 		require.Len(t, list(t, s, owner), len(kept))
-		_, replayed, err := s.Create(t.Context(), owner, []items.Draft{draft("0")}, key("k0", "r"))
+		_, replayed, err := keep(t.Context(), s, owner, []items.Draft{draft("0")}, key("k0", "r"))
 		require.NoError(t, err)
 		require.False(t, replayed, "the key was forgotten")
 
@@ -188,9 +188,9 @@ func TestCleaningLeavesNothing(t *testing.T) {
 	s := open(t, service.ConnectionString(), in("items"))
 	s.SetLogLife(-time.Minute)
 	for i := range 160 {
-		made, _, err := s.Create(t.Context(), alice, []items.Draft{draft("x")}, key(fmt.Sprint(i), "r"))
+		made, _, err := keep(t.Context(), s, alice, []items.Draft{draft("x")}, key(fmt.Sprint(i), "r"))
 		require.NoError(t, err)
-		_, err = s.Delete(t.Context(), alice, made[0].ID, version(made[0].ETag))
+		_, err = drop(t.Context(), s, alice, made[0].ID, version(made[0].ETag))
 		require.NoError(t, err)
 	}
 	require.LessOrEqual(t, len(service.Entities("items")), 1+2*16, "of 320 changes")
@@ -216,6 +216,8 @@ func TestCosts(t *testing.T) {
 	create(t, s, owner, "an instance's first change of a caller reads the last number")
 	item := create(t, s, owner, "x")
 	fifty := drafts(50)
+	batched, _, err := keep(t.Context(), s, owner, drafts(4), nil)
+	require.NoError(t, err)
 	patch, err := items.Patch(nil)
 	require.NoError(t, err)
 	_, position := delta(t, s, owner, "", 100)
@@ -228,38 +230,50 @@ func TestCosts(t *testing.T) {
 		{"get", 1, func(ctx context.Context) error { _, err := s.Get(ctx, owner, item.ID); return err }},
 		{"count", 1, func(ctx context.Context) error {
 			sum, err := s.Summary(ctx, owner)
-			require.EqualValues(t, 2, sum.Count)
+			require.EqualValues(t, 6, sum.Count)
 			return err
 		}},
-		{"create", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty[:1], nil); return err }},
+		{"create", 1, func(ctx context.Context) error { _, _, err := keep(ctx, s, owner, fifty[:1], nil); return err }},
 		{"create with a key", 1, func(ctx context.Context) error {
-			_, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r"))
+			_, _, err := keep(ctx, s, owner, fifty[:1], key("k", "r"))
 			return err
 		}},
 		{"replayed key", 2, func(ctx context.Context) error {
-			_, _, err := s.Create(ctx, owner, fifty[:1], key("k", "r"))
+			_, _, err := keep(ctx, s, owner, fifty[:1], key("k", "r"))
 			return err
 		}},
-		{"batch of 50", 1, func(ctx context.Context) error { _, _, err := s.Create(ctx, owner, fifty, key("b", "r")); return err }},
+		{"batch of 50", 1, func(ctx context.Context) error { _, _, err := keep(ctx, s, owner, fifty, key("b", "r")); return err }},
+		{"create under a client's ID", 2 + 1, func(ctx context.Context) error {
+			_, err := apply(ctx, s, owner, createAs(newID(), "x"), "r")
+			return err
+		}},
+		{"batch of changes: 1, and 1 for each patch and *, and 2 for each client's ID", 1 + 2 + 2, func(ctx context.Context) error {
+			_, _, err := s.Apply(ctx, owner, []items.Op{
+				createNew("x"), createAs(newID(), "y"), editTo(batched[0], version(batched[0].ETag), "z"),
+				patchTo(batched[1], version(batched[1].ETag), "z"), editTo(batched[2], anyVersion, "z"),
+				deleteOf(batched[3], version(batched[3].ETag)),
+			}, key("mixed", "r"))
+			return err
+		}},
 		{"PUT", 1, func(ctx context.Context) (err error) {
-			item, err = s.Update(ctx, owner, item.ID, version(item.ETag), rewrite("y"))
+			item, err = update(ctx, s, owner, item.ID, version(item.ETag), rewrite("y"))
 			return err
 		}},
 		{"PATCH", 2, func(ctx context.Context) (err error) {
-			item, err = s.Update(ctx, owner, item.ID, version(item.ETag), patch)
+			item, err = update(ctx, s, owner, item.ID, version(item.ETag), edit{patch, ""})
 			return err
 		}},
 		{"PUT with *", 2, func(ctx context.Context) (err error) {
-			item, err = s.Update(ctx, owner, item.ID, anyVersion, rewrite("y"))
+			item, err = update(ctx, s, owner, item.ID, anyVersion, rewrite("y"))
 			return err
 		}},
 		{"DELETE", 1, func(ctx context.Context) error {
-			_, err := s.Delete(ctx, owner, item.ID, version(item.ETag))
+			_, err := drop(ctx, s, owner, item.ID, version(item.ETag))
 			return err
 		}},
-		{"delta of 53 items that lie together, of which one is gone", 3, func(ctx context.Context) error {
+		{"delta of 60 items that lie together, of which two are gone", 3, func(ctx context.Context) error {
 			d, err := s.Delta(ctx, owner, position, 100)
-			require.Len(t, d.Changes, 53)
+			require.Len(t, d.Changes, 60)
 			position = d.Next
 			return err
 		}},

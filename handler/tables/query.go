@@ -8,6 +8,8 @@ import (
 	"iter"
 	"math"
 	"net"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -207,4 +209,29 @@ func (c *content) add(item *items.Item) (fits bool) {
 	}
 	*c += n
 	return true
+}
+
+// atOnce is how many rows are asked for at a time, one by one.
+const atOnce = 16
+
+// each calls f with the numbers below n, several at a time, and returns its errors.
+func each(n int, f func(int) error) []error {
+	errs := make([]error, n)
+	places := make(chan struct{}, atOnce)
+	var wg sync.WaitGroup
+	for i := range n {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			// This goroutine's panic would end the process.
+			defer func() {
+				if p := recover(); p != nil {
+					errs[i] = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+				}
+			}()
+			errs[i] = f(i)
+		})
+	}
+	wg.Wait()
+	return errs
 }

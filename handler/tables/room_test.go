@@ -32,7 +32,7 @@ func testRoom(t *testing.T, s items.Store) {
 	}
 	var made []items.Item // newest first
 	for i := range n {
-		one, _, err := s.Create(ctx, owner, []items.Draft{large(i)}, nil)
+		one, _, err := keep(ctx, s, owner, []items.Draft{large(i)}, nil)
 		require.NoError(t, err)
 		made = append(one, made...)
 	}
@@ -82,17 +82,17 @@ func testRoom(t *testing.T, s items.Store) {
 	// Every third, so that some are read in a range and some one by one; two go.
 	want := map[string]items.Change{}
 	for i := 0; i < len(made); i += 3 {
-		made[i], err = s.Update(ctx, owner, made[i].ID, items.Match{Any: true}, replacing(large(1000+i)))
+		made[i], err = update(ctx, s, owner, made[i].ID, items.Match{Any: true}, edit{replacing(large(1000 + i)), ""})
 		require.NoError(t, err)
 		want[made[i].ID] = items.Change{Item: made[i]}
 	}
 	for _, i := range []int{1, 30} {
-		gone, err := s.Delete(ctx, owner, made[i].ID, items.Match{Any: true})
+		gone, err := drop(ctx, s, owner, made[i].ID, items.Match{Any: true})
 		require.NoError(t, err)
 		want[gone.ID] = goneFrom(gone)
 	}
 	for i := 2; i < len(made); i += 6 {
-		made[i], err = s.Update(ctx, owner, made[i].ID, items.Match{Any: true}, replacing(large(2000+i)))
+		made[i], err = update(ctx, s, owner, made[i].ID, items.Match{Any: true}, edit{replacing(large(2000 + i)), ""})
 		require.NoError(t, err)
 		want[made[i].ID] = items.Change{Item: made[i]}
 	}
@@ -135,8 +135,4 @@ func testRoom(t *testing.T, s items.Store) {
 		_, err = s.Delta(full, owner, first.Next, 200)
 		require.ErrorIs(t, err, items.ErrNoRoom)
 	})
-}
-
-func replacing(d items.Draft) items.Edit {
-	return items.Edit{Blind: true, Apply: func(items.Item) (items.Draft, error) { return d, nil }}
 }

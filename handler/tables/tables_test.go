@@ -55,7 +55,7 @@ func open(t testing.TB, connectionString string, change ...func(*tables.Config))
 func in(table string) func(*tables.Config) { return func(c *tables.Config) { c.Table = table } }
 
 func create(t testing.TB, s items.Store, owner items.Owner, text string) items.Item {
-	made, replayed, err := s.Create(t.Context(), owner, []items.Draft{draft(text)}, nil)
+	made, replayed, err := keep(t.Context(), s, owner, []items.Draft{draft(text)}, nil)
 	require.NoError(t, err)
 	require.False(t, replayed)
 	return made[0]
@@ -86,6 +86,8 @@ func TestStore(t *testing.T) {
 		s, other := open(t, connectionString, in(table)), open(t, connectionString, in(table))
 		testStore(t, s)
 		testChanges(t, s, other)
+		testBatches(t, s, other)
+		testIDs(t, s, other)
 		t.Run("room", func(t *testing.T) { testRoom(t, s) })
 	})
 }
@@ -110,7 +112,7 @@ func testStore(t *testing.T, s items.Store) {
 	t.Run("an item comes back as it was created", func(t *testing.T) {
 		all := append(drafts(2*len(itemstest.Load().Good)), itemstest.Draft(itemstest.LargeContent(0, "é")))
 		for _, d := range all {
-			made, _, err := s.Create(ctx, alice, []items.Draft{d}, nil)
+			made, _, err := keep(ctx, s, alice, []items.Draft{d}, nil)
 			require.NoError(t, err)
 			created := made[0]
 			require.Equal(t, d, created.Draft)
@@ -232,7 +234,7 @@ func testStore(t *testing.T, s items.Store) {
 		var errs [40]error
 		var wg sync.WaitGroup
 		for i := range errs {
-			wg.Go(func() { _, _, errs[i] = s.Create(ctx, owner, []items.Draft{draft("x")}, nil) })
+			wg.Go(func() { _, _, errs[i] = keep(ctx, s, owner, []items.Draft{draft("x")}, nil) })
 		}
 		wg.Wait()
 		require.NoError(t, errors.Join(errs[:]...))
@@ -265,7 +267,7 @@ func TestStorageTrouble(t *testing.T) {
 		return err
 	}}
 	write := call{"create", func(ctx context.Context, s items.Store) error {
-		_, _, err := s.Create(ctx, alice, []items.Draft{draft("x")}, nil)
+		_, _, err := keep(ctx, s, alice, []items.Draft{draft("x")}, nil)
 		return err
 	}}
 	for _, tt := range []struct {
@@ -341,7 +343,7 @@ func TestHangingStorageIsGivenUp(t *testing.T) {
 			return err
 		},
 		"create": func(ctx context.Context) error {
-			_, _, err := s.Create(ctx, alice, []items.Draft{draft("x")}, nil)
+			_, _, err := keep(ctx, s, alice, []items.Draft{draft("x")}, nil)
 			return err
 		},
 	} {

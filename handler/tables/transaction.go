@@ -39,6 +39,10 @@ type refusal struct {
 	code      string
 }
 
+func (r *refusal) unexpected() error {
+	return fmt.Errorf("%w: %s in operation %d of a transaction", items.ErrUnavailable, r.code, r.operation)
+}
+
 func add(key string, row any) operation {
 	return operation{aztables.TransactionAction{ActionType: aztables.TransactionTypeAdd, Entity: encode(row)}, key}
 }
