@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // What a [Store] reports. The HTTP surface maps each to one status and code.
@@ -40,6 +41,18 @@ var (
 	// ErrResync says that what happened since a position is no longer kept.
 	ErrResync = errors.New("the position is too old")
 )
+
+// ErasedError is an ErrResync of an owner whose items were erased once.
+type ErasedError struct {
+	// At is when.
+	At time.Time
+}
+
+func (e *ErasedError) Error() string {
+	return fmt.Sprintf("%v: items were erased at %s", ErrResync, e.At.Format(time.RFC3339))
+}
+
+func (e *ErasedError) Unwrap() error { return ErrResync }
 
 // OpsError says which changes of several could not be made. None was.
 type OpsError struct {

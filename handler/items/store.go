@@ -57,6 +57,10 @@ type Page struct {
 type Summary struct {
 	// Count is how many there are.
 	Count int64
+	// Known says that there is or was something of the owner.
+	Known bool
+	// ErasedAt is when the last of what was erased was, or zero.
+	ErasedAt time.Time
 }
 
 // Match says which versions of an item a change is meant for.
@@ -131,6 +135,11 @@ type Store interface {
 	// Delta returns what changed since a position, which is empty for all items
 	// that there are. No change is ever left out; some may come twice. It returns
 	// ErrPosition if after is none, and ErrResync if it is older than what is
-	// remembered, 30 days at least.
+	// remembered, 30 days at least, or than an erasure: then as an [*ErasedError].
 	Delta(ctx context.Context, owner Owner, after string, limit int) (Delta, error)
+	// Erase removes what is kept of the owner: items, and what is remembered of changes.
+	// It stops after 2 s, and returns how many items it erased and whether there is more
+	// to erase. No item can be created then under an ID that is not newer than all of
+	// those. It is safe to repeat.
+	Erase(ctx context.Context, owner Owner) (erased int64, more bool, err error)
 }

@@ -199,8 +199,12 @@ func (s *Store) usedBefore(ctx context.Context, partition, id string) error {
 	if err == nil {
 		return items.ErrDeleted
 	}
-	if errors.Is(err, items.ErrNotFound) {
-		return nil
+	if !errors.Is(err, items.ErrNotFound) {
+		return err
+	}
+	h, err := s.readHead(ctx, partition)
+	if err == nil && id <= h.erasedTo {
+		return items.ErrDeleted
 	}
 	return err
 }

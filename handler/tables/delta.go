@@ -57,6 +57,14 @@ func readPosition(text string) (p position, ok bool) {
 // by the next delta.
 func (s *Store) Delta(ctx context.Context, owner items.Owner, after string, limit int) (items.Delta, error) {
 	d, err := s.delta(ctx, owner, after, limit)
+	if errors.Is(err, items.ErrResync) {
+		h, headErr := s.readHead(ctx, partitionKey(owner))
+		if headErr != nil {
+			err = headErr
+		} else if !h.erasedAt.IsZero() {
+			err = &items.ErasedError{At: h.erasedAt}
+		}
+	}
 	if err != nil {
 		return items.Delta{}, fmt.Errorf("delta: %w", err)
 	}

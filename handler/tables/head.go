@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
@@ -23,9 +24,12 @@ type headRow struct {
 	RowKey       string `json:"RowKey"`
 	Last         string `json:"last"`  // as formatNumber has it
 	Count        string `json:"count"` // of the items
-	// Epoch is made with the row. A position from before the table was emptied
-	// has another.
+	// Epoch is made with the row, and made again when anything is erased. A position from
+	// before that, or from before the table was emptied, has another.
 	Epoch string `json:"epoch"`
+	// ErasedAt is when the last was erased, and ErasedTo the newest of all IDs that were.
+	ErasedAt string `json:"erasedAt,omitempty"`
+	ErasedTo string `json:"erasedTo,omitempty"`
 }
 
 // logRow is the log's entry of a change.
@@ -59,22 +63,32 @@ type head struct {
 	count int64
 	etag  string // Azure's; empty if there is no row yet
 	epoch string
+
+	erasedAt time.Time // zero if nothing ever was
+	erasedTo string
 }
+
+func (s *Store) newEpoch() string { return string(changeAt(s.clock.now())[24:]) }
 
 func (s *Store) readHead(ctx context.Context, partition string) (*head, error) {
 	row, etag, err := get[headRow](ctx, s, partition, headKey)
 	switch {
 	case errors.Is(err, items.ErrNotFound): // the owner's first change
-		return &head{epoch: string(changeAt(s.clock.now())[24:])}, nil
+		return &head{epoch: s.newEpoch()}, nil
 	case err != nil:
 		return nil, err
 	}
-	last, errLast := strconv.ParseUint(row.Last, 16, 64)
-	count, errCount := strconv.ParseInt(row.Count, 10, 64)
-	if err := errors.Join(errLast, errCount); err != nil || etag == "" {
+	h := &head{etag: etag, epoch: row.Epoch, erasedTo: row.ErasedTo}
+	var errs [3]error
+	h.last, errs[0] = strconv.ParseUint(row.Last, 16, 64)
+	h.count, errs[1] = strconv.ParseInt(row.Count, 10, 64)
+	if row.ErasedAt != "" {
+		h.erasedAt, errs[2] = time.Parse(time.RFC3339, row.ErasedAt)
+	}
+	if err := errors.Join(errs[:]...); err != nil || etag == "" {
 		return nil, fmt.Errorf("the row %s is not of the form that this version writes: %w: %w", headKey, items.ErrUnavailable, err)
 	}
-	return &head{last: last, count: count, etag: etag, epoch: row.Epoch}, nil
+	return h, nil
 }
 
 // Summary tells of an owner's items without reading them. It implements items.Store.
@@ -83,14 +97,17 @@ func (s *Store) Summary(ctx context.Context, owner items.Owner) (items.Summary, 
 	if err != nil {
 		return items.Summary{}, fmt.Errorf("count items: %w", err)
 	}
-	return items.Summary{Count: h.count}, nil
+	return items.Summary{Count: h.count, Known: h.etag != "", ErasedAt: h.erasedAt}, nil
 }
 
 // replacing is the head's part of a transaction that makes it this, from what it was.
 func (h head) replacing(partition, etag string) operation {
 	row := headRow{
 		PartitionKey: partition, RowKey: headKey,
-		Last: formatNumber(h.last), Count: strconv.FormatInt(h.count, 10), Epoch: h.epoch,
+		Last: formatNumber(h.last), Count: strconv.FormatInt(h.count, 10), Epoch: h.epoch, ErasedTo: h.erasedTo,
+	}
+	if !h.erasedAt.IsZero() {
+		row.ErasedAt = h.erasedAt.UTC().Format(time.RFC3339Nano)
 	}
 	if etag == "" {
 		return add(headKey, row)

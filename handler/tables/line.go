@@ -338,7 +338,7 @@ func (s *Store) withoutUsed(ctx context.Context, partition string, l *line, grou
 		switch {
 		case w.unused != nil && err != nil:
 			s.lines.settle(l, result{err: err}, w)
-		case slices.ContainsFunc(w.unused, func(id string) bool { return used[id] }):
+		case slices.ContainsFunc(w.unused, func(id string) bool { return used[id] || id <= l.head.erasedTo }):
 			s.lines.settle(l, result{refused: &refusal{code: usedID}}, w)
 		default:
 			left = append(left, w)

@@ -286,6 +286,12 @@ func TestCosts(t *testing.T) {
 			return err
 		}},
 		{"delta of nothing", 1, func(ctx context.Context) error { _, err := s.Delta(ctx, owner, position, 100); return err }},
+		{"erase: 4 to find the rows, and 1 for up to 99 of them", 4 + 1, func(ctx context.Context) error {
+			erased, more, err := s.Erase(ctx, owner)
+			require.EqualValues(t, 61, erased)
+			require.False(t, more)
+			return err
+		}},
 	} {
 		ctx, calls := counted(t)
 		require.NoError(t, tt.do(ctx), tt.name)

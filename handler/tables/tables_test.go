@@ -88,6 +88,7 @@ func TestStore(t *testing.T) {
 		testChanges(t, s, other)
 		testBatches(t, s, other)
 		testIDs(t, s, other)
+		testErase(t, s, other)
 		t.Run("room", func(t *testing.T) { testRoom(t, s) })
 	})
 }
