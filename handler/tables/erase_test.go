@@ -1,6 +1,7 @@
 package tables_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -238,4 +239,33 @@ func TestEraseBrokenOff(t *testing.T) {
 			require.Equal(t, 1, rows)
 		}
 	}
+}
+
+// What was found is gone when it is to be erased.
+func TestEraseMeetsADeletion(t *testing.T) {
+	onEach(t, func(t *testing.T, connectionString string) {
+		table := newTable()
+		g := newGate()
+		s, other := open(t, connectionString, in(table), through(g)), open(t, connectionString, in(table))
+		owner := someone("eraser and deleter")
+		create(t, s, owner, "x")
+		item := create(t, s, owner, "y")
+		g.closed.Store(true)
+		type outcome struct {
+			erased int64
+			err    error
+		}
+		done := make(chan outcome, 1)
+		go func() {
+			n, _, err := s.Erase(context.Background(), owner)
+			done <- outcome{n, err}
+		}()
+		<-g.arrived
+		g.closed.Store(false)
+		_, err := drop(t.Context(), other, owner, item.ID, version(item.ETag))
+		require.NoError(t, err)
+		g.let <- struct{}{}
+		require.Equal(t, outcome{1, nil}, <-done)
+		require.Empty(t, list(t, other, owner))
+	})
 }
