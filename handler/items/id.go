@@ -27,7 +27,7 @@ func CheckID(id string, now time.Time) (detail string) {
 	at := time.UnixMilli(ms)
 	if at.Before(now.Add(-oldestID)) || at.After(now.Add(newestID)) {
 		return fmt.Sprintf("has the time %s; it may be 30 days ago and 5 minutes ahead at most, and here it is %s",
-			at.UTC().Format(timeFormat), now.UTC().Format(timeFormat))
+			FormatTime(at), FormatTime(now))
 	}
 	return ""
 }

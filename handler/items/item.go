@@ -68,6 +68,9 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(b, '"')
 }
 
+// FormatTime writes a time as an item's are written.
+func FormatTime(t time.Time) string { return t.UTC().Format(timeFormat) }
+
 const timeFormat = "2006-01-02T15:04:05.000Z07:00"
 
 // Tombstone is what is left of an item that was deleted.

@@ -77,7 +77,8 @@ func anyTagMatches(values []string, tag string) bool {
 func ifMatch(h http.Header) (items.Match, error) {
 	list := strings.TrimSpace(strings.Join(h.Values("If-Match"), ","))
 	if list == "" {
-		return items.Match{}, &problem{Code: "if_match.required", Detail: "Send If-Match with the item's etag as it was read, quotes included, or * if its version does not matter."}
+		detail := "Send If-Match with the item's etag as it was read, quotes included, or * if its version does not matter."
+		return items.Match{}, &problem{Code: "if_match.required", Detail: detail + " PUT with If-None-Match: * creates an item."}
 	}
 	if list == "*" {
 		return items.Match{Any: true}, nil
@@ -105,6 +106,11 @@ func ifMatch(h http.Header) (items.Match, error) {
 			return m, malformed
 		}
 	}
+}
+
+// createsOnly reports whether a request is only to create (RFC 9110, section 13.1.2).
+func createsOnly(h http.Header) bool {
+	return len(h.Values("If-Match")) == 0 && strings.TrimSpace(strings.Join(h.Values("If-None-Match"), ",")) == "*"
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3). Without the

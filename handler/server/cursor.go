@@ -54,7 +54,7 @@ func openCursor(cursor string, kind byte, owner items.Owner, filters string, now
 	issued := time.Unix(int64(binary.BigEndian.Uint64(head[2:])), 0)
 	switch age := now.Sub(issued); {
 	case kind == deltaToken && age > tokenLife:
-		return "", deltaResync()
+		return "", deltaResync(time.Time{})
 	case kind != deltaToken && age > cursorLife:
 		return "", &problem{Code: "cursor.expired", Detail: "A cursor lives for 24 hours. Start again from the first page."}
 	}
@@ -75,6 +75,13 @@ func cursorInvalid() *problem {
 	return &problem{Code: "cursor.invalid", Detail: "A cursor or token is taken from nextLink or deltaLink as it is, by the same caller and with the same filters. Start again from the first page."}
 }
 
-func deltaResync() *problem {
-	return &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from /api/items/delta, and drop what it does not name."}
+// deltaResync is about a token that is out of date. erasedAt is when the caller's items
+// were erased, or zero.
+func deltaResync(erasedAt time.Time) *problem {
+	p := &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from /api/items/delta, and drop what it does not name."}
+	if !erasedAt.IsZero() {
+		p.ErasedAt = items.FormatTime(erasedAt)
+		p.Detail += " Everything was erased at " + p.ErasedAt + ": drop what you have queued from before, too."
+	}
+	return p
 }

@@ -25,15 +25,15 @@ func Codes() []string { return slices.Sorted(maps.Keys(kinds)) }
 // AddFaults adds routes whose answers cannot be made.
 func AddFaults(h http.Handler) {
 	s := h.(*server)
-	fault := func(path string, f func(*call) (*answer, error)) {
+	add := func(path string, f func(*call) (*answer, error)) {
 		s.routes = append(s.routes, route{http.MethodGet, path, "", f})
 	}
-	fault("/no-answer", func(*call) (*answer, error) { return nil, nil })
-	fault("/no-kind", func(*call) (*answer, error) { return nil, &problem{Code: "no.such_kind"} })
-	fault("/no-json", func(*call) (*answer, error) {
-		return nil, &problem{Code: "item.invalid", Errors: []items.Problem{{Detail: "\xff"}}}
+	add("/no-answer", func(*call) (*answer, error) { return nil, nil })
+	add("/no-kind", func(*call) (*answer, error) { return nil, &problem{Code: "no.such_kind"} })
+	add("/no-json", func(*call) (*answer, error) {
+		return nil, &problem{Code: "item.invalid", Errors: []fault{{Detail: "\xff"}}}
 	})
-	fault("/no-function", nil)
+	add("/no-function", nil)
 }
 
 // DescribeContent fills a content's schema into the description.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,7 +16,7 @@ import (
 
 // list answers with a page of the caller's items.
 func (s *server) list(c *call) (*answer, error) {
-	if err := c.parameters(append([]string{"limit", "cursor", "select"}, listFilters...)...); err != nil {
+	if err := c.parameters(append([]string{"limit", "cursor", "select", "count"}, listFilters...)...); err != nil {
 		return nil, err
 	}
 	q, err := listQuery(c.query)
@@ -38,13 +39,25 @@ func (s *server) list(c *call) (*answer, error) {
 			return nil, err
 		}
 	}
+	counted, err := wantsCount(c.query, len(filters) > 0)
+	if err != nil {
+		return nil, err
+	}
 	page, err := s.Store.List(c.Context(), c.owner(), q)
 	if err != nil {
 		return nil, err
 	}
 	var body struct {
 		Value    any    `json:"value"`
+		Count    *int64 `json:"count,omitzero"`
 		NextLink string `json:"nextLink,omitzero"`
+	}
+	if counted {
+		sum, err := s.Store.Summary(c.Context(), c.owner())
+		if err != nil {
+			return nil, err
+		}
+		body.Count = &sum.Count
 	}
 	body.Value = page.Items
 	if members != nil {
@@ -130,6 +143,13 @@ func (s *server) delta(c *call) (*answer, error) {
 	case c.query.Has("token"):
 		after, err = openCursor(c.query.Get("token"), deltaToken, c.owner(), "", time.Now())
 	}
+	if p, ok := errors.AsType[*problem](err); ok && p.Code == "delta.resync" {
+		sum, err := s.Store.Summary(c.Context(), c.owner())
+		if err != nil {
+			return nil, err
+		}
+		return nil, deltaResync(sum.ErasedAt)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +187,7 @@ func (s *server) delta(c *call) (*answer, error) {
 
 // create keeps a new item.
 func (s *server) create(c *call) (*answer, error) {
-	key, members, err := c.creation(maxBody)
+	key, members, _, err := c.creation(maxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -191,48 +211,11 @@ func (s *server) create(c *call) (*answer, error) {
 	return a, nil
 }
 
-// createBatch keeps several new items, all or none.
-func (s *server) createBatch(c *call) (*answer, error) {
-	key, members, err := c.creation(maxBatchBody)
-	if err != nil {
-		return nil, err
-	}
-	drafts, err := decodeBatch(members)
-	if err != nil {
-		return nil, err
-	}
-	ops := make([]items.Op, len(drafts))
-	for i := range drafts {
-		ops[i].Create = &drafts[i]
-	}
-	made, replayed, err := s.Store.Apply(c.Context(), c.owner(), ops, key)
-	if err != nil {
-		return nil, err
-	}
-	var value any = made
-	minimal := prefersMinimal(c.Header)
-	if minimal {
-		short := make([]saved, len(made))
-		for i, item := range made {
-			short[i] = saved{item.ID, item.ETag}
-		}
-		value = short
-	}
-	a, err := jsonAnswer(http.StatusCreated, map[string]any{"value": value}, "")
-	if err != nil {
-		return nil, err
-	}
-	if minimal {
-		a.header.Set("Preference-Applied", "return=minimal")
-	}
-	if replayed {
-		a.header.Set("Idempotency-Replayed", "true")
-	}
-	return a, nil
-}
-
-// replace gives an item new content.
+// replace gives an item new content, or creates one under the client's own ID.
 func (s *server) replace(c *call) (*answer, error) {
+	if createsOnly(c.Header) {
+		return s.createAs(c)
+	}
 	return s.edit(c, items.Replace, "application/json")
 }
 

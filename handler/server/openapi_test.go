@@ -116,7 +116,7 @@ func TestDescriptionOfOtherContents(t *testing.T) {
 						params = append(params, p.Value.Name)
 					}
 				}
-				require.ElementsMatch(t, append([]string{"limit", "cursor", "select", "created_after", "created_before"}, tt.params...), params)
+				require.ElementsMatch(t, append([]string{"limit", "cursor", "select", "count", "created_after", "created_before"}, tt.params...), params)
 			}
 		})
 	}

@@ -31,6 +31,8 @@ var kinds = map[string]struct {
 	"item.invalid":             {http.StatusUnprocessableEntity, "The item is not valid"},
 	"idempotency.key_reused":   {http.StatusUnprocessableEntity, "The key was used for another request"},
 	"item.not_found":           {http.StatusNotFound, "There is no such item"},
+	"item.exists":              {http.StatusPreconditionFailed, "There is such an item"},
+	"item.deleted":             {http.StatusGone, "The ID was used before"},
 	"item.changed":             {http.StatusPreconditionFailed, "The item has changed"},
 	"overloaded":               {http.StatusServiceUnavailable, "Too much to do"},
 	"storage.unavailable":      {http.StatusServiceUnavailable, "The storage is unavailable"},
@@ -43,13 +45,29 @@ const storageRetry = 2 * time.Second
 
 // problem is what a route's function returns as an error for a fault of the request.
 type problem struct {
-	Code    string
-	Detail  string
-	Errors  []items.Problem
-	Outcome string // "unknown" where a change may have been kept
+	Code     string
+	Detail   string
+	Errors   []fault
+	Outcome  string // "unknown" where a change may have been kept
+	ErasedAt string // when what is asked about was erased
 
 	header     http.Header
 	retryAfter time.Duration
+}
+
+// fault is one thing wrong with one member of a body, or with one change of a batch.
+type fault struct {
+	Pointer string `json:"pointer"` // RFC 6901
+	Code    string `json:"code,omitzero"`
+	Detail  string `json:"detail"`
+}
+
+func faultsOf(problems []items.Problem) []fault {
+	faults := make([]fault, len(problems))
+	for i, p := range problems {
+		faults[i] = fault{Pointer: p.Pointer, Detail: p.Detail}
+	}
+	return faults
 }
 
 func (p *problem) Error() string { return p.Code + ": " + p.Detail }
@@ -60,6 +78,7 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 	var p *problem
 	var refusal *entra.Refusal
 	var invalid *items.InvalidError
+	var erased *items.ErasedError
 	switch {
 	case errors.As(err, &refusal):
 		document := refusal.Problem()
@@ -67,19 +86,25 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 		return document
 	case errors.As(err, &p):
 	case errors.As(err, &invalid):
-		p = &problem{Code: "item.invalid", Detail: "See errors for what is wrong with which member.", Errors: invalid.Problems}
+		p = &problem{Code: "item.invalid", Detail: "See errors for what is wrong with which member.", Errors: faultsOf(invalid.Problems)}
 	case errors.Is(err, items.ErrNotFound):
 		p = &problem{Code: "item.not_found", Detail: "The caller has no item with this ID."}
 	case errors.Is(err, items.ErrChanged):
 		p = &problem{Code: "item.changed", Detail: "No ETag in If-Match is the item's. Read it again, make the change to what it is now, and send that with its etag."}
+	case errors.Is(err, items.ErrExists):
+		p = &problem{Code: "item.exists", Detail: "The caller has an item with this ID. Read it, and change it with If-Match and its etag."}
+	case errors.Is(err, items.ErrDeleted):
+		p = &problem{Code: "item.deleted", Detail: "An item with this ID was deleted. Create one with another ID, if it shall be there again."}
 	case errors.Is(err, items.ErrKeyReused):
 		p = &problem{Code: "idempotency.key_reused", Detail: "This Idempotency-Key came with another body before. A repeat sends the same body; a new request needs a new key."}
 	case errors.Is(err, items.ErrTooLarge):
 		p = &problem{Code: "body.too_large", Detail: "Together the items are more than storage takes at once, 4 MiB in its own encoding. Send them in several batches."}
 	case errors.Is(err, items.ErrPosition): // a cursor made by hand
 		p = cursorInvalid()
+	case errors.As(err, &erased):
+		p = deltaResync(erased.At)
 	case errors.Is(err, items.ErrResync):
-		p = deltaResync()
+		p = deltaResync(time.Time{})
 	case errors.Is(err, items.ErrBusy):
 		p = &problem{Code: "overloaded", Detail: "Too many changes of this caller wait for each other, as they are made one after the other.", retryAfter: time.Second}
 	case errors.Is(err, items.ErrNoRoom):
@@ -108,6 +133,9 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 	}
 	if p.Outcome != "" {
 		document.More["outcome"] = p.Outcome
+	}
+	if p.ErasedAt != "" {
+		document.More["erasedAt"] = p.ErasedAt
 	}
 	return document
 }

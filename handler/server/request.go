@@ -28,7 +28,6 @@ const (
 	maxLimit     = 200
 	maxBody      = 256 << 10
 	maxBatchBody = 2 << 20
-	maxBatch     = 50  // items
 	maxKey       = 255 // characters of an Idempotency-Key
 )
 
@@ -54,23 +53,21 @@ func (c *call) parameters(known ...string) error {
 	return nil
 }
 
-// creation reads what the two routes that create have in common.
-func (c *call) creation(limit int64) (*items.Key, map[string]jsontext.Value, error) {
+// creation reads what the two routes have in common that take an Idempotency-Key.
+func (c *call) creation(limit int64) (key *items.Key, members map[string]jsontext.Value, sum [sha256.Size]byte, err error) {
 	if err := c.parameters(); err != nil {
-		return nil, nil, err
+		return nil, nil, sum, err
 	}
-	key, err := idempotencyKey(c.Header)
-	if err != nil {
-		return nil, nil, err
+	if key, err = idempotencyKey(c.Header); err != nil {
+		return nil, nil, sum, err
 	}
-	members, sum, err := c.object(limit, "application/json")
-	if err != nil {
-		return nil, nil, err
+	if members, sum, err = c.object(limit, "application/json"); err != nil {
+		return nil, nil, sum, err
 	}
 	if key != nil {
 		key.Request = sum
 	}
-	return key, members, nil
+	return key, members, sum, nil
 }
 
 // idempotencyKey reads Idempotency-Key (draft-ietf-httpapi-idempotency-key-header),
@@ -228,49 +225,15 @@ func selection(query url.Values) ([]string, error) {
 	return selected, nil
 }
 
-// decodeBatch reads {"items":[…]}. It reports all that is wrong with all of them.
-func decodeBatch(members map[string]jsontext.Value) ([]items.Draft, error) {
-	var invalid items.InvalidError
-	report := func(pointer, detail string) {
-		invalid.Problems = append(invalid.Problems, items.Problem{Pointer: pointer, Detail: detail})
+// wantsCount reads count, which is of all items.
+func wantsCount(query url.Values, filtered bool) (bool, error) {
+	switch value := query.Get("count"); {
+	case !query.Has("count") || value == "false":
+		return false, nil
+	case value != "true":
+		return false, &problem{Code: "parameter.invalid", Detail: "count must be true or false."}
+	case filtered:
+		return false, &problem{Code: "parameter.invalid", Detail: "count is the number of all items; leave it out where there is a filter."}
 	}
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		if name != "items" {
-			report(items.Pointer(name), "unknown member; a batch has items alone")
-		}
-	}
-	var each []jsontext.Value
-	if raw, ok := members["items"]; !ok || raw[0] != '[' {
-		report("/items", fmt.Sprintf("required: an array of 1 to %d items", maxBatch))
-	} else if err := jsonv2.Unmarshal(raw, &each); err != nil {
-		return nil, fmt.Errorf("read the items: %w", err)
-	} else if len(each) == 0 || len(each) > maxBatch {
-		report("/items", fmt.Sprintf("has %d items; 1 to %d are possible at once", len(each), maxBatch))
-		each = nil
-	}
-	drafts := make([]items.Draft, len(each))
-	for i, raw := range each {
-		pointer := fmt.Sprintf("/items/%d", i)
-		if raw[0] != '{' {
-			report(pointer, "must be an object")
-			continue
-		}
-		var one map[string]jsontext.Value
-		if err := jsonv2.Unmarshal(raw, &one); err != nil {
-			return nil, fmt.Errorf("read item %d: %w", i, err)
-		}
-		var err error
-		drafts[i], err = items.Read(one)
-		if wrong, ok := errors.AsType[*items.InvalidError](err); ok {
-			for _, p := range wrong.Problems {
-				report(pointer+p.Pointer, p.Detail)
-			}
-		} else if err != nil {
-			return nil, fmt.Errorf("read item %d: %w", i, err)
-		}
-	}
-	if invalid.Problems != nil {
-		return nil, &invalid
-	}
-	return drafts, nil
+	return true, nil
 }

@@ -1,5 +1,5 @@
 // Package server is the HTTP surface: one table of routes, each with the scope
-// that it needs (below); decode, call, encode (items.go); and the one place
+// that it needs (below); decode, call, encode (items.go, batch.go); and the one place
 // where an error becomes a status and a problem document (problem.go).
 //
 // It decides nothing about tokens (package entra) and keeps nothing (an
@@ -83,7 +83,8 @@ func New(c Config) http.Handler {
 		{http.MethodGet, "/", "", s.ping},
 		{http.MethodGet, "/api/items", read, s.list},
 		{http.MethodPost, "/api/items", write, s.create},
-		{http.MethodPost, "/api/items/batch", write, s.createBatch},
+		{http.MethodPost, "/api/items/batch", write, s.batch},
+		{http.MethodPost, "/api/items/erase", write, s.erase},
 		{http.MethodGet, "/api/items/delta", read, s.delta},
 		{http.MethodGet, "/api/items/{id}", read, s.get},
 		{http.MethodPut, "/api/items/{id}", write, s.replace},
