@@ -76,5 +76,5 @@ func cursorInvalid() *problem {
 }
 
 func deltaResync() *problem {
-	return &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from /api/items/delta, and drop what it does not name."}
+	return &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from the delta without a token, and drop what it does not name."}
 }
