@@ -124,7 +124,7 @@ func TestImports(t *testing.T) {
 		"handler/items":   {},
 		"handler/server":  {"handler/entra", "handler/items"},
 		"handler/tables":  {"handler/items"},
-		"scripts":         {"handler/config", "handler/entra"}, // all of them, with each other
+		"scripts":         {"clients/spa", "handler/config", "handler/entra"}, // all of them, with each other
 		"scripts/callers": {"handler/items", "handler/tables"},
 	}
 	for _, p := range sourcePackages(t) {
