@@ -92,7 +92,10 @@ func TestBrowser(t *testing.T) {
 	defer cancel()
 	tests, err := filepath.Glob(filepath.Join(root, "clients", "spa", "tests", "*.test.mjs"))
 	require.NoError(t, err)
-	arguments := append([]string{"--test", "--test-reporter=spec", "--test-concurrency=1"}, tests...)
+	arguments := []string{"--test", "--test-reporter=spec", "--test-concurrency=1"}
+	for _, name := range tests {
+		arguments = append(arguments, filepath.Join("tests", filepath.Base(name)))
+	}
 	cmd := exec.CommandContext(ctx, "node", arguments...)
 	cmd.Dir = filepath.Join(root, "clients", "spa")
 	cmd.Env = append(os.Environ(),
