@@ -86,7 +86,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	}
 	go store.Prepare(background)
 	return serve(ctx, listener, server.New(server.Config{
-		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Realm: config.Realm, Log: log,
+		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Log: log,
+		Realm: config.Realm, Collection: config.Collection,
 		SignIn: server.SignIn{
 			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"), AppIDURI: c.AppIDURI,
 		},

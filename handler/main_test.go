@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/items/itemstest"
@@ -186,7 +187,7 @@ func send(t testing.TB, method, url, token, body string, headers ...string) (int
 
 // described is the API's description.
 var described = sync.OnceValues(func() (*openapitest.Document, error) {
-	text, err := server.Config{ReadScope: "read", WriteScope: "write"}.Description()
+	text, err := server.Config{Collection: config.Collection, ReadScope: "read", WriteScope: "write"}.Description()
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"net/http"
 	"os"
 	"os/exec"
 	"path"
@@ -125,7 +124,7 @@ func TestImports(t *testing.T) {
 		"handler/items":   {},
 		"handler/server":  {"handler/entra", "handler/items"},
 		"handler/tables":  {"handler/items"},
-		"scripts":         {"handler/config", "handler/entra"}, // all of them, with each other
+		"scripts":         {"clients/spa", "handler/config", "handler/entra"}, // all of them, with each other
 		"scripts/callers": {"handler/items", "handler/tables"},
 	}
 	for _, p := range sourcePackages(t) {
@@ -160,8 +159,8 @@ func TestEntraNamesNothingOfThisAPI(t *testing.T) {
 	for _, s := range config.Settings {
 		names = append(names, s.Name)
 	}
-	for _, r := range servedRoutes(t) {
-		if prefix, _, _ := strings.Cut(r.path, "{"); prefix != "/" {
+	for _, r := range servedRoutes() {
+		if prefix, _, _ := strings.Cut(r.Path, "{"); prefix != "/" {
 			names = append(names, prefix)
 		}
 	}
@@ -235,35 +234,9 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-// served is a line of the server's table of routes.
-type served struct{ method, path string }
-
-// servedRoutes reads the server's table of routes from its source.
-func servedRoutes(t *testing.T) []served {
-	f, err := parser.ParseFile(token.NewFileSet(), "server.go", read(t, "handler/server/server.go"), 0)
-	require.NoError(t, err)
-	var routes []served
-	ast.Inspect(f, func(n ast.Node) bool {
-		line, ok := n.(*ast.CompositeLit)
-		if !ok || len(line.Elts) < 2 {
-			return true
-		}
-		method, isMethod := line.Elts[0].(*ast.SelectorExpr)
-		pattern, isPattern := line.Elts[1].(*ast.BasicLit)
-		if isMethod && isPattern && strings.HasPrefix(method.Sel.Name, "Method") {
-			unquoted, err := strconv.Unquote(pattern.Value)
-			require.NoError(t, err)
-			name := strings.ToUpper(strings.TrimPrefix(method.Sel.Name, "Method"))
-			routes = append(routes, served{name, unquoted})
-			if name == http.MethodGet {
-				routes = append(routes, served{http.MethodHead, unquoted})
-			}
-		}
-		return true
-	})
-	require.Contains(t, routes, served{http.MethodGet, "/"}, "the table of routes was not understood")
-	require.Contains(t, routes, served{http.MethodPost, "/api/items"}, "the table of routes was not understood")
-	return routes
+// servedRoutes are the lines of the server's table of routes.
+func servedRoutes() []server.Route {
+	return server.Config{Collection: config.Collection}.Routes()
 }
 
 func TestFunctions(t *testing.T) {
@@ -271,7 +244,7 @@ func TestFunctions(t *testing.T) {
 		Type, Direction, Route, AuthLevel string
 		Methods                           []string
 	}
-	covers := map[string]func(served) bool{}
+	covers := map[string]func(server.Route) bool{}
 	for _, name := range repoFiles(t) {
 		if path.Base(name) != "function.json" {
 			continue
@@ -283,24 +256,24 @@ func TestFunctions(t *testing.T) {
 		require.Equal(t, "httpTrigger in, http out", in.Type+" "+in.Direction+", "+out.Type+" "+out.Direction, name)
 		require.Equal(t, "anonymous", in.AuthLevel, "%s: the handler checks tokens, the host must not ask for a key", name)
 		require.NotEmpty(t, in.Methods, name)
-		covers[name] = func(r served) bool {
+		covers[name] = func(r server.Route) bool {
 			at, anyBelow := strings.CutSuffix("/api/"+in.Route, "/{*path}")
-			return slices.Contains(in.Methods, strings.ToLower(r.method)) &&
-				(r.path == at || anyBelow && strings.HasPrefix(r.path, at+"/"))
+			return slices.Contains(in.Methods, strings.ToLower(r.Method)) &&
+				(r.Path == at || anyBelow && strings.HasPrefix(r.Path, at+"/"))
 		}
 	}
-	for _, r := range servedRoutes(t) {
+	for _, r := range servedRoutes() {
 		var by []string
 		for name, covers := range covers {
 			if covers(r) {
 				by = append(by, name)
 			}
 		}
-		if r.path == "/" { // the host asks it itself
+		if r.Path == "/" { // the host asks it itself
 			require.Empty(t, by)
 			continue
 		}
-		require.Len(t, by, 1, "the functions for %s %s", r.method, r.path)
+		require.Len(t, by, 1, "the functions for %s %s", r.Method, r.Path)
 	}
 }
 
@@ -410,7 +383,7 @@ func TestItemsHTTP(t *testing.T) {
 	var doc struct {
 		Paths map[string]map[string]json.RawMessage
 	}
-	text, err := server.Config{ReadScope: "read", WriteScope: "write"}.Description()
+	text, err := server.Config{Collection: config.Collection, ReadScope: "read", WriteScope: "write"}.Description()
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &doc))
 	var described []string

@@ -67,7 +67,7 @@ func TestSequences(t *testing.T) {
 			Verify: func(_ context.Context, c entra.Credentials, _ ...entra.Need) (*entra.Caller, error) {
 				return &entra.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
 			},
-			Store: store, ReadScope: "read", WriteScope: "write", Realm: "itemsapi",
+			Store: store, ReadScope: "read", WriteScope: "write", Realm: "itemsapi", Collection: "items",
 		}))
 		t.Cleanup(s.Close)
 		urls = append(urls, s.URL)

@@ -3,6 +3,9 @@
 import * as auth from "./auth.js";
 import { decode, ownerOf } from "./token.js";
 
+/** Where the items are. */
+export const collection = "/api/items";
+
 let base;
 
 export function start(config) {

@@ -224,7 +224,7 @@ async function renderToken(given) {
 }
 
 async function ask(token) {
-  const { status, problem } = await api.call(account, "GET", "/api/items?limit=1", { token: token ?? (await auth.token(account)) });
+  const { status, problem } = await api.call(account, "GET", `${api.collection}?limit=1`, { token: token ?? (await auth.token(account)) });
   $("verdict").textContent = problem ? `${status} ${problem.code}: ${problem.detail ?? problem.title}` : `${status}: the API takes this token.`;
   showProblem(problem);
 }

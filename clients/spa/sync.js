@@ -166,7 +166,7 @@ async function flush() {
     } else {
       let theirs;
       if (status === 412) {
-        const now = await call("GET", `/api/items/${entry.id}`);
+        const now = await call("GET", `${api.collection}/${entry.id}`);
         theirs = now.data ?? undefined;
       }
       await store.change(({ queue }) => queue.put({ ...entry, sent: true, problem, theirs }));
@@ -191,10 +191,10 @@ function take() {
 }
 
 function send(entry) {
-  const path = `/api/items/${entry.id}`;
+  const path = `${api.collection}/${entry.id}`;
   switch (entry.op) {
     case "create":
-      return call("POST", "/api/items", { body: entry.body, headers: { "Idempotency-Key": entry.key } });
+      return call("POST", api.collection, { body: entry.body, headers: { "Idempotency-Key": entry.key } });
     case "change":
       return call(entry.method, path, { body: entry.body, headers: { "If-Match": entry.etag } });
     case "delete":
@@ -224,7 +224,7 @@ function finish(entry, answer) {
 
 async function learn() {
   const known = await store.meta("deltaLink");
-  let link = known ?? "/api/items/delta?limit=200";
+  let link = known ?? `${api.collection}/delta?limit=200`;
   const named = new Set();
   for (;;) {
     const { status, data, problem } = await call("GET", link);

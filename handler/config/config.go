@@ -40,9 +40,6 @@ type Config struct {
 	Table                  string // ITEMS_TABLE
 }
 
-// Realm is what the API calls itself in challenges and in the types of its problems.
-const Realm = "itemsapi"
-
 // Names are the settings behind a tenant whose tokens are accepted, for messages that
 // tell where to look. Scopes has them by what the API calls a scope.
 type Names struct {
@@ -100,7 +97,7 @@ var Settings = []Setting{
 	{"TABLES_ENDPOINT", false, "", "https://contosoitems.table.core.windows.net", "Table service reached by managed identity; this or TABLES_CONNECTION_STRING", setTablesEndpoint},
 	{"TABLES_CONNECTION_STRING", false, "", "UseDevelopmentStorage=true", "Table service for local use; this or TABLES_ENDPOINT", setTablesConnectionString},
 	{"AZURE_CLIENT_ID", false, "the system-assigned identity", "3a4b5c6d-0000-4000-8000-1234567890ab", "client ID of the user-assigned identity that reaches TABLES_ENDPOINT", setIdentityClientID},
-	{"ITEMS_TABLE", false, "items", "items", "name of the table", setTable},
+	{"ITEMS_TABLE", false, Collection, Collection, "name of the table", setTable},
 	{"AUTH_EXPLAIN", false, "full", "code", "full: a refusal carries expected, actual and fix; code: the code alone", setExplain},
 	{"LOG_LEVEL", false, "info", "debug", "debug, info, warn or error", setLogLevel},
 	{"FUNCTIONS_CUSTOMHANDLER_PORT", true, "", "7072", "the port to listen on, set by the Functions host", setPort},
@@ -123,7 +120,7 @@ func (e *Error) Error() string {
 // counts as not set. The error is an [*Error].
 func Load(getenv func(string) string) (Config, error) {
 	c := Config{
-		ReadScope: "read", WriteScope: "write", Table: "items", Explain: true,
+		ReadScope: "read", WriteScope: "write", Table: Collection, Explain: true,
 		MetadataURL: "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
 	}
 	var problems []string

@@ -32,7 +32,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, "https://contoso.onmicrosoft.com/ecfb57af-c76a-49a0-b48f-37311846956f", c.AppIDURI)
 	require.Equal(t, "read", c.ReadScope)
 	require.Equal(t, "write", c.WriteScope)
-	require.Equal(t, "items", c.Table)
+	require.Equal(t, config.Collection, c.Table)
 	require.Empty(t, c.AllowedClients)
 	require.True(t, c.Explain)
 	require.Equal(t, slog.LevelInfo, c.LogLevel)

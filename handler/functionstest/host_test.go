@@ -88,10 +88,10 @@ func (f *fixture) handlerGone(t testing.TB) {
 func TestExitStatusZeroIsNeverStartedAgain(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(forwardMode), script{Steps: []step{{Then: "exit:0"}}})
-	require.Equal(t, 500, f.get(t, "/api/items"))
+	require.Equal(t, 500, f.get(t, "/api/things"))
 	f.line(t, "status 0")
 	for range 3 {
-		require.Equal(t, 500, f.get(t, "/api/items"))
+		require.Equal(t, 500, f.get(t, "/api/things"))
 	}
 	require.Equal(t, 1, f.Starts())
 	require.NoError(t, f.Err())
@@ -102,13 +102,13 @@ func TestExitStatus200IsARestartThatDoesNotCount(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(forwardMode), script{Steps: []step{{Then: "exit:200"}}})
 	for n := 1; n <= 4; n++ {
-		require.Equal(t, 500, f.get(t, "/api/items"))
+		require.Equal(t, 500, f.get(t, "/api/things"))
 		f.line(t, "exit status 200")
 		f.line(t, "handler ready")
 		require.Equal(t, n+1, f.Starts())
 	}
 	require.NoError(t, f.write(answering(ok200)))
-	require.Equal(t, 200, f.get(t, "/api/items"))
+	require.Equal(t, 200, f.get(t, "/api/things"))
 }
 
 func TestThirdCrashStopsTheHost(t *testing.T) {
@@ -117,21 +117,21 @@ func TestThirdCrashStopsTheHost(t *testing.T) {
 	require.NoError(t, f.Ready(t.Context()))
 	port, pid := f.HandlerPort(), f.HandlerPID()
 	for n := 1; n <= 2; n++ {
-		require.Equal(t, 500, f.get(t, "/api/items"))
+		require.Equal(t, 500, f.get(t, "/api/things"))
 		line := f.line(t, "handler exited")
 		require.Equal(t, fmt.Sprintf("handler exited with status 3 (crash %d of 3), starting it again on port %d", n, port), line)
 		f.line(t, "handler ready")
 		require.Equal(t, port, f.HandlerPort())
 		require.NotEqual(t, pid, f.HandlerPID())
 	}
-	require.Equal(t, 500, f.get(t, "/api/items"))
+	require.Equal(t, 500, f.get(t, "/api/things"))
 	err := f.stopped(t)
 	require.ErrorIs(t, err, ErrCrashed)
 	require.ErrorContains(t, err, "status 3")
 	require.Equal(t, 3, f.Starts())
 	require.NoError(t, f.Close(), "Close after the end")
 	require.ErrorIs(t, f.Err(), ErrCrashed)
-	_, err = f.request("GET", "/api/items", "")
+	_, err = f.request("GET", "/api/things", "")
 	require.Error(t, err, "nobody listens")
 	require.ErrorIs(t, f.Ready(t.Context()), ErrCrashed)
 }
@@ -154,7 +154,7 @@ func TestAKilledHandlerIsACrash(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, p.Kill())
 	require.Contains(t, f.line(t, "handler exited"), "(crash 1 of 3)")
-	require.Equal(t, 200, f.get(t, "/api/items"))
+	require.Equal(t, 200, f.get(t, "/api/things"))
 	require.Equal(t, 2, f.Starts())
 }
 
@@ -186,7 +186,7 @@ func TestAHandlerThatDoesNotAnswerThePingBlocksTheHost(t *testing.T) {
 	a := plainApp(proxyMode)
 	a.customHandler += `, "initializationTimeout": "00:00:01"`
 	f := start(t, a, script{Root: "hang"})
-	require.Equal(t, 500, f.get(t, "/api/items"))
+	require.Equal(t, 500, f.get(t, "/api/things"))
 	err := f.stopped(t)
 	require.ErrorContains(t, err, "not ready after 4s")
 	require.NotErrorIs(t, err, ErrCrashed)
@@ -198,7 +198,7 @@ func TestAHandlerThatDropsThePingIsReady(t *testing.T) {
 	s.Root = "close"
 	f := start(t, plainApp(proxyMode), s)
 	require.NoError(t, f.Ready(t.Context()))
-	require.Equal(t, 200, f.get(t, "/api/items"))
+	require.Equal(t, 200, f.get(t, "/api/things"))
 	require.Len(t, f.saw("request", true), 1+clientTries)
 }
 
@@ -211,7 +211,7 @@ func TestCallsWaitForTheStart(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 20 {
 			calls.Go(func() {
-				status, err := f.request("POST", "/api/items", "{}")
+				status, err := f.request("POST", "/api/things", "{}")
 				require.NoError(t, err)
 				require.Equal(t, 200, status)
 			})
@@ -230,7 +230,7 @@ func TestCallsWaitForARestart(t *testing.T) {
 		require.NoError(t, f.Ready(t.Context()))
 		crash := make(chan int, 1)
 		go func() {
-			status, _ := f.request("POST", "/api/items", "{}")
+			status, _ := f.request("POST", "/api/things", "{}")
 			crash <- status
 		}()
 		f.await(t, "request", false, 1)
@@ -242,7 +242,7 @@ func TestCallsWaitForARestart(t *testing.T) {
 		var calls sync.WaitGroup
 		for range 20 {
 			calls.Go(func() {
-				status, err := f.request("GET", "/api/items", "")
+				status, err := f.request("GET", "/api/things", "")
 				require.NoError(t, err)
 				require.Equal(t, 200, status)
 			})
@@ -271,7 +271,7 @@ func TestCloseLetsCallsFinish(t *testing.T) {
 
 		answer := make(chan got, 1)
 		c := f.dial(t)
-		go func() { answer <- send(t, c, []byte("GET /api/items HTTP/1.1\r\nHost: x\r\n\r\n")) }()
+		go func() { answer <- send(t, c, []byte("GET /api/things HTTP/1.1\r\nHost: x\r\n\r\n")) }()
 		f.await(t, "request", false, 1)
 		closed := make(chan error, 1)
 		go func() { closed <- f.Close() }()
@@ -301,7 +301,7 @@ func TestCloseGivesUpOnCallsThatDoNotEnd(t *testing.T) {
 	bothModes(t, func(t *testing.T, m mode) {
 		f := start(t, plainApp(m), script{Steps: []step{{Then: "hang"}}}, func(c *Config) { c.drain = 300 * time.Millisecond })
 		c := f.dial(t)
-		fmt.Fprint(c, "GET /api/items HTTP/1.1\r\nHost: x\r\n\r\n")
+		fmt.Fprint(c, "GET /api/things HTTP/1.1\r\nHost: x\r\n\r\n")
 		f.await(t, "request", false, 1)
 		require.NoError(t, f.Close())
 		_, err := c.Read(make([]byte, 1))
@@ -316,7 +316,7 @@ func TestCloseWhileTheHandlerStarts(t *testing.T) {
 	f := start(t, plainApp(proxyMode), script{Start: "deaf"})
 	answer := make(chan int, 1)
 	go func() {
-		status, _ := f.request("GET", "/api/items", "")
+		status, _ := f.request("GET", "/api/things", "")
 		answer <- status
 	}()
 	require.Eventually(t, func() bool { return f.busy() == 1 }, 10*time.Second, time.Millisecond)
@@ -350,7 +350,7 @@ func TestFunctionTimeoutReplacesTheHandlerAndDoesNotCount(t *testing.T) {
 	a.host = `, "functionTimeout": "00:00:00.2"`
 	f := start(t, a, script{Steps: []step{{Then: "hang"}}})
 	for n := 1; n <= 4; n++ {
-		require.Equal(t, 500, f.get(t, "/api/items"))
+		require.Equal(t, 500, f.get(t, "/api/things"))
 		f.line(t, "functionTimeout, 200ms")
 		f.line(t, "handler ready")
 		require.Equal(t, n+1, f.Starts())
@@ -361,7 +361,7 @@ func TestFunctionTimeoutReplacesTheHandlerAndDoesNotCount(t *testing.T) {
 func TestASilentHandlerIsGivenUpInProxyMode(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(proxyMode), script{Steps: []step{{Then: "hang"}}}, func(c *Config) { c.activity = 200 * time.Millisecond })
-	require.Equal(t, 500, f.get(t, "/api/items"))
+	require.Equal(t, 500, f.get(t, "/api/things"))
 	f.await(t, "gone", false, 1)
 	require.Len(t, f.saw("head", false), 1, "not sent again")
 	require.Equal(t, 1, f.Starts())
@@ -373,7 +373,7 @@ func TestProxyModeStreams(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n|5\r\nfirst\r\n|6\r\nsecond\r\n0\r\n\r\n")}}})
 	resp := make(chan *http.Response)
 	go func() {
-		r, err := http.Get(f.URL() + "/api/items")
+		r, err := http.Get(f.URL() + "/api/things")
 		require.NoError(t, err)
 		resp <- r
 	}()
@@ -401,7 +401,7 @@ func TestAStreamThatBreaksCutsTheClientOff(t *testing.T) {
 	f := start(t, plainApp(proxyMode), script{Steps: []step{{
 		Answer: []byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n"), Then: "close",
 	}}})
-	resp, err := http.Get(f.URL() + "/api/items")
+	resp, err := http.Get(f.URL() + "/api/things")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -414,13 +414,13 @@ func TestForwardModeDoesNotNoticeThatTheClientLeft(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(forwardMode), script{Steps: []step{{Gates: true, Answer: []byte("|" + ok200)}, {Answer: []byte(ok200)}}})
 	c := f.dial(t)
-	fmt.Fprint(c, "GET /api/items HTTP/1.1\r\nHost: x\r\n\r\n")
+	fmt.Fprint(c, "GET /api/things HTTP/1.1\r\nHost: x\r\n\r\n")
 	f.await(t, "request", false, 1)
 	require.NoError(t, c.Close())
 	f.openGate(t, 1)
 	require.Eventually(t, func() bool { return f.busy() == 0 }, 10*time.Second, time.Millisecond)
 	require.Empty(t, f.saw("gone", false))
-	require.Equal(t, 200, f.get(t, "/api/items"))
+	require.Equal(t, 200, f.get(t, "/api/things"))
 }
 
 func TestAnUploadThatBreaksOff(t *testing.T) {
@@ -429,9 +429,9 @@ func TestAnUploadThatBreaksOff(t *testing.T) {
 		mode          mode
 		saw           bool
 	}{
-		{"proxy, chunked", "POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n", proxyMode, true},
-		{"proxy, sized", "POST /api/items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody", proxyMode, false},
-		{"forward, sized", "POST /api/items HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody", forwardMode, false},
+		{"proxy, chunked", "POST /api/things HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n", proxyMode, true},
+		{"proxy, sized", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody", proxyMode, false},
+		{"forward, sized", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nbody", forwardMode, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -484,7 +484,7 @@ func TestAnAnswerBeforeTheUploadEnds(t *testing.T) {
 				framing = "Transfer-Encoding: chunked"
 				body = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", test.size, body)
 			}
-			g := send(t, f.dial(t), []byte("POST /api/items HTTP/1.1\r\nHost: x\r\n"+framing+"\r\n\r\n"+body))
+			g := send(t, f.dial(t), []byte("POST /api/things HTTP/1.1\r\nHost: x\r\n"+framing+"\r\n\r\n"+body))
 			if test.heard {
 				require.Equal(t, "HTTP/1.1 401 Unauthorized", g.first)
 				require.Equal(t, "who", string(g.body))
@@ -502,8 +502,8 @@ func TestAHandlerThatDropsAChunkedUpload(t *testing.T) {
 		step    step
 		request string
 	}{
-		{"when it has all of it", step{Then: "close"}, "POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"},
-		{"in the middle", step{Early: true}, "POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"},
+		{"when it has all of it", step{Then: "close"}, "POST /api/things HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"},
+		{"in the middle", step{Early: true}, "POST /api/things HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -529,7 +529,7 @@ func TestAnUploadNobodyAskedForEndsTheConnection(t *testing.T) {
 func TestAChunkedUploadOverTheLimit(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(proxyMode), answering(ok200), func(c *Config) { c.BodyLimit = 10 })
-	g := send(t, f.dial(t), []byte("POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"))
+	g := send(t, f.dial(t), []byte("POST /api/things HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n"))
 	require.Equal(t, "HTTP/1.1 500 Internal Server Error", g.first)
 	require.Equal(t, "close", g.header.get("Connection"))
 	require.Empty(t, f.saw("request", false))
@@ -549,7 +549,7 @@ func TestManyClientsOfANetHTTPHandler(t *testing.T) {
 					if m == proxyMode && i%3 == 0 {
 						reader = io.MultiReader(reader) // of unknown length: chunked
 					}
-					resp, err := client.Post(f.URL()+"/api/items", "text/plain", reader)
+					resp, err := client.Post(f.URL()+"/api/things", "text/plain", reader)
 					require.NoError(t, err)
 					echoed, err := io.ReadAll(resp.Body)
 					require.NoError(t, err)
@@ -572,7 +572,7 @@ func TestManyClientsOfANetHTTPHandler(t *testing.T) {
 func TestWhatTheHandlerIsGiven(t *testing.T) {
 	t.Parallel()
 	a := plainApp(proxyMode)
-	a.description = `, "arguments": ["-a", "b c", "%GREETING%-%UNSET%"], "defaultWorkerPath": "main file", "workerArguments": ["-w"], "workingDirectory": "items-read"`
+	a.description = `, "arguments": ["-a", "b c", "%GREETING%-%UNSET%"], "defaultWorkerPath": "main file", "workerArguments": ["-w"], "workingDirectory": "things-read"`
 	a.settings = `{
 		// a comment, as the real host allows
 		"IsEncrypted": false,
@@ -607,11 +607,11 @@ func TestWhatTheHandlerIsGiven(t *testing.T) {
 	require.Equal(t, "environment", env["FROM_BOTH"], "the environment wins over the file")
 	require.Equal(t, "7", env["NUMBER"])
 	require.Equal(t, "x=y", env["ConnectionStrings:Main"])
-	directory := filepath.Join(f.app.root, "items-read")
+	directory := filepath.Join(f.app.root, "things-read")
 	require.Equal(t, `["-a" "b" "c" "hello-" "main file" "-w"] in `+directory, next(t, f.stderr, "["))
 
 	require.NoError(t, f.Ready(t.Context()))
-	_, _ = f.request("POST", "/api/items", "x")
+	_, _ = f.request("POST", "/api/things", "x")
 	again := environment()
 	require.Equal(t, port, again["FUNCTIONS_CUSTOMHANDLER_PORT"])
 	require.NotEqual(t, env["FUNCTIONS_CUSTOMHANDLER_WORKER_ID"], again["FUNCTIONS_CUSTOMHANDLER_WORKER_ID"], "new at each start")
@@ -622,7 +622,7 @@ func TestCORSFromLocalSettings(t *testing.T) {
 	a := plainApp(proxyMode)
 	a.settings = `{"Host": {"CORS": "http://localhost:9912,http://127.0.0.1:9912", "CORSCredentials": true}}`
 	f := start(t, a, answering(ok200))
-	g := send(t, f.dial(t), []byte("GET /api/items HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:9912\r\n\r\n"))
+	g := send(t, f.dial(t), []byte("GET /api/things HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:9912\r\n\r\n"))
 	require.Equal(t, "http://localhost:9912", g.header.get("Access-Control-Allow-Origin"))
 	require.Equal(t, "true", g.header.get("Access-Control-Allow-Credentials"))
 	require.Equal(t, "Origin", g.header.get("Vary"))
@@ -632,7 +632,7 @@ func TestCORSFromLocalSettings(t *testing.T) {
 	}{
 		{"preflight of a route that is none", "OPTIONS /x HTTP/1.1\r\nHost: x\r\nOrigin: http://127.0.0.1:9912\r\nAccess-Control-Request-Method: GET\r\n\r\n", "204 No Content", "http://127.0.0.1:9912"},
 		{"refused preflight", "OPTIONS /x HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost\r\nAccess-Control-Request-Method: GET\r\n\r\n", "204 No Content", ""},
-		{"OPTIONS that is no preflight", "OPTIONS /api/items HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:9912\r\n\r\n", "404 Not Found", "http://localhost:9912"},
+		{"OPTIONS that is no preflight", "OPTIONS /api/things HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:9912\r\n\r\n", "404 Not Found", "http://localhost:9912"},
 		{"unknown route", "GET /x HTTP/1.1\r\nHost: x\r\nOrigin: http://localhost:9912\r\n\r\n", "404 Not Found", "http://localhost:9912"},
 	}
 	for _, test := range tests {
@@ -646,7 +646,7 @@ func TestARefusedOriginKeepsTheHandlersOwnHeader(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(proxyMode), answering("HTTP/1.1 200 OK\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n"),
 		func(c *Config) { c.CORS = []string{allowedOrigin} })
-	g := send(t, f.dial(t), []byte("GET /api/items HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\n\r\n"))
+	g := send(t, f.dial(t), []byte("GET /api/things HTTP/1.1\r\nHost: x\r\nOrigin: http://evil.example\r\n\r\n"))
 	require.Equal(t, []string{"*"}, g.header.values("Access-Control-Allow-Origin"))
 }
 
@@ -657,7 +657,7 @@ func TestOnlyLoopbackHostsAreAnswered(t *testing.T) {
 		"localhost": "200 OK", "LOCALHOST:7071": "200 OK", "127.0.0.1:1": "200 OK", "127.8.9.1": "200 OK", "[::1]:7071": "200 OK", "[::1]": "200 OK",
 		"evil.example": "403 Forbidden", "localhost.evil.example:7071": "403 Forbidden", "10.0.0.1": "403 Forbidden", "127.0.0.1.nip.io": "403 Forbidden",
 	} {
-		g := send(t, f.dial(t), []byte("GET /api/items HTTP/1.1\r\nHost: "+host+"\r\n\r\n"))
+		g := send(t, f.dial(t), []byte("GET /api/things HTTP/1.1\r\nHost: "+host+"\r\n\r\n"))
 		require.Equal(t, "HTTP/1.1 "+want, g.first, host)
 	}
 	g := send(t, f.dial(t), []byte("OPTIONS / HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n\r\n"))
@@ -680,7 +680,7 @@ func TestListensOnBothLoopbackAddresses(t *testing.T) {
 		page, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		resp.Body.Close()
-		require.Contains(t, string(page), "items-read: [GET,HEAD] "+f.URL()+"/api/items/{*path}")
+		require.Contains(t, string(page), "things-read: [GET,HEAD] "+f.URL()+"/api/things/{*path}")
 	}
 	_, err := tryStart(t, plainApp(proxyMode), script{}, func(c *Config) { c.Addr = "localhost:" + port })
 	require.ErrorContains(t, err, "listen for clients")
@@ -694,22 +694,22 @@ func TestOldClientsAndOddRequests(t *testing.T) {
 	tests := []struct {
 		name, request, status, framing string
 	}{
-		{"HTTP/1.0 knows no chunks", "GET /api/items HTTP/1.0\r\n\r\n", "200 OK", "until closed"},
-		{"101 headers", "GET /api/items HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 100) + "\r\n", "431 Request Header Fields Too Large", "content-length"},
-		{"100 headers", "GET /api/items HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 99) + "\r\n", "200 OK", "chunked"},
-		{"a long query", "GET /api/items?q=" + strings.Repeat("q", 8200) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414 URI Too Long", "content-length"},
-		{"two Hosts", "GET /api/items HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
-		{"no Host", "GET /api/items HTTP/1.1\r\n\r\n", "400 Bad Request", "content-length"},
-		{"a folded header", "GET /api/items HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", "400 Bad Request", "content-length"},
-		{"a blank before the colon", "GET /api/items HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", "400 Bad Request", "content-length"},
-		{"a negative length", "POST /api/items HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "400 Bad Request", "content-length"},
-		{"two lengths", "POST /api/items HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400 Bad Request", "content-length"},
-		{"an unknown encoding", "POST /api/items HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "400 Bad Request", "content-length"},
+		{"HTTP/1.0 knows no chunks", "GET /api/things HTTP/1.0\r\n\r\n", "200 OK", "until closed"},
+		{"101 headers", "GET /api/things HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 100) + "\r\n", "431 Request Header Fields Too Large", "content-length"},
+		{"100 headers", "GET /api/things HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 99) + "\r\n", "200 OK", "chunked"},
+		{"a long query", "GET /api/things?q=" + strings.Repeat("q", 8200) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414 URI Too Long", "content-length"},
+		{"two Hosts", "GET /api/things HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
+		{"no Host", "GET /api/things HTTP/1.1\r\n\r\n", "400 Bad Request", "content-length"},
+		{"a folded header", "GET /api/things HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", "400 Bad Request", "content-length"},
+		{"a blank before the colon", "GET /api/things HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", "400 Bad Request", "content-length"},
+		{"a negative length", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "400 Bad Request", "content-length"},
+		{"two lengths", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400 Bad Request", "content-length"},
+		{"an unknown encoding", "POST /api/things HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "400 Bad Request", "content-length"},
 		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505 HTTP Version Not Supported", "content-length"},
-		{"raw bytes in the path", "GET /api/items/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
-		{"raw bytes in the query", "GET /api/items?\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
-		{"a NUL in the path", "GET /api/items/%00 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
-		{"absolute form", "GET http://x/api/items HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK", "chunked"},
+		{"raw bytes in the path", "GET /api/things/\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
+		{"raw bytes in the query", "GET /api/things?\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
+		{"a NUL in the path", "GET /api/things/%00 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
+		{"absolute form", "GET http://x/api/things HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK", "chunked"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -724,8 +724,8 @@ func TestOldClientsAndOddRequests(t *testing.T) {
 func TestAnAnswerTo204WithABodyIs500(t *testing.T) {
 	bothModes(t, func(t *testing.T, m mode) {
 		f := start(t, plainApp(m), answering("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}", ok200))
-		require.Equal(t, 500, f.get(t, "/api/items"))
-		require.Equal(t, 200, f.get(t, "/api/items"), "the stray body is not taken for the next answer")
+		require.Equal(t, 500, f.get(t, "/api/things"))
+		require.Equal(t, 200, f.get(t, "/api/things"), "the stray body is not taken for the next answer")
 	})
 }
 
@@ -734,7 +734,7 @@ func TestConnectionsThatTheHandlerClosesWhileIdleAreNotUsed(t *testing.T) {
 		// No "Connection: close": the host learns of it only from the connection.
 		f := start(t, plainApp(m), script{Steps: []step{{Answer: []byte(ok200), Then: "close"}}})
 		for range 50 {
-			status, err := f.request("POST", "/api/items", "x")
+			status, err := f.request("POST", "/api/things", "x")
 			require.NoError(t, err)
 			require.Equal(t, 200, status)
 			require.Eventually(t, func() bool {
@@ -759,8 +759,8 @@ func TestOnlyPingsOfAScalerReachTheHandler(t *testing.T) {
 func TestOneLogLineToldPerFailure(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(forwardMode), script{Steps: []step{{Then: "reset"}}})
-	require.Equal(t, 500, f.get(t, "/api/items/1?secret=x"))
-	line := f.line(t, "GET /api/items/1: 500")
+	require.Equal(t, 500, f.get(t, "/api/things/1?secret=x"))
+	line := f.line(t, "GET /api/things/1: 500")
 	require.Contains(t, line, "the handler gave no answer")
 	require.NotContains(t, line, "secret")
 }
@@ -791,7 +791,7 @@ func BenchmarkCall(b *testing.B) {
 				client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {
-						resp, err := client.Get(url + "/api/items")
+						resp, err := client.Get(url + "/api/things")
 						if err != nil {
 							b.Error(err)
 							return

@@ -101,7 +101,7 @@ func TestEachLine(t *testing.T) {
 func FuzzReadMessage(f *testing.F) {
 	for _, seed := range []string{
 		"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-		"POST /api/items?x=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+		"POST /api/things?x=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
 		"POST http://x/%2e%2e/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n1\r\na\r\n0\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
 		"OPTIONS * HTTP/1.0\r\n\r\n", "\r\n\r\n", "GET  HTTP/1.1\r\n\r\n",

@@ -207,7 +207,7 @@ func (f *fixture) replay(t *testing.T, e exchange, s settings) []string {
 		require.NoError(t, f.Ready(t.Context()))
 		require.NoError(t, f.write(script{Steps: []step{{Then: then}}}))
 		c := f.dial(t)
-		fmt.Fprint(c, "POST /api/items HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx") // is sent once
+		fmt.Fprint(c, "POST /api/things HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx") // is sent once
 		f.line(t, "handler exited with status")
 		_, _ = io.Copy(io.Discard, c)
 	}

@@ -292,10 +292,28 @@ type testApp struct {
 	functions     map[string]string
 }
 
-var itemsApp = map[string]string{
-	"items-read":  httpFunction("items/{*path}", "get", "head"),
-	"items-write": httpFunction("items/{*path}", "post", "put", "patch", "delete"),
-	"openapi":     httpFunction("openapi.json", "get"),
+// thingsApp are the functions of an app that does not say which: those of the
+// recordings, and some for the other tests.
+func thingsApp() (map[string]string, error) {
+	functions := map[string]string{
+		"things-read":  httpFunction("things/{*path}", "get", "head"),
+		"things-write": httpFunction("things/{*path}", "post", "put", "patch", "delete"),
+	}
+	text, err := os.ReadFile(filepath.Join("testdata", "app.json"))
+	if err != nil {
+		return nil, err
+	}
+	var recorded map[string]struct {
+		Route   string
+		Methods []string
+	}
+	if err := json.Unmarshal(text, &recorded); err != nil {
+		return nil, err
+	}
+	for name, f := range recorded {
+		functions[name] = httpFunction(f.Route, f.Methods...)
+	}
+	return functions, nil
 }
 
 func httpFunction(route string, methods ...string) string {
@@ -315,7 +333,10 @@ func (a testApp) write(dir string) error {
 	}
 	functions := a.functions
 	if functions == nil {
-		functions = itemsApp
+		var err error
+		if functions, err = thingsApp(); err != nil {
+			return err
+		}
 	}
 	for name, text := range functions {
 		files[filepath.Join(name, "function.json")] = text

@@ -337,7 +337,7 @@ func (s *server) createAs(c *call) (*answer, error) {
 	}
 	a, err := c.itemAnswer(http.StatusCreated, made[0].Item)
 	if err == nil {
-		a.header.Set("Location", "/api/items/"+c.id)
+		a.header.Set("Location", s.path()+"/"+c.id)
 	}
 	return a, err
 }

@@ -116,7 +116,7 @@ func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
 	require.NoError(b, err)
 	h := server.New(server.Config{
 		Verify: verifier.Verify,
-		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
+		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
 	})
 	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(b, err)

@@ -78,7 +78,7 @@ func cursorInvalid() *problem {
 // deltaResync is about a token that is out of date. erasedAt is when the caller's items
 // were erased, or zero.
 func deltaResync(erasedAt time.Time) *problem {
-	p := &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from /api/items/delta, and drop what it does not name."}
+	p := &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from the delta without a token, and drop what it does not name."}
 	if !erasedAt.IsZero() {
 		p.ErasedAt = items.FormatTime(erasedAt)
 		p.Detail += " Everything was erased at " + p.ErasedAt + ": drop what you have queued from before, too."

@@ -73,7 +73,7 @@ func (s *server) list(c *call) (*answer, error) {
 				next.Set(name, c.query.Get(name))
 			}
 		}
-		body.NextLink = "/api/items?" + next.Encode()
+		body.NextLink = s.path() + "?" + next.Encode()
 	}
 	a, err := jsonAnswer(http.StatusOK, body, "")
 	if err != nil {
@@ -169,10 +169,10 @@ func (s *server) delta(c *call) (*answer, error) {
 	}
 	if d.More {
 		link.Set("cursor", sealCursor(deltaCursor, d.Next, c.owner(), "", time.Now()))
-		body.NextLink = "/api/items/delta?" + link.Encode()
+		body.NextLink = s.path() + "/delta?" + link.Encode()
 	} else {
 		link.Set("token", sealCursor(deltaToken, d.Next, c.owner(), "", time.Now()))
-		body.DeltaLink = "/api/items/delta?" + link.Encode()
+		body.DeltaLink = s.path() + "/delta?" + link.Encode()
 	}
 	a, err := jsonAnswer(http.StatusOK, body, "")
 	if err != nil {
@@ -204,7 +204,7 @@ func (s *server) create(c *call) (*answer, error) {
 		return nil, err
 	}
 	// Relative: behind the host the handler does not know its public name.
-	a.header.Set("Location", "/api/items/"+made[0].ID)
+	a.header.Set("Location", s.path()+"/"+made[0].ID)
 	if replayed {
 		a.header.Set("Idempotency-Replayed", "true")
 	}

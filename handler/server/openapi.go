@@ -29,7 +29,7 @@ type SignIn struct {
 }
 
 // Description returns the API's description with the settings and the content's schema
-// filled in. Of c it needs SignIn and the scopes.
+// filled in. Of c it needs Collection, SignIn and the scopes.
 func (c Config) Description() ([]byte, error) {
 	filled, err := describeContent(items.Schema, items.Members)
 	if err != nil {
@@ -39,6 +39,7 @@ func (c Config) Description() ([]byte, error) {
 		"{authorizationURL}", inString(c.SignIn.AuthorizationURL),
 		"{tokenURL}", inString(c.SignIn.TokenURL),
 		"{appIDURI}", inString(c.SignIn.AppIDURI),
+		"{collection}", c.Collection,
 		"{readScope}", inString(c.ReadScope),
 		"{writeScope}", inString(c.WriteScope),
 	).Replace(filled))

@@ -13,6 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items"
@@ -22,7 +23,7 @@ import (
 
 // described is the description as the tests read it.
 var described = sync.OnceValues(func() (*openapitest.Document, error) {
-	text, err := server.Config{ReadScope: "read", WriteScope: "write"}.Description()
+	text, err := server.Config{Collection: config.Collection, ReadScope: "read", WriteScope: "write"}.Description()
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func TestDescription(t *testing.T) {
 	require.Equal(t, signIn.TokenURL, flow.TokenURL)
 	require.Contains(t, flow.Scopes, "https://contoso.onmicrosoft.com/b2capi/read")
 	require.Contains(t, flow.Scopes, "https://contoso.onmicrosoft.com/b2capi/write")
-	require.Equal(t, []string{"https://contoso.onmicrosoft.com/b2capi/read"}, (*doc.Paths.Find("/items").Get.Security)[0]["b2c"])
+	require.Equal(t, []string{"https://contoso.onmicrosoft.com/b2capi/read"}, (*doc.Paths.Find("/" + config.Collection).Get.Security)[0]["b2c"])
 	require.Equal(t, 304, w.send(t, "GET", "/api/openapi.json", "", "", "If-None-Match", r.Header.Get("ETag")).StatusCode)
 	require.Equal(t, 405, w.send(t, "POST", "/api/openapi.json", "", "{}").StatusCode)
 
@@ -96,6 +97,7 @@ func TestDescriptionOfOtherContents(t *testing.T) {
 			text, err := server.DescribeContent(tt.schema, members)
 			require.NoError(t, err)
 			settings := regexp.MustCompile(`\{(authorizationURL|tokenURL|appIDURI|readScope|writeScope)\}`)
+			text = strings.ReplaceAll(text, "{collection}", config.Collection)
 			doc := loaded(t, settings.ReplaceAll([]byte(text), []byte("https://x")))
 			if tt.members == nil {
 				return
@@ -109,7 +111,7 @@ func TestDescriptionOfOtherContents(t *testing.T) {
 			require.ElementsMatch(t, members, names(schemas["Replacement"].Value))
 			require.ElementsMatch(t, tt.required, schemas["Replacement"].Value.Required)
 			require.ElementsMatch(t, members, names(schemas["Page"].Value.Properties["value"].Value.Items.Value))
-			for _, list := range []*openapi3.Operation{doc.Paths.Find("/items").Get, doc.Paths.Find("/items").Head} {
+			for _, list := range []*openapi3.Operation{doc.Paths.Find("/" + config.Collection).Get, doc.Paths.Find("/" + config.Collection).Head} {
 				var params []string
 				for _, p := range list.Parameters {
 					if p.Value.In == "query" {

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,8 @@ type Config struct {
 	SignIn SignIn
 	// Realm is what the API is called in the types of its problems, as in entra.Config.
 	Realm string
+	// Collection is what the routes call the items: /api/{Collection}.
+	Collection string
 	// Log gets one line a request. Nil discards it.
 	Log *slog.Logger
 }
@@ -67,8 +70,8 @@ type server struct {
 // New returns the API. It panics if a field that is required is missing, or the schema
 // of the content is not JSON.
 func New(c Config) http.Handler {
-	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" {
-		panic("server: Verify, Store, ReadScope, WriteScope and Realm are required")
+	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" || c.Collection == "" {
+		panic("server: Verify, Store, ReadScope, WriteScope, Realm and Collection are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -78,21 +81,27 @@ func New(c Config) http.Handler {
 		panic("server: " + err.Error()) // the files of this repository are wrong
 	}
 	s := &server{Config: c, admission: newAdmission(), described: described}
+	s.routes = s.table()
+	return s
+}
+
+// table is the table of routes.
+func (s *server) table() []route {
 	const read, write = "read", "write"
-	s.routes = []route{
+	collection := s.path()
+	return []route{
 		{http.MethodGet, "/", "", s.ping},
-		{http.MethodGet, "/api/items", read, s.list},
-		{http.MethodPost, "/api/items", write, s.create},
-		{http.MethodPost, "/api/items/batch", write, s.batch},
-		{http.MethodPost, "/api/items/erase", write, s.erase},
-		{http.MethodGet, "/api/items/delta", read, s.delta},
-		{http.MethodGet, "/api/items/{id}", read, s.get},
-		{http.MethodPut, "/api/items/{id}", write, s.replace},
-		{http.MethodPatch, "/api/items/{id}", write, s.patch},
-		{http.MethodDelete, "/api/items/{id}", write, s.delete},
+		{http.MethodGet, collection, read, s.list},
+		{http.MethodPost, collection, write, s.create},
+		{http.MethodPost, collection + "/batch", write, s.batch},
+		{http.MethodPost, collection + "/erase", write, s.erase},
+		{http.MethodGet, collection + "/delta", read, s.delta},
+		{http.MethodGet, collection + "/{id}", read, s.get},
+		{http.MethodPut, collection + "/{id}", write, s.replace},
+		{http.MethodPatch, collection + "/{id}", write, s.patch},
+		{http.MethodDelete, collection + "/{id}", write, s.delete},
 		{http.MethodGet, "/api/openapi.json", "", s.openAPI},
 	}
-	return s
 }
 
 // call is one request on its way to an answer.
@@ -224,7 +233,8 @@ func (rt *route) hasBody() bool {
 	return rt.method == http.MethodPost || rt.method == http.MethodPut || rt.method == http.MethodPatch
 }
 
-// find looks the request up in the table of routes.
+// find looks the request up in the table of routes. An http.ServeMux would answer 404
+// and 405 by itself, as text, and redirect paths with a double slash.
 func (s *server) find(c *call) (*route, error) {
 	var allowed []string
 	for i := range s.routes {
@@ -244,7 +254,7 @@ func (s *server) find(c *call) (*route, error) {
 		}
 	}
 	if allowed == nil {
-		return nil, &problem{Code: "route.not_found", Detail: "There is nothing at this path. The items are at /api/items."}
+		return nil, &problem{Code: "route.not_found", Detail: "There is nothing at this path. The items are at " + s.path() + "."}
 	}
 	allow := strings.Join(allowed, ", ")
 	return nil, &problem{Code: "method.not_allowed", Detail: "This path knows " + allow + ".", header: http.Header{"Allow": {allow}}}
@@ -284,16 +294,16 @@ func acceptsJSON(values []string) error {
 	if len(values) == 0 {
 		return nil
 	}
-	best := -1.0 // the quality of the most specific range that covers application/json
+	ranges := []string{"*/*", "application/*", "application/json"} // the later, the more specific
+	best := -1.0                                                   // the quality of the most specific range that covers application/json
 	specific := -1
 	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		media, params, _ := strings.Cut(part, ";")
-		rank := map[string]int{"*/*": 0, "application/*": 1, "application/json": 2}
-		r, ok := rank[strings.ToLower(strings.TrimSpace(media))]
-		if !ok || r < specific {
+		rank := slices.Index(ranges, strings.ToLower(strings.TrimSpace(media)))
+		if rank < max(specific, 0) {
 			continue
 		}
-		best, specific = quality(params), r
+		best, specific = quality(params), rank
 	}
 	if best > 0 {
 		return nil

@@ -86,7 +86,7 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	require.NoError(t, err)
 	c := server.Config{
 		Verify: verifier.Verify,
-		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
+		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
 		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, f := range change {
@@ -623,7 +623,7 @@ func TestFaultsAreAnswered(t *testing.T) {
 	var log buffer
 	h := server.New(server.Config{
 		Verify: func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error) { return nil, nil },
-		Store:  broken{}, ReadScope: "read", WriteScope: "write", Realm: config.Realm,
+		Store:  broken{}, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
 		Log: slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	server.AddFaults(h)

@@ -11,6 +11,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,11 +22,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// sizeLimit is how many bytes the deployed binary may have: the platform copies
-// it at each cold start.
-const sizeLimit = 12e6
+	"itemsapi/scripts/internal/project"
+)
 
 func main() {
 	short := flag.Bool("short", false, "leave out npm ci and the race detector")
@@ -50,21 +49,21 @@ func main() {
 
 // check runs all steps. The error says why it could not.
 func check(short bool, run string) (failed bool, err error) {
-	mod, err := output(nil, "go", "env", "GOMOD")
-	if err != nil {
-		return false, fmt.Errorf("find go.mod: %w\n%s", err, mod)
-	}
-	if err := os.Chdir(filepath.Dir(mod)); err != nil {
-		return false, err
-	}
-	goFiles, err := files("*.go")
+	root, err := project.Root(context.Background())
 	if err != nil {
 		return false, err
 	}
-	locks, err := files("*package-lock.json")
+	if err := os.Chdir(root); err != nil {
+		return false, err
+	}
+	files, err := project.Files(context.Background(), ".")
 	if err != nil {
 		return false, err
 	}
+	named := func(ending string) []string {
+		return slices.DeleteFunc(slices.Clone(files), func(name string) bool { return !strings.HasSuffix(name, ending) })
+	}
+	goFiles, locks := named(".go"), named("package-lock.json")
 	raceError := ""
 	if message, err := output(nil, "go", "list", "-race", "runtime"); err != nil {
 		raceError = strings.TrimPrefix(message, "go: ")
@@ -164,20 +163,6 @@ func testArgs(race bool, run string) []string {
 	return append(args, "./...")
 }
 
-// files are the files of the repository that match a pattern of git's, those
-// that are not committed yet too.
-func files(pattern string) ([]string, error) {
-	list, err := output(nil, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", pattern)
-	if err != nil {
-		return nil, fmt.Errorf("list the files with git: %w\n%s", err, list)
-	}
-	deleted := func(name string) bool {
-		_, err := os.Stat(name)
-		return err != nil
-	}
-	return slices.DeleteFunc(strings.Split(list, "\x00"), deleted), nil
-}
-
 // stale reports whether dir must be installed anew: npm writes its own copy of
 // the lock file when it has finished.
 func stale(dir string) bool {
@@ -197,15 +182,14 @@ func build() (string, error) {
 	}
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "handler")
-	printed, err := output([]string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64"}, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", name, "./handler")
-	if err != nil {
-		return printed, err
+	if err := project.BuildForAzure(context.Background(), ".", name); err != nil {
+		return "", err
 	}
 	info, err := os.Stat(name)
 	if err != nil {
 		return "", err
 	}
-	if info.Size() >= sizeLimit {
+	if info.Size() > project.SizeLimit {
 		return "", fmt.Errorf("the binary has %.1f MB", float64(info.Size())/1e6)
 	}
 	return "", nil

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items/itemstest"
 )
@@ -88,7 +89,7 @@ var tokenFiles = []struct {
 const brokenShown = "aud.is_client"
 
 func newTokens(tenant *entratest.Server) (*tokens, error) {
-	dir, err := os.MkdirTemp("", "itemsapi-")
+	dir, err := os.MkdirTemp("", config.Realm+"-")
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for tokens: %w", err)
 	}
@@ -129,7 +130,7 @@ func (t *tokens) remove() { os.RemoveAll(t.dir) }
 
 // screen is what a person sees when all is up.
 func screen(w *world, t *tokens) string {
-	api := w.apiURL + "/api/items"
+	api := w.apiURL + config.CollectionPath
 	post := ` -H "Content-Type: application/json" -d '` + strings.ReplaceAll(itemstest.Text("Milk"), "'", `'\''`) + `' ` + api
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

@@ -23,6 +23,8 @@ import (
 	"itemsapi/handler/loopbacktest"
 	"itemsapi/handler/tables/tablestest"
 	"itemsapi/handler/tables/tablestest/azurite"
+	"itemsapi/scripts/doctor/sender"
+	"itemsapi/scripts/internal/project"
 )
 
 // Where things are. The SPA's address is known to the sign-in stand-in and the
@@ -72,7 +74,7 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 			w.close()
 		}
 	}()
-	if w.root, err = moduleRoot(ctx); err != nil {
+	if w.root, err = project.Root(ctx); err != nil {
 		return nil, err
 	}
 	if o.log == nil {
@@ -98,7 +100,7 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 	}
 
 	built := make(chan error, 1)
-	go func() { built <- build(ctx, w.root) }() // the slowest part, so the first
+	go func() { built <- project.Build(ctx, w.root) }() // the slowest part, so the first
 	buildDone := false
 	defer func() {
 		if !buildDone {
@@ -311,7 +313,7 @@ func (w *world) check(ctx context.Context) error {
 	}
 	last := errors.New("no answer yet")
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.apiURL+"/api/items?limit=1", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.apiURL+config.CollectionPath+"?limit=1", nil)
 		if err != nil {
 			return err
 		}
@@ -324,6 +326,9 @@ func (w *world) check(ctx context.Context) error {
 				return nil
 			}
 			last = fmt.Errorf("%s %s", resp.Status, body)
+			if who := sender.Of(resp.StatusCode, resp.Header, string(body)); who.Ours && final(resp) {
+				return fmt.Errorf("the API refuses the first call: %w", last)
+			}
 		} else if ctx.Err() == nil {
 			last = err
 		}
@@ -333,6 +338,11 @@ func (w *world) check(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// final reports whether the same call will not do better later.
+func final(resp *http.Response) bool {
+	return resp.StatusCode < http.StatusInternalServerError && resp.Header.Get("Retry-After") == ""
 }
 
 // settings are the handler's in this world.
@@ -360,24 +370,6 @@ func settings(tenant *entratest.Server, connection string) []string {
 // handlerEnv is this process's environment with the world's settings, of which
 // the last entry counts.
 func (w *world) handlerEnv() []string { return append(os.Environ(), w.env...) }
-
-// moduleRoot is where go.mod is, so that the command works in any folder of it.
-func moduleRoot(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "itemsapi").Output()
-	if err != nil {
-		return "", errors.New("run it in the project's folder: here is no module itemsapi")
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-func build(ctx context.Context, root string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", "bin"+string(filepath.Separator), "./handler")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the handler: %w\n%s", err, out)
-	}
-	return nil
-}
 
 // checkFree names every address that somebody else listens on.
 func checkFree(wanted map[string]string) error {

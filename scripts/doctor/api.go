@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"strings"
 
+	"itemsapi/handler/config"
 	"itemsapi/scripts/doctor/sender"
+	"itemsapi/scripts/internal/loopback"
 )
 
 // foreignOrigin is nobody's: the name is reserved (RFC 2606).
@@ -24,18 +26,18 @@ func apiURL(text string) (*url.URL, error) {
 		return nil, errors.New("-url wants the API's address alone, without a user, ? and #")
 	}
 	path := strings.TrimRight(u.Path, "/")
-	path = strings.TrimSuffix(path, "/items")
+	path = strings.TrimSuffix(path, "/"+config.Collection)
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimSuffix(path, "/api")}, nil
 }
 
 // callAPI calls a running API as its clients do.
 func (d *doctor) callAPI(ctx context.Context, base *url.URL, token, origin string) {
-	items := base.String() + "/api/items"
+	items := base.String() + config.CollectionPath
 	const bare = "API without a token"
 	a, err := call(ctx, http.MethodGet, items, nil)
 	if err != nil {
 		fix := "Check the address."
-		if isLoopback(base.Host) {
+		if loopback.Is(base.Host) {
 			fix = "Start it: go run ./scripts/dev, or func start."
 		}
 		d.fail(bare, fmt.Sprintf("GET %s: %s.", items, trouble(err)), fix)
@@ -71,7 +73,7 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 	case strings.ContainsFunc(token, func(r rune) bool { return r < '!' || r > '~' }):
 		d.skip(name, "the token has characters that no header takes")
 		return
-	case base.Scheme == "http" && !isLoopback(base.Host):
+	case base.Scheme == "http" && !loopback.Is(base.Host):
 		d.fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.", "Use https.")
 		return
 	}

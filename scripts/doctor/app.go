@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"itemsapi/handler/config"
 )
 
 // neededRoutes are the methods that some function.json must pass on: the host
@@ -18,7 +20,7 @@ var neededRoutes = []struct {
 	route   string
 	methods []string
 }{
-	{"items/{*path}", []string{"get", "head", "post", "put", "patch", "delete"}},
+	{config.Collection + "/{*path}", []string{"get", "head", "post", "put", "patch", "delete"}},
 	{"openapi.json", []string{"get", "head"}},
 }
 
@@ -107,7 +109,7 @@ func (d *doctor) checkFunctions() {
 		label := "function " + dir
 		var f function
 		if err := d.readJSON(filepath.Join(dir, "function.json"), &f); err != nil {
-			d.fail(label, fmt.Sprintf("%s/function.json cannot be read: %v.", dir, err), "Compare it with items-read/function.json.")
+			d.fail(label, fmt.Sprintf("%s/function.json cannot be read: %v.", dir, err), "Compare it with "+config.Collection+"-read/function.json.")
 			continue
 		}
 		if f.Disabled {

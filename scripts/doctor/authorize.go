@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/loopback"
 )
 
 const portal = "Portal: App registrations > "
@@ -229,7 +230,7 @@ func (d *doctor) lintRedirect(q url.Values) {
 		d.fail(name, fmt.Sprintf("%q is no absolute URI (AADB2C90287).", cut(value)), "Send one that is registered, with its scheme. "+portal+"(the client) > Authentication.")
 	case strings.Contains(value, "#"):
 		d.fail(name, "It has a fragment, which RFC 6749, section 3.1.2, forbids.", "Leave out the # and what follows.")
-	case u.Scheme == "http" && !isLoopback(u.Host):
+	case u.Scheme == "http" && !loopback.Is(u.Host):
 		d.fail(name, "It is http to another machine, so codes and tokens would travel in the open; B2C takes http for localhost alone.", "Use https.")
 	case strings.EqualFold(u.Host, "jwt.ms"):
 		d.warn(name, "The token goes to https://jwt.ms, a page that shows it: right for a trial with a test user.", "It must be a redirect URI of the client (AADB2C90006), to the letter. "+portal+"(the client) > Authentication.")

@@ -106,12 +106,3 @@ func trouble(err error) string {
 	}
 	return cut(err.Error())
 }
-
-// isLoopback says whether a host, which may have a port, is this machine.
-func isLoopback(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
-}

@@ -17,6 +17,7 @@ import (
 
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
+	"itemsapi/scripts/internal/loopback"
 )
 
 // policyRead is what one policy's endpoints said.
@@ -119,7 +120,7 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 		return
 	}
 	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.Tenant + ".b2clogin.com), and whether a proxy or firewall is in the way."
-	if isLoopback(u.Host) {
+	if loopback.Is(u.Host) {
 		reach = "B2C_METADATA_URL points to this machine: start the sign-in stand-in with go run ./scripts/dev, or empty B2C_METADATA_URL to use the tenant itself."
 	}
 	others, orTenant := "", ""

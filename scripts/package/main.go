@@ -16,13 +16,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"itemsapi/scripts/internal/project"
 )
 
 const usage = `usage: go run ./scripts/package [flags]
@@ -34,10 +35,7 @@ same sources give the same bytes, on every machine.
 Flags:
 `
 
-const (
-	binary    = "bin/handler"
-	sizeLimit = 12 << 20 // of the binary, in bytes
-)
+const binary = "bin/handler"
 
 func main() {
 	if err := run(context.Background(), os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -57,7 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("%q is too much; see -h", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	}
 	if _, err := os.Stat("host.json"); err != nil {
 		return errors.New("run it in the project's folder: here is no host.json")
@@ -91,11 +89,8 @@ func build(ctx context.Context) ([]byte, error) {
 	}
 	defer os.RemoveAll(dir)
 	name := filepath.Join(dir, "handler")
-	// Without paths, VCS stamp and build ID the bytes depend on the sources alone.
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", name, "./handler")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "GOFLAGS=")
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the handler: %w\n%s", err, said)
+	if err := project.BuildForAzure(ctx, ".", name); err != nil {
+		return nil, err
 	}
 	return os.ReadFile(name)
 }
@@ -199,8 +194,8 @@ func check(archive []byte) error {
 }
 
 func checkBinary(b []byte) error {
-	if len(b) > sizeLimit {
-		return fmt.Errorf("%s has %.1f MB; at most %d are meant", binary, float64(len(b))/1e6, sizeLimit>>20)
+	if len(b) > project.SizeLimit {
+		return fmt.Errorf("%s has %.1f MB; the limit is %.0f", binary, float64(len(b))/1e6, project.SizeLimit/1e6)
 	}
 	program, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/scripts/internal/project"
 )
 
 const root = "../.."
@@ -141,7 +142,7 @@ func TestUnfitPackages(t *testing.T) {
 		{"no function", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}}, nil, "no function.json"},
 		{"a secret", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host+`"AccountKey=x"`, binary)}, "f/function.json": {Data: []byte("{}")}}, nil, "secret"},
 		{"no program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, []byte("MZ"), "no Linux program"},
-		{"a large program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, make([]byte, sizeLimit+1), "MB"},
+		{"a large program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, make([]byte, project.SizeLimit+1), "MB"},
 		{"broken JSON", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{")}}, nil, "no JSON"},
 	} {
 		archive, _, err := pack(tt.project, tt.handler)
@@ -153,7 +154,7 @@ func TestUnfitPackages(t *testing.T) {
 	if runtime.GOOS == "linux" && bytes.Contains(thisProgram, []byte("ld-linux")) {
 		require.Error(t, checkBinary(thisProgram))
 	}
-	require.ErrorContains(t, run(context.Background(), []string{"x"}, io.Discard), "too much")
+	require.ErrorContains(t, run(context.Background(), []string{"x"}, io.Discard), "unexpected argument")
 	require.ErrorContains(t, run(context.Background(), nil, io.Discard), "project's folder")
 }
 

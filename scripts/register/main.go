@@ -21,9 +21,9 @@ import (
 	"strings"
 	"time"
 
-	"itemsapi/clients/spa/spatest"
+	"itemsapi/clients/spa"
 	"itemsapi/handler/config"
-	"itemsapi/handler/loopbacktest"
+	"itemsapi/scripts/internal/loopback"
 )
 
 const usage = `usage: go run ./scripts/register -tenant NAME [flags]
@@ -88,7 +88,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 		graph: &graph{base: *endpoint, token: token, patience: time.Minute, pause: time.Second},
 		out:   out, tell: *check || *dryRun, calls: *dryRun,
 	}
-	if loopback(*endpoint) {
+	if onLoopback(*endpoint) {
 		p.graph.pause = 5 * time.Millisecond
 	}
 	fmt.Fprintf(out, "Tenant %s.onmicrosoft.com:\n", w.tenant)
@@ -109,13 +109,13 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 
 func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string) error {
 	if f.NArg() > 0 {
-		return fmt.Errorf("%q is too much; see -h", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	}
 	w.tenant = strings.TrimSuffix(strings.ToLower(w.tenant), ".onmicrosoft.com")
 	if !regexp.MustCompile(`^[a-z0-9]{1,27}$`).MatchString(w.tenant) {
 		return errors.New("-tenant wants the tenant's name, such as contoso for contoso.onmicrosoft.com")
 	}
-	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" && (u.Host == "" || !loopbacktest.IsLoopback(u.Host)) {
+	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" && (u.Host == "" || !loopback.Is(u.Host)) {
 		return errors.New("-graph may only be Microsoft's, or on this machine: it is sent the token")
 	}
 	if w.appIDURI == "" {
@@ -135,9 +135,9 @@ func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string)
 	return nil
 }
 
-func loopback(endpoint string) bool {
+func onLoopback(endpoint string) bool {
 	u, err := url.Parse(endpoint)
-	return err == nil && loopbacktest.IsLoopback(u.Host)
+	return err == nil && loopback.Is(u.Host)
 }
 
 // graphToken is GRAPH_TOKEN, or what Azure CLI has.
@@ -271,7 +271,7 @@ func known(name string) bool {
 
 func spaConfig(dir string, w wanted, r registered, policies []string, apiURL string) error {
 	name := filepath.Join(dir, "clients", "spa", "config.json")
-	var c spatest.Config
+	var c spa.Config
 	text, err := os.ReadFile(name)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"itemsapi/clients/spa/spatest"
+	"itemsapi/clients/spa"
 	"itemsapi/scripts/register/graphtest"
 )
 
@@ -95,7 +95,7 @@ func TestFreshTenant(t *testing.T) {
 	require.Contains(t, local.Host, "CORS")
 	text, err = os.ReadFile(filepath.Join(dir, "clients", "spa", "config.json"))
 	require.NoError(t, err)
-	var c spatest.Config
+	var c spa.Config
 	require.NoError(t, json.Unmarshal(text, &c))
 	require.Equal(t, client["appId"], c.ClientID)
 	require.Equal(t, "https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin", c.Authority)

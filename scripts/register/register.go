@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"itemsapi/handler/config"
+
 	"github.com/google/uuid"
 )
 
@@ -302,7 +304,7 @@ func mergeAccess(have, want []resourceAccess) (merged []resourceAccess, missing 
 // upsert makes an application under a unique name, so that a run that broke off
 // after it does not make a second one.
 func (p *plan) upsert(ctx context.Context, why, name string, app application) (application, error) {
-	unique := "itemsapi-" + strings.ToLower(strings.ReplaceAll(name, " ", "-"))
+	unique := config.Realm + "-" + strings.ToLower(strings.ReplaceAll(name, " ", "-"))
 	path := "/applications(uniqueName=" + quoted(unique) + ")"
 	made := application{}
 	if err := p.change(ctx, why, http.MethodPatch, path, app, &made); err != nil {

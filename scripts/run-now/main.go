@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/project"
 )
 
 const usage = `Usage: go run ./scripts/run-now [-client ID] [-policy NAME] [-scope LIST] [-redirect URL] [-host NAME]
@@ -61,11 +62,11 @@ func main() {
 }
 
 func runHere(ctx context.Context) error {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "itemsapi").Output()
+	root, err := project.Root(ctx)
 	if err != nil {
-		return errors.New("run it in the project's folder: here is no module itemsapi")
+		return err
 	}
-	return run(ctx, os.Args[1:], surroundings{os.LookupEnv, strings.TrimSpace(string(root)), os.Stdout, os.Stderr})
+	return run(ctx, os.Args[1:], surroundings{os.LookupEnv, root, os.Stdout, os.Stderr})
 }
 
 // surroundings are what a run has of its machine.

@@ -8,13 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/loopback"
 )
 
 // wishes are the flags that say what to ask B2C for. Empty means the default.
@@ -110,12 +110,7 @@ func newRequest(c config.Config, w wishes) (request, error) {
 
 // trusted URLs are https, or http that does not leave the machine.
 func trusted(u *url.URL) bool {
-	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback(u.Hostname()))
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback.Is(u.Hostname()))
 }
 
 func origin(rawURL string) url.URL {

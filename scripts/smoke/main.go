@@ -24,6 +24,7 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/scripts/doctor/sender"
+	"itemsapi/scripts/internal/loopback"
 )
 
 const usage = `usage: go run ./scripts/smoke -url URL [flags]
@@ -74,10 +75,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	u, err := url.Parse(*address)
 	switch {
 	case f.NArg() > 0:
-		return fmt.Errorf("%q is too much; see -h", f.Arg(0))
+		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "":
 		return errors.New("-url wants the API's address, such as https://NAME.azurewebsites.net")
-	case *token != "" && u.Scheme == "http" && !slices.Contains([]string{"localhost", "127.0.0.1", "::1"}, u.Hostname()):
+	case *token != "" && u.Scheme == "http" && !loopback.Is(u.Host):
 		return errors.New("a token is not sent over http to another machine; use https")
 	}
 	s := &smoke{out: out, base: u.Scheme + "://" + u.Host + strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/api")}
@@ -90,7 +91,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if s.failed > 0 {
 		return fmt.Errorf("%d of the checks failed", s.failed)
 	}
-	fmt.Fprintln(out, "\nAll is well.")
+	fmt.Fprintln(out, "\nAll checks passed.")
 	return nil
 }
 
@@ -108,7 +109,7 @@ func (s *smoke) skip(name, why string) { s.line("skip", name, why) }
 func (s *smoke) fail(name, detail, fix string) {
 	s.failed++
 	s.line("FAIL", name, detail)
-	fmt.Fprintf(s.out, "      to mend: %s\n", fix)
+	fmt.Fprintf(s.out, "      fix: %s\n", fix)
 }
 
 // answer is what somebody said.
@@ -155,7 +156,14 @@ func (s *smoke) refused(name string, a answer, fix string) {
 	if who.Problem.Fix != "" {
 		fix = who.Problem.Fix
 	}
-	s.fail(name, strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, who.Problem.Code, who.Problem.Detail)), fix)
+	detail := strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, who.Problem.Code, who.Problem.Detail))
+	for _, e := range who.Problem.Errors {
+		detail += fmt.Sprintf("\n      %s: %s", e.Pointer, e.Detail)
+	}
+	if who.Problem.Instance != "" {
+		fix += " The API's log has more under the instance " + who.Problem.Instance + "."
+	}
+	s.fail(name, detail, fix)
 }
 
 // withoutToken waits for the first answer, which must be our own 401. Until wait is
@@ -164,7 +172,7 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 	const name = "without a token"
 	deadline := time.Now().Add(wait)
 	for {
-		a, err := s.call(ctx, http.MethodGet, "/api/items", "")
+		a, err := s.call(ctx, http.MethodGet, config.CollectionPath, "")
 		starting := err != nil || a.status == http.StatusNotFound || a.status >= http.StatusInternalServerError
 		if starting && ctx.Err() == nil && time.Now().Before(deadline) {
 			select {
@@ -182,7 +190,7 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 				s.fail(name, "200: whoever it is lets callers in without a token.", "Look for another program at this address, or a gateway that adds a token.")
 				return false
 			}
-			s.refused(name, a, "Its log says more under the instance "+string(a.body))
+			s.refused(name, a, "Call it without a token again, by curl, and compare.")
 			return false
 		}
 		s.ok(name, "401 by the API itself, first answer after %s", round(a.took))
@@ -195,7 +203,7 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 
 func (s *smoke) crossOrigin(ctx context.Context, origin string) {
 	preflight := func(origin string) (string, error) {
-		a, err := s.call(ctx, http.MethodOptions, "/api/items", "", "Origin", origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
+		a, err := s.call(ctx, http.MethodOptions, config.CollectionPath, "", "Origin", origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
 		return a.header.Get("Access-Control-Allow-Origin"), err
 	}
 	if origin == "" {
@@ -225,17 +233,30 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 	bearer := []string{"Authorization", "Bearer " + token}
 	key := rand.Text()
 	var item struct{ ID, ETag string }
+	of := func() string { return config.CollectionPath + "/" + item.ID }
+	collection := func() string { return config.CollectionPath }
 	for _, step := range []struct {
 		name, method string
 		path         func() string
 		body         string
 		header       func() []string
 		want         int
+		fix          string
 	}{
-		{"list", http.MethodGet, func() string { return "/api/items?limit=1" }, "", nil, http.StatusOK},
-		{"create", http.MethodPost, func() string { return "/api/items" }, itemstest.Text("smoke test"), func() []string { return []string{"Idempotency-Key", key} }, http.StatusCreated},
-		{"read", http.MethodGet, func() string { return "/api/items/" + item.ID }, "", nil, http.StatusOK},
-		{"delete", http.MethodDelete, func() string { return "/api/items/" + item.ID }, "", func() []string { return []string{"If-Match", item.ETag} }, http.StatusOK},
+		{
+			"list", http.MethodGet, func() string { return config.CollectionPath + "?limit=1" }, "", nil, http.StatusOK,
+			"go run ./scripts/doctor -token - explains the token.",
+		},
+		{
+			"create", http.MethodPost, collection, itemstest.Text("smoke test"),
+			func() []string { return []string{"Idempotency-Key", key} }, http.StatusCreated,
+			"Where the content is at fault: the deployed handler has another handler/items than this folder; deploy again.",
+		},
+		{"read", http.MethodGet, of, "", nil, http.StatusOK, "Run this again."},
+		{
+			"delete", http.MethodDelete, of, "", func() []string { return []string{"If-Match", item.ETag} }, http.StatusOK,
+			"Run this again.",
+		},
 	} {
 		headers := bearer
 		if step.header != nil {
@@ -247,7 +268,7 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 			return
 		}
 		if a.status != step.want {
-			s.refused(step.name, a, "go run ./scripts/doctor -url "+s.base+" explains more.")
+			s.refused(step.name, a, step.fix)
 			return
 		}
 		if step.name == "create" {
@@ -264,7 +285,7 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 func (s *smoke) warm(ctx context.Context) {
 	var best time.Duration
 	for range 5 {
-		a, err := s.call(ctx, http.MethodGet, "/api/items", "")
+		a, err := s.call(ctx, http.MethodGet, config.CollectionPath, "")
 		if err != nil {
 			s.fail("warm", err.Error(), "Try again.")
 			return

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
@@ -59,7 +60,7 @@ func TestHealthy(t *testing.T) {
 		return err == nil
 	}, 30e9, 50e6)
 	require.Regexp(t, `ok    without a token              401 by the API itself, first answer after \d`, out)
-	for _, line := range []string{"ok    a page of yours", "ok    a foreign page               may not call", "ok    create                       201 after", "ok    delete                       200 after", "ok    warm", "All is well."} {
+	for _, line := range []string{"ok    a page of yours", "ok    a foreign page               may not call", "ok    create                       201 after", "ok    delete                       200 after", "ok    warm", "All checks passed."} {
 		require.Contains(t, out, line)
 	}
 	require.NotContains(t, out, token[:20])
@@ -79,7 +80,7 @@ func TestHealthy(t *testing.T) {
 	require.Contains(t, out, "https://other.contoso.com may not call")
 	require.Contains(t, out, "azd env set API_CORS_ORIGINS")
 	require.Contains(t, out, "403 scope.missing")
-	require.Contains(t, out, "to mend: Ask for https://contoso.onmicrosoft.com/b2capi/write")
+	require.Contains(t, out, "fix: Ask for https://contoso.onmicrosoft.com/b2capi/write")
 }
 
 func TestUnhealthy(t *testing.T) {
@@ -136,7 +137,7 @@ func TestUnhealthy(t *testing.T) {
 			}
 			require.Error(t, err, out)
 			require.Contains(t, out, tt.says)
-			require.Contains(t, out, "to mend: ")
+			require.Contains(t, out, "fix: ")
 		})
 	}
 	l := httptest.NewServer(nil)
@@ -149,4 +150,30 @@ func TestUnhealthy(t *testing.T) {
 		_, err := smokeTest(args...)
 		require.Error(t, err, args)
 	}
+}
+
+// What a refusal says is wrong with which member is shown.
+func TestRefusedContent(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		switch {
+		case r.Header.Get("Authorization") == "":
+			w.Header().Set("WWW-Authenticate", `Bearer realm="`+config.Realm+`"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.Method == http.MethodPost:
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			fmt.Fprintf(w, `{"type":"urn:%s:problem:item.invalid","code":"item.invalid","instance":"0a1b",
+				"errors":[{"pointer":"/a","detail":"required"},{"pointer":"/b","detail":"unknown"}]}`, config.Realm)
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"value":[]}`)
+		}
+	}))
+	defer s.Close()
+	out, err := smokeTest("-url", s.URL, "-wait", "0s", "-token", "t")
+	require.Error(t, err)
+	require.Contains(t, out, "422 item.invalid")
+	require.Contains(t, out, "\n      /a: required\n      /b: unknown\n")
+	require.Contains(t, out, "under the instance 0a1b")
+	require.NotContains(t, out, "doctor -url")
 }

@@ -18,34 +18,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"itemsapi/clients/spa"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/loopbacktest"
 )
 
-// Config is the app's config.json. Against a tenant it is a file that a person, or
-// scripts/register, writes.
-type Config struct {
-	ClientID string `json:"clientId"`
-	// Authority is the sign-up or sign-in policy's, https://HOST/TENANT/POLICY.
-	Authority string `json:"authority"`
-	// LocalMetadata is where a sign-in that speaks http has its metadata.
-	LocalMetadata string `json:"localMetadata,omitempty"`
-	Scopes        struct {
-		Read  string `json:"read"` // full values
-		Write string `json:"write"`
-	} `json:"scopes"`
-	API      string `json:"api"` // with /api
-	Policies struct {
-		SignUpSignIn string `json:"signUpSignIn"`
-		EditProfile  string `json:"editProfile"`
-	} `json:"policies"`
-}
-
 // Local is the configuration for the sign-in stand-in and an API at apiURL, which
 // has no /api.
-func Local(tenant *entratest.Server, apiURL string) Config {
+func Local(tenant *entratest.Server, apiURL string) spa.Config {
 	path := "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn
-	c := Config{
+	c := spa.Config{
 		ClientID: entratest.ClientID,
 		// Never asked: MSAL takes no authority that is spelt http.
 		Authority:     strings.Replace(tenant.URL(), "http:", "https:", 1) + path,
@@ -65,7 +47,7 @@ type Server struct {
 	dir    string
 	http   *http.Server
 	port   int
-	config atomic.Pointer[Config]
+	config atomic.Pointer[spa.Config]
 }
 
 // Start serves the app's folder at a loopback address, "" for a free port of
@@ -87,7 +69,7 @@ func Start(addr, dir string) (*Server, error) {
 }
 
 // SetConfig sets what config.json says.
-func (s *Server) SetConfig(c Config) { s.config.Store(&c) }
+func (s *Server) SetConfig(c spa.Config) { s.config.Store(&c) }
 
 // URL is the app's address, http://localhost:PORT, and CrossSite the same server by
 // another name, which to a browser is another site than localhost.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/clients/spa"
 	"itemsapi/clients/spa/spatest"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestConfigFile(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "clients", "spa", "config.json"))
 	require.NoError(t, err)
-	var c spatest.Config
+	var c spa.Config
 	d := json.NewDecoder(strings.NewReader(string(text)))
 	d.DisallowUnknownFields()
 	require.NoError(t, d.Decode(&c))
@@ -63,7 +64,7 @@ func TestServesTheAppAlone(t *testing.T) {
 	require.Equal(t, 421, resp.StatusCode)
 	resp, _ = get("POST", "/", "")
 	require.Equal(t, 405, resp.StatusCode)
-	s.SetConfig(spatest.Config{ClientID: "x", API: "http://localhost:7/api"})
+	s.SetConfig(spa.Config{ClientID: "x", API: "http://localhost:7/api"})
 	resp, body := get("GET", "/config.json", "")
 	require.Contains(t, body, `"clientId": "x"`)
 	require.Contains(t, resp.Header.Get("Content-Security-Policy"), "connect-src 'self' http://localhost:7;")

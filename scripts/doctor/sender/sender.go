@@ -15,6 +15,7 @@ import (
 // Problem is what of a problem document (RFC 9457) is shown.
 type Problem struct {
 	Type, Title, Code, Detail, Fix, Instance string
+	Errors                                   []struct{ Pointer, Detail string }
 }
 
 // Sender is who gave an answer.
@@ -91,7 +92,9 @@ func other(status int, header http.Header, text, contentType, challenge string) 
 		return "likely senders are the platform (the app is stopped, or its access restrictions keep this machine out), App Service authentication, or a web application firewall.",
 			"Portal: (the function app) > Overview says whether it runs, > Networking who may reach it."
 	case status == http.StatusNotFound && empty:
-		return "the Functions host, which has no function for GET /api/items.", "Compare the address, extensions.http.routePrefix of host.json, and the routes of items-read/function.json; a deployment may have failed."
+		return "the Functions host, which has no function for GET " + config.CollectionPath + ".",
+			"Compare the address, extensions.http.routePrefix of host.json, and the routes of " + config.Collection +
+				"-read/function.json; a deployment may have failed."
 	case status == http.StatusServiceUnavailable && strings.Contains(text, "Function host is not running"):
 		return "the Functions host, which is not running.", "Portal: (the function app) > Diagnose and solve problems; its log stream says why it stops."
 	case status == http.StatusInternalServerError && empty:

@@ -1,0 +1,11 @@
+package config
+
+// The API's own names. scripts/new gives them to a project of one's own.
+const (
+	// Collection is what the API keeps, as its routes call it, and the default of ITEMS_TABLE.
+	Collection = "items"
+	// CollectionPath is where the collection is.
+	CollectionPath = "/api/" + Collection
+	// Realm is what the API calls itself in challenges and in the types of its problems.
+	Realm = Collection + "api"
+)
