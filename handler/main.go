@@ -78,33 +78,50 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	verifier, err := entra.New(background, entra.Config{
-		Trust: []entra.Trust{trust(c)}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
-		CodesOnly: !c.Explain, Log: log,
+		Trust: trusts(c), Realm: config.Realm, CodesOnly: !c.Explain, Log: log,
+		Hints: entra.Hints{
+			B2C: entra.Settings(config.B2CNames), ExternalID: entra.Settings(config.ExternalNames),
+			Workforce: entra.Settings(config.EntraNames),
+		},
 	})
 	if err != nil {
 		return err
 	}
 	go store.Prepare(background)
+	first := c.First() // the description of the API speaks of one sign-in
 	return serve(ctx, listener, server.New(server.Config{
-		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Log: log,
-		Realm: config.Realm, Collection: config.Collection,
+		Verify: verifier.Verify, Store: store, ReadScope: first.ReadScope, WriteScope: first.WriteScope,
+		Realm: config.Realm, Collection: config.Collection, Log: log,
 		SignIn: server.SignIn{
-			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"), AppIDURI: c.AppIDURI,
+			AuthorizationURL: first.Policies[0].SignInURL("authorize"), TokenURL: first.Policies[0].SignInURL("token"),
+			AppIDURI: first.AppIDURI,
 		},
 	}), log)
 }
 
-// trust is the tenant whose tokens the settings accept.
-func trust(c config.Config) entra.Trust {
-	policies := make([]string, len(c.Policies))
-	for i, p := range c.Policies {
-		policies[i] = p.Name
+// trusts are the tenants whose tokens the settings accept.
+func trusts(c config.Config) []entra.Trust {
+	var trusts []entra.Trust
+	add := func(t entra.Trust, from config.Trust) {
+		t.Audience, t.AppIDURI, t.Clients = from.APIClientID, from.AppIDURI, from.AllowedClients
+		t.Scopes = map[string]string{"read": from.ReadScope, "write": from.WriteScope}
+		t.Host, t.MetadataURL, t.ExtraIssuers = from.Host, from.MetadataURL, from.ExtraIssuers
+		trusts = append(trusts, t)
 	}
-	t := entra.B2C(c.Tenant, policies...)
-	t.Audience, t.AppIDURI, t.Clients = c.APIClientID, c.AppIDURI, c.AllowedClients
-	t.Scopes = map[string]string{"read": c.ReadScope, "write": c.WriteScope}
-	t.Host, t.MetadataURL, t.ExtraIssuers = c.Host, c.MetadataURL, c.ExtraIssuers
-	return t
+	if t := c.B2C; t.Tenant != "" {
+		policies := make([]string, len(t.Policies))
+		for i, p := range t.Policies {
+			policies[i] = p.Name
+		}
+		add(entra.B2C(t.Tenant, policies...), t)
+	}
+	if t := c.External; t.Tenant != "" {
+		add(entra.ExternalID(t.Tenant), t)
+	}
+	if t := c.Entra; t.Tenant != "" {
+		add(entra.Workforce(t.Tenant), t)
+	}
+	return trusts
 }
 
 // serve answers until ctx ends, and then what is in flight.

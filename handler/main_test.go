@@ -64,6 +64,14 @@ func settings(tenant *entratest.Server, connectionString string) map[string]stri
 		"B2C_APP_ID_URI":           entratest.AppIDURI,
 		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
+		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
+		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
+		"EXTERNAL_ALLOWED_CLIENTS": entratest.ExternalClientID + "," + entratest.ExternalDaemonID,
+		"EXTERNAL_METADATA_URL":    tenant.MetadataTemplateOf(entratest.External),
+		"ENTRA_TENANT":             entratest.WorkforceTenantDomain,
+		"ENTRA_API_CLIENT_ID":      entratest.WorkforceAPIClientID,
+		"ENTRA_ALLOWED_CLIENTS":    entratest.WorkforceClientID + "," + entratest.WorkforceDaemonID,
+		"ENTRA_METADATA_URL":       tenant.MetadataTemplateOf(entratest.Workforce),
 		"TABLES_CONNECTION_STRING": connectionString,
 	}
 }
@@ -219,7 +227,7 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 		change map[string]string
 		says   string
 	}{
-		"nothing set":                     {nil, "4 problems"},
+		"nothing set":                     {nil, "2 problems"},
 		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set"},
 		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
 		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine"},
@@ -593,7 +601,7 @@ func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
 		for _, code := range entratest.BrokenCodes() {
 			broken, err := tenant.Broken(code)
 			require.NoError(t, err)
-			if broken.Token == "" || broken.NeedsFault {
+			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" {
 				continue
 			}
 			_, _, body := send(t, "GET", url+"/api/items", broken.Token, "")

@@ -20,24 +20,42 @@ import (
 
 // Config holds the settings, checked and with defaults filled in.
 type Config struct {
-	Port           int        // FUNCTIONS_CUSTOMHANDLER_PORT
-	Tenant         string     // B2C_TENANT, lower case
-	Host           string     // B2C_HOST
-	Policies       []Policy   // B2C_POLICIES with B2C_METADATA_URL filled in
-	MetadataURL    string     // B2C_METADATA_URL, the template
-	APIClientID    string     // B2C_API_CLIENT_ID, lower case
-	AppIDURI       string     // B2C_APP_ID_URI, without a slash at its end
-	ReadScope      string     // B2C_READ_SCOPE, the short name
-	WriteScope     string     // B2C_WRITE_SCOPE, the short name
-	AllowedClients []string   // B2C_ALLOWED_CLIENTS, lower case; empty means any
-	ExtraIssuers   []string   // B2C_EXTRA_ISSUERS
-	Explain        bool       // AUTH_EXPLAIN is "full"
-	LogLevel       slog.Level // LOG_LEVEL
+	Port     int        // FUNCTIONS_CUSTOMHANDLER_PORT
+	B2C      Trust      // B2C_…
+	External Trust      // EXTERNAL_…
+	Entra    Trust      // ENTRA_…
+	Explain  bool       // AUTH_EXPLAIN is "full"
+	LogLevel slog.Level // LOG_LEVEL
 
 	TablesEndpoint         string // TABLES_ENDPOINT, or empty
 	TablesConnectionString string // TABLES_CONNECTION_STRING, or empty; UseDevelopmentStorage=true is spelled out
 	IdentityClientID       string // AZURE_CLIENT_ID, or empty
 	Table                  string // ITEMS_TABLE
+}
+
+// Trust is a tenant whose tokens are accepted. Where none of the family is, Tenant is
+// empty. The names are those behind the prefix.
+type Trust struct {
+	Tenant         string   // TENANT, lower case
+	Host           string   // HOST; empty means the family's own, which B2C's has filled in
+	Policies       []Policy // POLICIES with METADATA_URL filled in; one without a name where the family has none
+	MetadataURL    string   // METADATA_URL, the template
+	APIClientID    string   // API_CLIENT_ID, lower case
+	AppIDURI       string   // APP_ID_URI, without a slash at its end
+	ReadScope      string   // READ_SCOPE, the short name
+	WriteScope     string   // WRITE_SCOPE, the short name
+	AllowedClients []string // ALLOWED_CLIENTS, lower case; empty means any
+	ExtraIssuers   []string // EXTRA_ISSUERS
+}
+
+// First is the first tenant that is set, for what can speak of one alone.
+func (c Config) First() Trust {
+	for _, t := range []Trust{c.B2C, c.External} {
+		if t.Tenant != "" {
+			return t
+		}
+	}
+	return c.Entra
 }
 
 // Names are the settings behind a tenant whose tokens are accepted, for messages that
@@ -47,12 +65,23 @@ type Names struct {
 	Scopes                                                  map[string]string
 }
 
-// B2CNames names the settings of the B2C tenant.
-var B2CNames = Names{
-	Tenant: "B2C_TENANT", Policies: "B2C_POLICIES", Audience: "B2C_API_CLIENT_ID", Clients: "B2C_ALLOWED_CLIENTS",
-	Host: "B2C_HOST", ExtraIssuers: "B2C_EXTRA_ISSUERS",
-	Scopes: map[string]string{"read": "B2C_READ_SCOPE", "write": "B2C_WRITE_SCOPE"},
-}
+// The names of the settings of each family's tenant.
+var (
+	B2CNames = Names{
+		Tenant: "B2C_TENANT", Policies: "B2C_POLICIES", Audience: "B2C_API_CLIENT_ID", Clients: "B2C_ALLOWED_CLIENTS",
+		Host: "B2C_HOST", ExtraIssuers: "B2C_EXTRA_ISSUERS",
+		Scopes: map[string]string{"read": "B2C_READ_SCOPE", "write": "B2C_WRITE_SCOPE"},
+	}
+	ExternalNames = Names{
+		Tenant: "EXTERNAL_TENANT", Audience: "EXTERNAL_API_CLIENT_ID", Clients: "EXTERNAL_ALLOWED_CLIENTS",
+		Host:   "EXTERNAL_HOST",
+		Scopes: map[string]string{"read": "EXTERNAL_READ_SCOPE", "write": "EXTERNAL_WRITE_SCOPE"},
+	}
+	EntraNames = Names{
+		Tenant: "ENTRA_TENANT", Audience: "ENTRA_API_CLIENT_ID", Clients: "ENTRA_ALLOWED_CLIENTS",
+		Scopes: map[string]string{"read": "ENTRA_READ_SCOPE", "write": "ENTRA_WRITE_SCOPE"},
+	}
+)
 
 // Policy is a user flow or custom policy whose tokens are accepted.
 type Policy struct {
@@ -60,7 +89,7 @@ type Policy struct {
 	MetadataURL string // where its OpenID Connect metadata are
 }
 
-// SignInURL is where the policy's authorize and token endpoints are, as B2C
+// SignInURL is where the policy's authorize and token endpoints are, as Microsoft
 // places them beside the metadata; or empty where the template of the metadata
 // URL has another form.
 func (p Policy) SignInURL(endpoint string) string {
@@ -74,7 +103,7 @@ func (p Policy) SignInURL(endpoint string) string {
 // Setting is one environment variable (an app setting in Azure).
 type Setting struct {
 	Name     string
-	Required bool
+	Required bool   // those of a family with its tenant alone
 	Default  string // in the words of the documentation; empty means none
 	Example  string // a right value
 	Meaning  string // one line for people
@@ -82,18 +111,44 @@ type Setting struct {
 	set func(c *Config, value string) error // never sees an empty value
 }
 
+// tenantSetting is the setting that names the tenant of the family that s belongs to;
+// empty if s is of none.
+func (s Setting) tenantSetting() string {
+	for _, prefix := range []string{"B2C_", "EXTERNAL_", "ENTRA_"} {
+		if strings.HasPrefix(s.Name, prefix) {
+			return prefix + "TENANT"
+		}
+	}
+	return ""
+}
+
 // Settings are all settings, in the order in which they are documented.
 var Settings = []Setting{
-	{"B2C_TENANT", true, "", "contoso", "name of the tenant: contoso means the domain contoso.onmicrosoft.com and the host contoso.b2clogin.com", setTenant},
-	{"B2C_POLICIES", true, "", "B2C_1_signupsignin,B2C_1_profileedit", "comma list of the user flows and custom policies whose tokens are accepted", setPolicies},
-	{"B2C_API_CLIENT_ID", true, "", "ecfb57af-c76a-49a0-b48f-37311846956f", "application ID of the API: the one audience accepted", setAPIClientID},
-	{"B2C_APP_ID_URI", false, "https://{tenant}.onmicrosoft.com/{api client id}", "https://contoso.onmicrosoft.com/b2capi", "prefix of the full scope values shown in answers", setAppIDURI},
-	{"B2C_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", setScope(func(c *Config) *string { return &c.ReadScope })},
-	{"B2C_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", setScope(func(c *Config) *string { return &c.WriteScope })},
-	{"B2C_ALLOWED_CLIENTS", false, "any", "47840c35-e986-468b-8d2c-e25aa02d3d08", "comma list of the client application IDs that may call", setAllowedClients},
-	{"B2C_HOST", false, "{tenant}.b2clogin.com", "login.contoso.com", "host of the tenant's endpoints, for a custom domain", setHost},
-	{"B2C_EXTRA_ISSUERS", false, "none", "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/", "comma list of exact issuers accepted besides each policy's own, of the same tenant", setExtraIssuers},
-	{"B2C_METADATA_URL", false, "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration", "http://localhost:9911/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration", "template of the metadata URL; http only to loopback, and then only with storage on loopback too", setMetadataURL},
+	{"B2C_TENANT", false, "one of the three", "contoso", "name of the Azure AD B2C tenant: contoso means the domain contoso.onmicrosoft.com and the host contoso.b2clogin.com", b2c(setTenant)},
+	{"B2C_POLICIES", true, "", "B2C_1_signupsignin,B2C_1_profileedit", "comma list of the user flows and custom policies whose tokens are accepted", b2c(setPolicies)},
+	{"B2C_API_CLIENT_ID", true, "", "ecfb57af-c76a-49a0-b48f-37311846956f", "application ID of the API: the one audience accepted", b2c(setAPIClientID)},
+	{"B2C_APP_ID_URI", false, "https://{tenant}.onmicrosoft.com/{api client id}", "https://contoso.onmicrosoft.com/b2capi", "prefix of the full scope values shown in answers", b2c(setAppIDURI)},
+	{"B2C_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", b2c(setReadScope)},
+	{"B2C_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", b2c(setWriteScope)},
+	{"B2C_ALLOWED_CLIENTS", false, "any", "47840c35-e986-468b-8d2c-e25aa02d3d08", "comma list of the client application IDs that may call", b2c(setAllowedClients)},
+	{"B2C_HOST", false, "{tenant}.b2clogin.com", "login.contoso.com", "host of the tenant's endpoints, for a custom domain", b2c(setHost)},
+	{"B2C_EXTRA_ISSUERS", false, "none", "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/", "comma list of exact issuers accepted besides each policy's own, of the same tenant", b2c(setExtraIssuers)},
+	{"B2C_METADATA_URL", false, b2cMetadata, "http://localhost:9911/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration", "template of the metadata URL; http only to loopback, and then only with storage on loopback too", b2c(setPolicyMetadataURL)},
+	{"EXTERNAL_TENANT", false, "one of the three", "contosocustomers", "name or GUID of an external tenant of Entra External ID", external(setExternalTenant)},
+	{"EXTERNAL_API_CLIENT_ID", true, "", "e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", "application ID of the API in the external tenant: the one audience accepted", external(setAPIClientID)},
+	{"EXTERNAL_APP_ID_URI", false, "api://{api client id}", "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", "prefix of the full scope values shown in answers", external(setAppIDURI)},
+	{"EXTERNAL_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", external(setReadScope)},
+	{"EXTERNAL_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", external(setWriteScope)},
+	{"EXTERNAL_ALLOWED_CLIENTS", false, "any", "e1c51e27-6b0f-4d83-9a57-30d8c4f1b962", "comma list of the client application IDs that may call", external(setAllowedClients)},
+	{"EXTERNAL_HOST", false, "{tenant}.ciamlogin.com", "login.contosocustomers.com", "a custom URL domain of the tenant: where metadata and keys are read; the issuer stays the tenant's own unless the metadata there name this host", external(setHost)},
+	{"EXTERNAL_METADATA_URL", false, entraMetadata, "http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration", "template of the metadata URL, where {tenant} is the GUID or name.onmicrosoft.com; http only to loopback, and then only with storage on loopback too", external(setMetadataURL)},
+	{"ENTRA_TENANT", false, "one of the three", "contosoworkforce.onmicrosoft.com", "GUID or verified domain of a workforce tenant of Entra ID; never common, organizations or consumers", entra(setEntraTenant)},
+	{"ENTRA_API_CLIENT_ID", true, "", "3aa91000-8f16-4d7c-a0b5-24e9c7d3f608", "application ID of the API in the workforce tenant: the one audience accepted", entra(setAPIClientID)},
+	{"ENTRA_APP_ID_URI", false, "api://{api client id}", "api://3aa91000-8f16-4d7c-a0b5-24e9c7d3f608", "prefix of the full scope values shown in answers", entra(setAppIDURI)},
+	{"ENTRA_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", entra(setReadScope)},
+	{"ENTRA_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", entra(setWriteScope)},
+	{"ENTRA_ALLOWED_CLIENTS", false, "any", "3ac11e47-e5f2-4b09-a683-97c0d12e58f4", "comma list of the client application IDs that may call", entra(setAllowedClients)},
+	{"ENTRA_METADATA_URL", false, strings.ReplaceAll(entraMetadata, "{host}", entraHost), "http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration", "template of the metadata URL; http only to loopback, and then only with storage on loopback too", entra(setMetadataURL)},
 	{"TABLES_ENDPOINT", false, "", "https://contosoitems.table.core.windows.net", "Table service reached by managed identity; this or TABLES_CONNECTION_STRING", setTablesEndpoint},
 	{"TABLES_CONNECTION_STRING", false, "", "UseDevelopmentStorage=true", "Table service for local use; this or TABLES_ENDPOINT", setTablesConnectionString},
 	{"AZURE_CLIENT_ID", false, "the system-assigned identity", "3a4b5c6d-0000-4000-8000-1234567890ab", "client ID of the user-assigned identity that reaches TABLES_ENDPOINT", setIdentityClientID},
@@ -116,56 +171,145 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("The settings have %s:\n  - %s", count, strings.Join(e.Problems, "\n  - "))
 }
 
+const (
+	b2cMetadata   = "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration"
+	entraMetadata = "https://{host}/{tenant}/v2.0/.well-known/openid-configuration"
+	entraHost     = "login.microsoftonline.com"
+)
+
+// The tenants that settings are for.
+
+func b2c(set func(*Trust, string) error) func(*Config, string) error {
+	return func(c *Config, v string) error { return set(&c.B2C, v) }
+}
+
+func external(set func(*Trust, string) error) func(*Config, string) error {
+	return func(c *Config, v string) error { return set(&c.External, v) }
+}
+
+func entra(set func(*Trust, string) error) func(*Config, string) error {
+	return func(c *Config, v string) error { return set(&c.Entra, v) }
+}
+
 // Load reads the settings through getenv, os.Getenv for one. An empty value
 // counts as not set. The error is an [*Error].
 func Load(getenv func(string) string) (Config, error) {
-	c := Config{
-		ReadScope: "read", WriteScope: "write", Table: Collection, Explain: true,
-		MetadataURL: "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
+	c := Config{Table: Collection, Explain: true}
+	for _, t := range []*Trust{&c.B2C, &c.External, &c.Entra} {
+		t.ReadScope, t.WriteScope, t.MetadataURL = "read", "write", entraMetadata
 	}
-	var problems []string
+	c.B2C.MetadataURL = b2cMetadata
+	value := func(name string) string { return strings.TrimSpace(getenv(name)) }
+
+	problems := missingTenants(value)
 	for _, s := range Settings {
-		value := strings.TrimSpace(getenv(s.Name))
+		v, tenant := value(s.Name), s.tenantSetting()
+		without := tenant != "" && value(tenant) == "" // the family is not wanted
 		switch {
-		case value != "":
-			if err := s.set(&c, value); err != nil {
+		case v != "" && without:
+		case v != "":
+			if err := s.set(&c, v); err != nil {
 				problems = append(problems, fmt.Sprintf("%s: %v. Example: %s=%s", s.Name, err, s.Name, s.Example))
 			}
-		case s.Required:
+		case s.Required && !without:
 			problems = append(problems, fmt.Sprintf("%s is not set: %s. Example: %s=%s", s.Name, s.Meaning, s.Name, s.Example))
 		}
 	}
 
-	endpoint, connection := strings.TrimSpace(getenv("TABLES_ENDPOINT")) != "", strings.TrimSpace(getenv("TABLES_CONNECTION_STRING")) != ""
-	switch {
+	switch endpoint, connection := value("TABLES_ENDPOINT") != "", value("TABLES_CONNECTION_STRING") != ""; {
 	case endpoint && connection:
 		problems = append(problems, "TABLES_ENDPOINT and TABLES_CONNECTION_STRING are both set: keep the first in Azure, the second locally")
 	case !endpoint && !connection:
 		problems = append(problems, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set. Example: TABLES_ENDPOINT=https://contosoitems.table.core.windows.net in Azure, TABLES_CONNECTION_STRING=UseDevelopmentStorage=true locally")
 	}
-	if c.Host == "" {
-		c.Host = c.Tenant + ".b2clogin.com"
+	if t := c.Entra.Tenant; t != "" && (t == c.External.Tenant || t == c.External.directory()) {
+		problems = append(problems, "ENTRA_TENANT and EXTERNAL_TENANT name the same tenant: it is of one kind alone. Unset the one that it is not")
 	}
+	c.finish()
 	stored := c.TablesEndpoint != "" || c.TablesConnectionString != ""
-	if metadataOnLoopback(c) && stored && !storageOnLoopback(c) {
-		problems = append(problems, "B2C_METADATA_URL points to this machine but the storage does not: whoever runs a sign-in stand-in can mint tokens for everybody, so it works with local storage only. Unset B2C_METADATA_URL, or set TABLES_CONNECTION_STRING=UseDevelopmentStorage=true")
+	for _, t := range []struct {
+		prefix string
+		trust  Trust
+	}{{"B2C", c.B2C}, {"EXTERNAL", c.External}, {"ENTRA", c.Entra}} {
+		if t.trust.onLoopback() && stored && !storageOnLoopback(c) {
+			name := t.prefix + "_METADATA_URL"
+			problems = append(problems, name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint tokens for everybody, so it works with local storage only. Unset "+name+", or set TABLES_CONNECTION_STRING=UseDevelopmentStorage=true")
+		}
 	}
 	if problems != nil {
 		return Config{}, &Error{Problems: problems}
 	}
-
-	if c.AppIDURI == "" {
-		c.AppIDURI = "https://" + c.Tenant + ".onmicrosoft.com/" + c.APIClientID
-	}
-	for i, p := range c.Policies {
-		c.Policies[i].MetadataURL = strings.NewReplacer("{host}", c.Host, "{tenant}", c.Tenant, "{policy}", p.Name).Replace(c.MetadataURL)
-	}
 	return c, nil
+}
+
+// missingTenants finds families that have settings and no tenant, and says so if there is
+// no tenant at all.
+func missingTenants(value func(name string) string) (problems []string) {
+	some := false
+	for _, tenant := range Settings {
+		if tenant.Name != tenant.tenantSetting() {
+			continue
+		}
+		var set []string
+		for _, s := range Settings {
+			if s.tenantSetting() == tenant.Name && value(s.Name) != "" {
+				set = append(set, s.Name)
+			}
+		}
+		some = some || len(set) > 0
+		if len(set) > 0 && value(tenant.Name) == "" {
+			problems = append(problems, fmt.Sprintf("%s is not set, and these mean nothing without it: %s. Example: %s=%s",
+				tenant.Name, strings.Join(set, ", "), tenant.Name, tenant.Example))
+		}
+	}
+	if !some {
+		problems = append(problems, "B2C_TENANT, EXTERNAL_TENANT or ENTRA_TENANT must be set, or several of them: whose tokens are accepted. Example: B2C_TENANT=contoso")
+	}
+	return problems
+}
+
+// finish fills in the defaults that depend on other settings.
+func (c *Config) finish() {
+	if t := &c.B2C; t.Tenant != "" {
+		if t.Host == "" {
+			t.Host = t.Tenant + ".b2clogin.com"
+		}
+		t.fill(t.Host, t.Tenant, "https://"+t.Tenant+".onmicrosoft.com/"+t.APIClientID)
+	}
+	if t := &c.External; t.Tenant != "" {
+		t.Policies = []Policy{{}}
+		t.fill(t.Tenant+".ciamlogin.com", t.directory(), "api://"+t.APIClientID)
+	}
+	if t := &c.Entra; t.Tenant != "" {
+		t.Policies = []Policy{{}}
+		t.fill(entraHost, t.Tenant, "api://"+t.APIClientID)
+	}
+}
+
+// directory is how an external tenant stands in addresses.
+func (t *Trust) directory() string {
+	if guidRE.MatchString(t.Tenant) {
+		return t.Tenant
+	}
+	return t.Tenant + ".onmicrosoft.com"
+}
+
+func (t *Trust) fill(host, directory, appIDURI string) {
+	if t.Host != "" {
+		host = t.Host
+	}
+	if t.AppIDURI == "" {
+		t.AppIDURI = appIDURI
+	}
+	for i, p := range t.Policies {
+		t.Policies[i].MetadataURL = strings.NewReplacer("{host}", host, "{tenant}", directory, "{policy}", p.Name).Replace(t.MetadataURL)
+	}
 }
 
 var (
 	tenantRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	policyRE = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
+	domainRE = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	scopeRE  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
@@ -173,7 +317,7 @@ var (
 	accounts = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
 )
 
-func setTenant(c *Config, v string) error {
+func setTenant(t *Trust, v string) error {
 	v = strings.ToLower(v)
 	if name, ok := strings.CutSuffix(v, ".onmicrosoft.com"); ok {
 		return fmt.Errorf("wants the name alone, %q", name)
@@ -181,11 +325,40 @@ func setTenant(c *Config, v string) error {
 	if !tenantRE.MatchString(v) {
 		return fmt.Errorf("%q is no tenant name (letters, digits and dashes)", v)
 	}
-	c.Tenant = v
+	t.Tenant = v
 	return nil
 }
 
-func setPolicies(c *Config, v string) error {
+// manyTenants are names that stand for more than one tenant, the last for all Microsoft
+// accounts.
+var manyTenants = []string{"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
+
+func oneTenant(v string) error {
+	if slices.Contains(manyTenants, strings.ToLower(v)) {
+		return fmt.Errorf("%q stands for many tenants, whose tokens would all be accepted", v)
+	}
+	return nil
+}
+
+func setExternalTenant(t *Trust, v string) error {
+	if err := oneTenant(v); err != nil {
+		return err
+	}
+	return setTenant(t, v) // a GUID has the form of a name
+}
+
+func setEntraTenant(t *Trust, v string) error {
+	if err := oneTenant(v); err != nil {
+		return err
+	}
+	if v = strings.ToLower(v); !guidRE.MatchString(v) && !domainRE.MatchString(v) {
+		return fmt.Errorf("%q is neither a GUID nor a domain of the tenant", v)
+	}
+	t.Tenant = v
+	return nil
+}
+
+func setPolicies(t *Trust, v string) error {
 	seen := map[string]bool{}
 	for _, name := range list(v) {
 		if !policyRE.MatchString(name) {
@@ -195,16 +368,16 @@ func setPolicies(c *Config, v string) error {
 			return fmt.Errorf("%q is there twice", name)
 		}
 		seen[strings.ToLower(name)] = true
-		c.Policies = append(c.Policies, Policy{Name: name})
+		t.Policies = append(t.Policies, Policy{Name: name})
 	}
-	if c.Policies == nil {
+	if t.Policies == nil {
 		return errors.New("names no policy")
 	}
 	return nil
 }
 
-func setAPIClientID(c *Config, v string) (err error) {
-	c.APIClientID, err = guid(v)
+func setAPIClientID(t *Trust, v string) (err error) {
+	t.APIClientID, err = guid(v)
 	return err
 }
 
@@ -213,77 +386,93 @@ func setIdentityClientID(c *Config, v string) (err error) {
 	return err
 }
 
-func setAllowedClients(c *Config, v string) error {
+func setAllowedClients(t *Trust, v string) error {
 	for _, client := range list(v) {
 		id, err := guid(client)
 		if err != nil {
 			return err
 		}
-		c.AllowedClients = append(c.AllowedClients, id)
+		t.AllowedClients = append(t.AllowedClients, id)
 	}
-	if c.AllowedClients == nil {
+	if t.AllowedClients == nil {
 		return errors.New("names no client; leave it empty to admit any")
 	}
 	return nil
 }
 
-func setAppIDURI(c *Config, v string) error {
+func setAppIDURI(t *Trust, v string) error {
 	u, err := url.Parse(v)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "api") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 		return fmt.Errorf("%q is no App ID URI, which starts with https:// or api://", v)
 	}
-	c.AppIDURI = strings.TrimRight(v, "/")
+	t.AppIDURI = strings.TrimRight(v, "/")
 	return nil
 }
 
-func setScope(field func(*Config) *string) func(*Config, string) error {
-	return func(c *Config, v string) error {
-		if i := strings.LastIndexByte(v, '/'); i >= 0 {
-			return fmt.Errorf("%q is a full scope value, but tokens carry the short name, %q", v, v[i+1:])
-		}
-		if !scopeRE.MatchString(v) {
-			return fmt.Errorf("%q is no scope name", v)
-		}
-		*field(c) = v
-		return nil
-	}
+func setReadScope(t *Trust, v string) (err error) {
+	t.ReadScope, err = scope(v)
+	return err
 }
 
-func setHost(c *Config, v string) error {
+func setWriteScope(t *Trust, v string) (err error) {
+	t.WriteScope, err = scope(v)
+	return err
+}
+
+func scope(v string) (string, error) {
+	if i := strings.LastIndexByte(v, '/'); i >= 0 {
+		return "", fmt.Errorf("%q is a full scope value, but tokens carry the short name, %q", v, v[i+1:])
+	}
+	if !scopeRE.MatchString(v) {
+		return "", fmt.Errorf("%q is no scope name", v)
+	}
+	return v, nil
+}
+
+func setHost(t *Trust, v string) error {
 	if !hostRE.MatchString(v) {
 		return fmt.Errorf("%q is no host name (no scheme, no path)", v)
 	}
-	c.Host = strings.ToLower(v)
+	t.Host = strings.ToLower(v)
 	return nil
 }
 
-func setExtraIssuers(c *Config, v string) error {
+func setExtraIssuers(t *Trust, v string) error {
 	for _, issuer := range list(v) {
 		u, err := url.Parse(issuer)
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
 			return fmt.Errorf("%q is no issuer, which is an https URL", issuer)
 		}
-		c.ExtraIssuers = append(c.ExtraIssuers, issuer)
+		t.ExtraIssuers = append(t.ExtraIssuers, issuer)
 	}
 	return nil
 }
 
-func setMetadataURL(c *Config, v string) error {
+func setPolicyMetadataURL(t *Trust, v string) error {
 	if !strings.Contains(v, "{policy}") {
 		return errors.New("must contain {policy}, as each policy has its own metadata")
 	}
-	filled := strings.NewReplacer("{host}", "example.com", "{tenant}", "tenant", "{policy}", "policy").Replace(v)
+	t.MetadataURL = v
+	return checkMetadataURL(strings.ReplaceAll(v, "{policy}", "policy"), "{host}, {tenant} and {policy}")
+}
+
+func setMetadataURL(t *Trust, v string) error {
+	t.MetadataURL = v
+	return checkMetadataURL(v, "{host} and {tenant}")
+}
+
+func checkMetadataURL(template, placeholders string) error {
+	filled := strings.NewReplacer("{host}", "example.com", "{tenant}", "tenant").Replace(template)
 	if strings.ContainsAny(filled, "{}") {
-		return errors.New("knows {host}, {tenant} and {policy} only")
+		return fmt.Errorf("takes %s only", placeholders)
 	}
 	u, err := url.Parse(filled)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
-		return fmt.Errorf("%q is no URL", v)
+		return fmt.Errorf("%q is no URL", template)
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return errors.New("must start with https://, or with http:// to localhost or a loopback address")
 	}
-	c.MetadataURL = v
 	return nil
 }
 
@@ -373,7 +562,7 @@ func guid(v string) (string, error) {
 		return id, nil
 	}
 	if strings.Contains(v, "://") {
-		return "", fmt.Errorf("%q is an App ID URI; B2C puts the application (client) ID, a GUID, into tokens", v)
+		return "", fmt.Errorf("%q is an App ID URI; tokens carry the application (client) ID, a GUID", v)
 	}
 	return "", fmt.Errorf("%q is no application ID, which is a GUID", v)
 }
@@ -388,9 +577,11 @@ func connectionParts(v string) map[string]string {
 	return parts
 }
 
-func metadataOnLoopback(c Config) bool {
-	u, err := url.Parse(strings.NewReplacer("{host}", c.Host, "{tenant}", c.Tenant, "{policy}", "p").Replace(c.MetadataURL))
-	return err == nil && loopback(u.Hostname())
+func (t *Trust) onLoopback() bool {
+	return slices.ContainsFunc(t.Policies, func(p Policy) bool {
+		u, err := url.Parse(p.MetadataURL)
+		return err == nil && loopback(u.Hostname())
+	})
 }
 
 func storageOnLoopback(c Config) bool {

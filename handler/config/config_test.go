@@ -3,6 +3,7 @@ package config_test
 import (
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,28 +25,78 @@ func right(changes map[string]string) func(string) string {
 	return func(name string) string { return env[name] }
 }
 
+// all is right, with a tenant of each family.
+func all(changes map[string]string) func(string) string {
+	more := map[string]string{
+		"EXTERNAL_TENANT": "contosocustomers", "EXTERNAL_API_CLIENT_ID": "e1a91000-3d5e-4c92-b7f8-6a04e2d9c135",
+		"ENTRA_TENANT": "contosoworkforce.onmicrosoft.com", "ENTRA_API_CLIENT_ID": "3aa91000-8f16-4d7c-a0b5-24e9c7d3f608",
+	}
+	for name, value := range changes {
+		more[name] = value
+	}
+	return right(more)
+}
+
+func TestFamilies(t *testing.T) {
+	c, err := config.Load(all(map[string]string{"EXTERNAL_HOST": "Login.Contoso.com", "ENTRA_APP_ID_URI": "https://contoso.com/api/"}))
+	require.NoError(t, err)
+	require.Equal(t, "https://login.contoso.com/contosocustomers.onmicrosoft.com/v2.0/.well-known/openid-configuration", c.External.Policies[0].MetadataURL)
+	require.Equal(t, "https://login.contoso.com/contosocustomers.onmicrosoft.com/oauth2/v2.0/token", c.External.Policies[0].SignInURL("token"))
+	require.Equal(t, "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", c.External.AppIDURI)
+	require.Equal(t, "https://login.microsoftonline.com/contosoworkforce.onmicrosoft.com/v2.0/.well-known/openid-configuration", c.Entra.Policies[0].MetadataURL)
+	require.Equal(t, "https://contoso.com/api", c.Entra.AppIDURI)
+	require.Equal(t, c.B2C, c.First())
+
+	const id = "C0574C57-0E2D-4F6B-A1D3-5B8E9F20C714"
+	c, err = config.Load(all(map[string]string{
+		"B2C_TENANT": "", "B2C_POLICIES": "", "B2C_API_CLIENT_ID": "", "ENTRA_TENANT": "", "ENTRA_API_CLIENT_ID": "", "EXTERNAL_TENANT": id,
+	}))
+	require.NoError(t, err, "a family needs no other")
+	require.Equal(t, c.External, c.First())
+	lower := strings.ToLower(id)
+	require.Equal(t, "https://"+lower+".ciamlogin.com/"+lower+"/v2.0/.well-known/openid-configuration", c.External.Policies[0].MetadataURL)
+
+	for name, tt := range map[string]struct {
+		changes map[string]string
+		want    string
+	}{
+		"settings without their tenant": {map[string]string{"EXTERNAL_TENANT": ""}, "EXTERNAL_TENANT is not set, and these mean nothing without it: EXTERNAL_API_CLIENT_ID."},
+		"B2C's, too":                    {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set, and these mean nothing without it: B2C_POLICIES, B2C_API_CLIENT_ID."},
+		"a tenant without the API":      {map[string]string{"ENTRA_API_CLIENT_ID": ""}, "ENTRA_API_CLIENT_ID is not set"},
+		"one tenant as two":             {map[string]string{"EXTERNAL_TENANT": id, "ENTRA_TENANT": id}, "name the same tenant"},
+		"one tenant as two, by name":    {map[string]string{"ENTRA_TENANT": "contosocustomers.onmicrosoft.com"}, "name the same tenant"},
+		"local metadata": {
+			map[string]string{"ENTRA_METADATA_URL": "http://localhost:9911/{tenant}"}, "ENTRA_METADATA_URL points to this machine",
+		},
+	} {
+		_, err := config.Load(all(tt.changes))
+		require.ErrorContains(t, err, tt.want, name)
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	c, err := config.Load(right(nil))
 	require.NoError(t, err)
 	require.Equal(t, 7072, c.Port)
-	require.Equal(t, "contoso.b2clogin.com", c.Host)
-	require.Equal(t, "https://contoso.onmicrosoft.com/ecfb57af-c76a-49a0-b48f-37311846956f", c.AppIDURI)
-	require.Equal(t, "read", c.ReadScope)
-	require.Equal(t, "write", c.WriteScope)
+	require.Equal(t, "contoso.b2clogin.com", c.B2C.Host)
+	require.Equal(t, config.Trust{ReadScope: "read", WriteScope: "write", MetadataURL: c.Entra.MetadataURL}, c.Entra)
+	require.Equal(t, "https://contoso.onmicrosoft.com/ecfb57af-c76a-49a0-b48f-37311846956f", c.B2C.AppIDURI)
+	require.Equal(t, "read", c.B2C.ReadScope)
+	require.Equal(t, "write", c.B2C.WriteScope)
 	require.Equal(t, config.Collection, c.Table)
-	require.Empty(t, c.AllowedClients)
+	require.Empty(t, c.B2C.AllowedClients)
 	require.True(t, c.Explain)
 	require.Equal(t, slog.LevelInfo, c.LogLevel)
 	require.Equal(t, []config.Policy{{
 		Name:        "B2C_1_signupsignin",
 		MetadataURL: "https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin/v2.0/.well-known/openid-configuration",
-	}}, c.Policies)
+	}}, c.B2C.Policies)
 }
 
 func TestSignInURL(t *testing.T) {
 	c, err := config.Load(right(nil))
 	require.NoError(t, err)
-	require.Equal(t, "https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", c.Policies[0].SignInURL("authorize"))
+	require.Equal(t, "https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", c.B2C.Policies[0].SignInURL("authorize"))
 	require.Empty(t, config.Policy{MetadataURL: "https://login.contoso.com/?p=x"}.SignInURL("token"))
 }
 
@@ -68,18 +119,18 @@ func TestEverythingSet(t *testing.T) {
 		"LOG_LEVEL":                "debug",
 	}))
 	require.NoError(t, err)
-	require.Equal(t, "contoso", c.Tenant)
-	require.Equal(t, "https://contoso.onmicrosoft.com/b2capi", c.AppIDURI)
-	require.Equal(t, []string{"47840c35-e986-468b-8d2c-e25aa02d3d08"}, c.AllowedClients)
-	require.Equal(t, "login.contoso.com", c.Host)
-	require.Len(t, c.ExtraIssuers, 1)
+	require.Equal(t, "contoso", c.B2C.Tenant)
+	require.Equal(t, "https://contoso.onmicrosoft.com/b2capi", c.B2C.AppIDURI)
+	require.Equal(t, []string{"47840c35-e986-468b-8d2c-e25aa02d3d08"}, c.B2C.AllowedClients)
+	require.Equal(t, "login.contoso.com", c.B2C.Host)
+	require.Len(t, c.B2C.ExtraIssuers, 1)
 	require.Contains(t, c.TablesConnectionString, "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1")
 	require.False(t, c.Explain)
 	require.Equal(t, slog.LevelDebug, c.LogLevel)
 	require.Equal(t, []config.Policy{
 		{"B2C_1_signupsignin", "http://localhost:9911/contoso.onmicrosoft.com/B2C_1_signupsignin/v2.0/.well-known/openid-configuration"},
 		{"b2c_1a_Custom.Policy-1", "http://localhost:9911/contoso.onmicrosoft.com/b2c_1a_Custom.Policy-1/v2.0/.well-known/openid-configuration"},
-	}, c.Policies)
+	}, c.B2C.Policies)
 }
 
 func TestProblems(t *testing.T) {
@@ -98,6 +149,15 @@ func TestProblems(t *testing.T) {
 		{"full scope", "B2C_READ_SCOPE", "https://contoso.onmicrosoft.com/b2capi/read", `the short name, "read"`},
 		{"two scopes", "B2C_WRITE_SCOPE", "read write", "no scope name"},
 		{"client no GUID", "B2C_ALLOWED_CLIENTS", "B2CTest", "which is a GUID"},
+		{"external tenant as domain", "EXTERNAL_TENANT", "contosocustomers.onmicrosoft.com", `wants the name alone, "contosocustomers"`},
+		{"external tenant of many", "EXTERNAL_TENANT", "Common", "stands for many tenants"},
+		{"workforce tenant by its name", "ENTRA_TENANT", "contosoworkforce", "neither a GUID nor a domain"},
+		{"workforce tenant of many", "ENTRA_TENANT", "organizations", "stands for many tenants"},
+		{"Microsoft accounts", "ENTRA_TENANT", "9188040D-6C67-4C5B-B112-36A304B66DAD", "stands for many tenants"},
+		{"external audience as URI", "EXTERNAL_API_CLIENT_ID", "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", "is an App ID URI"},
+		{"external full scope", "EXTERNAL_READ_SCOPE", "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135/read", `the short name, "read"`},
+		{"external metadata with a policy", "EXTERNAL_METADATA_URL", "https://{host}/{tenant}/{policy}", "only"},
+		{"workforce metadata over http", "ENTRA_METADATA_URL", "http://{host}/{tenant}", "must start with https://"},
 		{"host as URL", "B2C_HOST", "https://login.contoso.com", "no host name"},
 		{"issuer without scheme", "B2C_EXTRA_ISSUERS", "contoso.b2clogin.com", "no issuer"},
 		{"metadata without policy", "B2C_METADATA_URL", "https://contoso.b2clogin.com/x", "must contain {policy}"},
@@ -112,7 +172,7 @@ func TestProblems(t *testing.T) {
 		{"identity", "AZURE_CLIENT_ID", "me", "which is a GUID"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := config.Load(right(map[string]string{tt.setting: tt.value}))
+			_, err := config.Load(all(map[string]string{tt.setting: tt.value}))
 			var e *config.Error
 			require.ErrorAs(t, err, &e)
 			require.Len(t, e.Problems, 1)
@@ -138,11 +198,9 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	_, err := config.Load(func(string) string { return "" })
 	var e *config.Error
 	require.ErrorAs(t, err, &e)
-	require.Len(t, e.Problems, 5)
-	require.EqualError(t, err, `The settings have 5 problems:
-  - B2C_TENANT is not set: name of the tenant: contoso means the domain contoso.onmicrosoft.com and the host contoso.b2clogin.com. Example: B2C_TENANT=contoso
-  - B2C_POLICIES is not set: comma list of the user flows and custom policies whose tokens are accepted. Example: B2C_POLICIES=B2C_1_signupsignin,B2C_1_profileedit
-  - B2C_API_CLIENT_ID is not set: application ID of the API: the one audience accepted. Example: B2C_API_CLIENT_ID=ecfb57af-c76a-49a0-b48f-37311846956f
+	require.Len(t, e.Problems, 3)
+	require.EqualError(t, err, `The settings have 3 problems:
+  - B2C_TENANT, EXTERNAL_TENANT or ENTRA_TENANT must be set, or several of them: whose tokens are accepted. Example: B2C_TENANT=contoso
   - FUNCTIONS_CUSTOMHANDLER_PORT is not set: the port to listen on, set by the Functions host. Example: FUNCTIONS_CUSTOMHANDLER_PORT=7072
   - TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set. Example: TABLES_ENDPOINT=https://contosoitems.table.core.windows.net in Azure, TABLES_CONNECTION_STRING=UseDevelopmentStorage=true locally`)
 }
@@ -180,19 +238,24 @@ func TestSettingsDocumentThemselves(t *testing.T) {
 		switch s.Name {
 		case "TABLES_CONNECTION_STRING":
 			changes["TABLES_ENDPOINT"] = ""
-		case "B2C_METADATA_URL":
+		case "B2C_METADATA_URL", "EXTERNAL_METADATA_URL", "ENTRA_METADATA_URL":
 			changes["TABLES_ENDPOINT"], changes["TABLES_CONNECTION_STRING"] = "", "UseDevelopmentStorage=true"
 		}
-		_, err := config.Load(right(changes))
+		_, err := config.Load(all(changes))
 		require.NoError(t, err, "the example of %s", s.Name)
 	}
 }
 
 // The names that messages mention are settings.
 func TestNamesAreSettings(t *testing.T) {
-	n := config.B2CNames
-	names := []string{n.Tenant, n.Policies, n.Audience, n.Clients, n.Host, n.ExtraIssuers, n.Scopes["read"], n.Scopes["write"]}
+	var names []string
+	for _, n := range []config.Names{config.B2CNames, config.ExternalNames, config.EntraNames} {
+		names = append(names, n.Tenant, n.Policies, n.Audience, n.Clients, n.Host, n.ExtraIssuers, n.Scopes["read"], n.Scopes["write"])
+	}
 	for _, name := range names {
+		if name == "" {
+			continue // the family has none
+		}
 		require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == name }), name)
 	}
 }

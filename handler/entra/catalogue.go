@@ -9,8 +9,8 @@ const (
 	GroupForm                  // whether it is a token, and can be read
 	GroupKind                  // whose token it is, and what for
 	GroupHeader                // how it is signed
-	GroupPolicy                // which policy issued it
-	GroupKeys                  // whether the policy's keys are at hand
+	GroupFamily                // which policy or tenant issued it
+	GroupKeys                  // whether that one's keys are at hand
 	GroupIssuer                // iss
 	GroupKey                   // the key and the signature
 	GroupAudience              // aud
@@ -22,7 +22,7 @@ const (
 // String is the group's name in one word.
 func (g Group) String() string {
 	return [...]string{
-		"request", "form", "kind", "header", "policy", "keys", "issuer", "key", "audience", "time", "caller", "scope",
+		"request", "form", "kind", "header", "family", "keys", "issuer", "key", "audience", "time", "caller", "scope",
 	}[g]
 }
 
@@ -33,7 +33,7 @@ var catalogue = [...][]rule{
 	GroupForm:     formRules,
 	GroupKind:     kindRules,
 	GroupHeader:   headerRules,
-	GroupPolicy:   policyRules,
+	GroupFamily:   familyRules,
 	GroupKeys:     keysRules,
 	GroupIssuer:   issuerRules,
 	GroupKey:      keyRules,
@@ -67,19 +67,22 @@ type rule struct {
 type claim string
 
 const (
-	claimAlg claim = "alg"
-	claimKid claim = "kid"
-	claimTyp claim = "typ"
-	claimIss claim = "iss"
-	claimAud claim = "aud"
-	claimAzp claim = "azp"
-	claimTfp claim = "tfp"
-	claimAcr claim = "acr"
-	claimScp claim = "scp"
-	claimVer claim = "ver"
-	claimExp claim = "exp"
-	claimNbf claim = "nbf"
-	claimIat claim = "iat"
+	claimAlg   claim = "alg"
+	claimKid   claim = "kid"
+	claimTyp   claim = "typ"
+	claimIss   claim = "iss"
+	claimAud   claim = "aud"
+	claimAzp   claim = "azp"
+	claimAppid claim = "appid"
+	claimTid   claim = "tid"
+	claimIdtyp claim = "idtyp"
+	claimTfp   claim = "tfp"
+	claimAcr   claim = "acr"
+	claimScp   claim = "scp"
+	claimVer   claim = "ver"
+	claimExp   claim = "exp"
+	claimNbf   claim = "nbf"
+	claimIat   claim = "iat"
 )
 
 const portal = "Portal: App registrations > "

@@ -16,6 +16,7 @@ type audienceFault int
 const (
 	rightAudience audienceFault = iota
 	audienceIsClient
+	audienceSwapped
 	audienceIsURI
 	otherAudience
 )
@@ -25,8 +26,10 @@ func (e *evidence) audienceFault() audienceFault {
 	switch {
 	case aud == want.audience:
 		return rightAudience
-	case aud != "" && (aud == e.token.azp || e.verified && want.clients[strings.ToLower(aud)]):
+	case aud != "" && aud == e.token.azp:
 		return audienceIsClient
+	case e.verified && want.clients[strings.ToLower(aud)] && strings.EqualFold(e.token.azp, want.audience):
+		return audienceSwapped
 	case strings.EqualFold(strings.TrimRight(aud, "/"), want.appIDURI), strings.HasSuffix(aud, "/"+want.audience):
 		return audienceIsURI
 	default:
@@ -38,9 +41,13 @@ func (e *evidence) audienceFault() audienceFault {
 func audienceRule(
 	code, title string, fault audienceFault, explain func(*evidence) (detail, fix string), actual ...claim,
 ) rule {
+	hides := []Group{GroupAudience}
+	if fault == audienceSwapped {
+		hides = append(hides, GroupCaller)
+	}
 	return rule{
 		code: code, status: http.StatusUnauthorized, title: title,
-		description: "The token is for another audience", hides: []Group{GroupAudience},
+		description: "The token is for another audience", hides: hides,
 		applies: func(e *evidence) bool { return e.audienceFault() == fault }, explain: explain,
 		expected: []claim{claimAud}, actual: actual,
 	}
@@ -54,10 +61,19 @@ var audienceRules = []rule{
 				"Ask for the API's scope, " + e.fullScope() + ", instead of the client's own ID. " + portal +
 					"(the client) > API permissions lists what it may ask for."
 		}, claimAud, claimAzp),
+	audienceRule("aud.swapped", "The API's ID and the client's are swapped", audienceSwapped,
+		func(e *evidence) (string, string) {
+			s := e.trusted().settings
+			return fmt.Sprintf("aud is %s, which this API has for one of its clients, and azp is %s, which it has for itself: "+
+					"the two are the other way round.", shown(e.token.aud), e.trusted().audience),
+				"The operator of the API swaps the API's own ID and the admitted client's" + named(s.Audience, s.Clients) +
+					". " + portal + "(the API) > Overview has its application (client) ID."
+		}, claimAud, claimAzp),
 	audienceRule("aud.is_uri", "The audience is the App ID URI", audienceIsURI,
 		func(e *evidence) (string, string) {
-			return "aud is the App ID URI. B2C puts the application (client) ID there, so B2C did not make this token as " +
-					"it is.",
+			label := e.trusted().called()
+			return "aud is the App ID URI. " + label + " puts the application (client) ID there, so " + label +
+					" did not make this token as it is.",
 				"Fix whatever issues this token: it must put " + e.trusted().audience + " into aud. The App ID URI is only " +
 					"the prefix of scopes."
 		}, claimAud),
@@ -80,7 +96,7 @@ var timeRules = []rule{
 		},
 		explain: func(*evidence) (string, string) {
 			return "exp must be there, and exp, nbf and iat must be whole seconds since 1970.",
-				"Send the token that B2C issued, unaltered."
+				"Send the token as it was issued, unaltered."
 		},
 	},
 	{
@@ -107,7 +123,7 @@ var timeRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token becomes valid in %s, by this machine's clock (%s).",
 					span(max(e.token.nbf.at, e.token.iat.at)-e.now.Unix()), instant(e.now.Unix())),
-				"One clock is wrong. Compare this machine's with the Date header of B2C's answers."
+				"One clock is wrong. Compare this machine's with the Date header of the sign-in's answers."
 		},
 		actual: []claim{claimNbf, claimIat},
 	},
@@ -117,12 +133,22 @@ var callerRules = []rule{
 	{
 		code: "subject.missing", status: http.StatusUnauthorized, title: "The token does not say who the user is",
 		description: "The token names no subject",
-		applies:     func(e *evidence) bool { return e.subject() == "" },
+		applies:     func(e *evidence) bool { return e.trusted().byPolicy && e.subject() == "" },
 		explain: func(*evidence) (string, string) {
 			return "The token has neither oid nor a usable sub.",
 				"Have the policy put the user's object ID into the token. Portal: Azure AD B2C > User flows > (the policy) " +
 					"> Application claims: User's Object ID; Properties > Token compatibility settings: Subject (sub) claim " +
 					"is ObjectID."
+		},
+	},
+	{
+		code: "subject.no_oid", status: http.StatusUnauthorized, title: "The token does not have the user's object ID",
+		description: "The token has no object ID",
+		applies:     func(e *evidence) bool { return !e.trusted().byPolicy && e.subject() == "" },
+		explain: func(e *evidence) (string, string) {
+			return "The token has no oid that is a GUID. " + e.trusted().called() + " writes it only where the client asks for " +
+					"profile; sub differs from client to client, so it cannot stand for the user.",
+				"Ask for openid and profile besides " + e.fullScope() + ". MSAL does so by itself."
 		},
 	},
 	{
@@ -134,8 +160,8 @@ var callerRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			if e.token.azp == "" {
 				return "The token names no client (azp), and this API admits certain clients only.",
-					"Get an access token with a client of its own registration, separate from the API's; B2C writes its ID " +
-						"into azp."
+					"Get an access token with a client of its own registration, separate from the API's; the sign-in writes " +
+						"its ID into azp."
 			}
 			return fmt.Sprintf("The client %s is not among those that this API admits.", shown(e.token.azp)),
 				"Call with an admitted client, or have the operator of the API add this one to the admitted clients" +
@@ -143,17 +169,27 @@ var callerRules = []rule{
 		},
 		actual: []claim{claimAzp},
 	},
+	{
+		code: "caller.application", status: http.StatusForbidden, title: "Programs that sign in as themselves may not call",
+		hides: []Group{GroupScope}, applies: (*evidence).application,
+		explain: func(e *evidence) (string, string) {
+			return "The token was issued to a program that signed in as itself: no user is behind it. This API admits users " +
+					"alone.",
+				"Have a user sign in, and ask for " + e.fullScope() + "."
+		},
+		actual: []claim{claimAzp, claimIdtyp, claimScp},
+	},
 }
 
 var scopeRules = []rule{
 	{
 		code: "scope.none", status: http.StatusForbidden, title: "The token grants no scope",
 		description: "The token grants no scope", hides: []Group{GroupScope},
-		applies: func(e *evidence) bool { return strings.Trim(e.token.scp, " ") == "" },
+		applies: (*evidence).scopeless,
 		explain: func(e *evidence) (string, string) {
 			return "The token has no scopes (scp).",
 				"Ask for " + e.fullScope() + ". " + portal + "(the client) > API permissions: add the scope and grant admin " +
-					"consent."
+					"consent." + e.programs(e.scopes())
 		},
 		expected: []claim{claimScp}, actual: []claim{claimScp},
 	},
@@ -176,12 +212,25 @@ func explainMissingScope(e *evidence) (detail, fix string) {
 		}
 		if strings.HasSuffix(granted, "/"+want) {
 			return fmt.Sprintf("scp has the full value %s, this call needs the short name %s.", shown(granted), want),
-				"Fix whatever issues this token: it must put short names into scp, as B2C does."
+				"Fix whatever issues this token: it must put short names into scp, as " + e.trusted().called() +
+					" does."
 		}
 	}
 	return fmt.Sprintf("scp has %s, this call needs %s.", shown(e.token.scp), want),
-		"Ask for " + e.fullScope() + ". B2C silently drops scopes that were not granted. " + portal +
-			"(the client) > API permissions: add the scope and grant admin consent."
+		"Ask for " + e.fullScope() + ". " + e.trusted().called() + " silently drops scopes that were not granted. " + portal +
+			"(the client) > API permissions: add the scope and grant admin consent." + e.programs([]string{want})
+}
+
+// programs says what a program needs that signs in as itself: B2C writes its app roles
+// into scp.
+func (e *evidence) programs(roles []string) string {
+	x := e.trusted()
+	if !x.byPolicy {
+		return ""
+	}
+	return " A program that signs in as itself asks for " + x.appIDURI + "/.default and needs the app role " +
+		strings.Join(roles, " or ") + ", which B2C writes into scp: (the API) > App roles, then (the client) > API " +
+		"permissions > Application permissions, with admin consent."
 }
 
 // scopeSetting is the setting that names a scope, given as tokens spell it.

@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
-var policyRules = []rule{
+var familyRules = []rule{
 	{
 		code: "policy.not_allowed", status: http.StatusUnauthorized, title: "Tokens of this policy are not accepted",
 		description: "The token was issued by a policy that is not accepted", hides: []Group{GroupIssuer},
-		applies: func(e *evidence) bool { return !e.agree || e.policy != "" && e.entry == nil },
+		applies: func(e *evidence) bool {
+			return e.home.byPolicy && (!e.agree || e.policy != "" && e.entry == nil)
+		},
 		explain: func(e *evidence) (string, string) {
 			if !e.agree {
 				return "The token names several policies in tfp, acr and iss.",
@@ -32,7 +34,7 @@ var policyRules = []rule{
 	{
 		code: "policy.missing", status: http.StatusUnauthorized, title: "The token names no policy",
 		description: "The token names no policy", hides: []Group{GroupIssuer},
-		applies: func(e *evidence) bool { return e.policy == "" },
+		applies: func(e *evidence) bool { return e.home.byPolicy && e.policy == "" },
 		explain: func(*evidence) (string, string) {
 			return "Neither tfp nor acr names a policy, so nothing says which policy issued the token and whose keys would " +
 					"verify it.",
@@ -42,6 +44,18 @@ var policyRules = []rule{
 		},
 		expected: []claim{claimTfp}, actual: []claim{claimIss},
 	},
+	{
+		code: "tenant.mismatch", status: http.StatusUnauthorized, title: "The token names two tenants",
+		description: "The tenant in the token is not the issuer's",
+		applies: func(e *evidence) bool {
+			return !e.home.byPolicy && e.token.hasTid && e.token.tid != issuerGUID(e.token.iss)
+		},
+		explain: func(e *evidence) (string, string) {
+			return "tid is not the tenant's GUID as it stands in iss. " + e.home.called() + " writes the same one into both.",
+				"Send the token as it was issued, unaltered. A claim that is mapped to the name tid must get another name."
+		},
+		expected: []claim{claimTid}, actual: []claim{claimTid, claimIss},
+	},
 }
 
 var keysRules = []rule{
@@ -49,15 +63,18 @@ var keysRules = []rule{
 		code: "keys.unavailable", status: http.StatusServiceUnavailable, title: "The token cannot be checked right now",
 		applies: func(e *evidence) bool { return e.keyError != nil && e.keyError != errUnknownKey },
 		explain: func(e *evidence) (string, string) {
-			s := e.trusted().settings
-			return fmt.Sprintf("The keys of the policy %s could not be read from B2C. The token may be valid.", e.entry.policy),
-				"Keep the token and try again. For the operator of the API: the log has the cause; check tenant, policies " +
-					"and host" + named(s.Tenant, s.Policies, s.Host) + ", and that this machine reaches the metadata URL."
+			s, what := e.trusted().settings, "tenant and host"
+			if e.trusted().byPolicy {
+				what = "tenant, policies and host"
+			}
+			return fmt.Sprintf("The keys of %s could not be read. The token may be valid.", e.trusted()),
+				"Keep the token and try again. For the operator of the API: the log has the cause; check " + what +
+					named(s.Tenant, s.Policies, s.Host) + ", and that this machine reaches the metadata URL."
 		},
 	},
 }
 
-// issuerFault is in what way iss differs from the issuer of the policy's metadata.
+// issuerFault is in what way iss differs from the issuer in the metadata.
 type issuerFault int
 
 const (
@@ -67,33 +84,37 @@ const (
 	oldHost
 	otherHost
 	otherTenant
+	ciamName
+	workforceDoor
 	unknownIssuer
 )
-
-// legacyHost is where B2C signed people in before each tenant had a host of its own,
-// and where Entra ID does.
-const legacyHost = "login.microsoftonline.com"
 
 func (e *evidence) issuerFault() issuerFault {
 	if e.keys == nil || e.keys.accepts(e.token.iss) {
 		return rightIssuer
 	}
-	plain := func(iss string) string { return strings.ToLower(strings.Trim(iss, " \t\r\n/")) }
-	got, want := e.token.issuer, splitIssuer(e.keys.issuer)
+	got, want, x := e.token.issuer, splitIssuer(e.keys.issuer), e.trusted()
+	ciam := x.family == &externalID && strings.HasSuffix(got.host, ciamSuffix)
 	switch {
-	case plain(e.token.iss) == plain(e.keys.issuer):
+	case plain(e.token.iss) == e.keys.plain:
 		return slashOrCase
+	case ciam && got.tenant == "":
+		return ciamName
 	case got.tenant == "":
 		return unknownIssuer
 	case got.tenant != want.tenant:
 		return otherTenant
+	case ciam && !isGUID(strings.TrimSuffix(got.host, ciamSuffix)):
+		return ciamName
 	case got.host == want.host:
-		if got.version && (got.policy == "") != (want.policy == "") {
+		if got.version && (got.policy == "") != (want.policy == "") && x.byPolicy {
 			return otherForm
 		}
 		return unknownIssuer
-	case got.host == legacyHost:
+	case got.host == legacyHost && x.byPolicy:
 		return oldHost
+	case got.host == legacyHost && x.family == &externalID:
+		return workforceDoor
 	default:
 		return otherHost
 	}
@@ -111,11 +132,15 @@ func issuerRule(code, title string, fault issuerFault, explain func(*evidence) (
 
 var issuerRules = []rule{
 	issuerRule("iss.slash_or_case", "The issuer differs only in a slash or in case", slashOrCase,
-		func(*evidence) (string, string) {
-			return "iss differs from the policy's issuer only in a slash, a space or in case. Issuers are compared byte by " +
-					"byte.",
-				"Fix whatever issues this token: it must copy the issuer from the policy's metadata exactly, including the " +
-					"slash at the end, as B2C itself does."
+		func(e *evidence) (string, string) {
+			slash := "without a slash"
+			if strings.HasSuffix(e.keys.issuer, "/") {
+				slash = "including the slash"
+			}
+			return "iss differs from the issuer in the metadata only in a slash, a space or in case. Issuers are compared " +
+					"byte by byte.",
+				"Fix whatever issues this token: it must copy the issuer from the metadata exactly, " + slash +
+					" at the end, as " + e.trusted().called() + " itself does."
 		}),
 	issuerRule("iss.form", "The issuer has the other form", otherForm,
 		func(*evidence) (string, string) {
@@ -134,11 +159,16 @@ var issuerRules = []rule{
 		}),
 	issuerRule("iss.other_host", "The token was issued at another host of the tenant", otherHost,
 		func(e *evidence) (string, string) {
-			host, s := splitIssuer(e.keys.issuer).host, e.trusted().settings
-			return "The tenant is the right one, but the client signs in at another host than the API's, " + host + ".",
-				"Use https://" + host + " in the client's authority. Where clients move to a custom domain of yours, take " +
-					"the issuer from that domain's metadata, not from a token, for the API's host and its extra issuers" +
-					named(s.Host, s.ExtraIssuers) + "."
+			host, x := splitIssuer(e.keys.issuer).host, e.trusted()
+			if x.byPolicy {
+				return "The tenant is the right one, but the client signs in at another host than the API's, " + host + ".",
+					"Use https://" + host + " in the client's authority. Where clients move to a custom domain of yours, take " +
+						"the issuer from that domain's metadata, not from a token, for the API's host and its extra issuers" +
+						named(x.settings.Host, x.settings.ExtraIssuers) + "."
+			}
+			return "The tenant is the right one, but its issuer is at " + host + ", whatever host clients sign in at.",
+				e.signIn() + " Where the tenant has a custom URL domain whose metadata name another issuer, the operator of " +
+					"the API has them read there" + named(x.settings.Host) + "."
 		}),
 	issuerRule("iss.other_tenant", "The token is from another tenant", otherTenant,
 		func(e *evidence) (string, string) {
@@ -146,33 +176,63 @@ var issuerRules = []rule{
 					"issuer tells them apart.",
 				"Sign in at the tenant that this API belongs to; test and production are often confused here."
 		}),
+	issuerRule("iss.ciam_name", "The issuer has a name where the GUID stands", ciamName,
+		func(e *evidence) (string, string) {
+			return "iss has a name where External ID writes the tenant's GUID. The issuer is " + e.keys.issuer +
+					", whatever address the client uses.",
+				"Send the token as it was issued. If something of yours issues it, for a test, it must copy the issuer from " +
+					"the tenant's metadata."
+		}),
+	issuerRule("iss.workforce_door", "The external tenant was asked at the wrong address", workforceDoor,
+		func(e *evidence) (string, string) {
+			return "The client signs in to the external tenant at " + legacyHost + ", which issues tokens in another name: the " +
+					"tenant's is " + e.keys.issuer + ".",
+				e.signIn()
+		}),
 	issuerRule("iss.unknown", "The issuer is unknown", unknownIssuer,
-		func(*evidence) (string, string) {
-			return "iss is not the policy's issuer, nor anything like it.",
-				"Send an access token that the B2C policy issued."
+		func(e *evidence) (string, string) {
+			detail := "iss is not the issuer in the metadata, nor anything like it."
+			if e.token.iss == "" {
+				detail = "The token names no issuer (iss)."
+			}
+			return detail, "Send an access token as " + e.trusted().called() + " issued it. " + e.signIn()
 		}),
 }
 
 var keyRules = []rule{
 	{
-		code: "key.unknown", status: http.StatusUnauthorized, title: "The signing key is not the policy's",
-		description: "The token was signed with a key that the policy does not publish", hides: []Group{GroupKey},
+		code: "key.unknown", status: http.StatusUnauthorized, title: "The signing key is not one of the sign-in's",
+		description: "The token was signed with a key that is not published", hides: []Group{GroupKey},
 		applies: func(e *evidence) bool { return e.keyError != nil },
-		explain: func(e *evidence) (string, string) {
-			return fmt.Sprintf("The policy %s publishes no key with this kid.", e.entry.policy),
-				"Get a new token: B2C has changed its keys, or the local stand-in was restarted. If a new one is refused " +
-					"too, it comes from another tenant or another policy than it says."
-		},
-		actual: []claim{claimKid, claimTfp},
+		explain: explainUnknownKey,
+		actual:  []claim{claimKid, claimTfp},
 	},
 	{
 		code: "sig.invalid", status: http.StatusUnauthorized, title: "The signature is wrong",
 		description: "The signature of the token is wrong",
 		applies:     func(e *evidence) bool { return !e.verified },
-		explain: func(*evidence) (string, string) {
-			return "The key is the policy's, but the signature does not match the token.",
-				"Send the token exactly as B2C gave it. It was cut, edited, or encoded again on the way."
+		explain: func(e *evidence) (string, string) {
+			return fmt.Sprintf("The key is one of %s, but the signature does not match the token.", e.trusted()),
+				"Send the token exactly as it was issued. It was cut, edited, or encoded again on the way."
 		},
 		actual: []claim{claimKid},
 	},
+}
+
+func explainUnknownKey(e *evidence) (detail, fix string) {
+	x := e.trusted()
+	if why := e.keys.why[e.token.kid]; why != "" {
+		return fmt.Sprintf("A key with this kid is published by %s, but the API does not use it: %s.", x, cut(why)),
+			"Only the operator of the API, or of the tenant, can change that. Usable are RSA keys of 2048 to 4096 bits for " +
+				"signatures, whose own issuer, if they name one, is the tenant's."
+	}
+	detail = fmt.Sprintf("No key with this kid is published by %s.", x)
+	fix = "Get a new token: the keys have changed, or the local stand-in was restarted. If a new one is refused too, it " +
+		"comes from another tenant "
+	if x.byPolicy {
+		return detail, fix + "or another policy than it says."
+	}
+	return detail, fix + "than it says, or its key is published elsewhere. All keys of an external tenant are at ciamlogin.com " +
+		"alone, some are not at " + legacyHost + "; and an application whose claims are mapped has a key of its own, under " +
+		"?appid= and its ID, where the API asks with " + x.audience + "."
 }

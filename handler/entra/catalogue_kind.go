@@ -7,116 +7,190 @@ import (
 )
 
 // foreign are the groups in which nothing is worth saying of somebody else's token.
-var foreign = []Group{
-	GroupKind, GroupHeader, GroupPolicy, GroupIssuer, GroupAudience, GroupCaller, GroupScope,
-}
-
-const throughThePolicy = "Sign in through the policy: use it in the client's authority, " +
-	"https://<tenant>.b2clogin.com/<tenant>.onmicrosoft.com/<policy>"
+var foreign = []Group{GroupHeader, GroupFamily, GroupIssuer, GroupAudience, GroupCaller, GroupScope}
 
 // graphID is Microsoft Graph's application ID.
 const graphID = "00000003-0000-0000-c000-000000000000"
 
-// upstreamIssuers are the identity providers that B2C offers by name.
+// upstreamIssuers are the identity providers that Microsoft's sign-in offers by name.
 var upstreamIssuers = []string{
 	"accounts.google.com", "facebook.com", "www.facebook.com", "limited.facebook.com", "appleid.apple.com",
 	"login.live.com", "www.linkedin.com", "github.com", "api.twitter.com", "www.amazon.com",
 }
 
+// kind is whose token it is, other than one of the trusted tenants'.
+type kind int
+
+const (
+	ourKind kind = iota // of a form that a trusted tenant could have
+	staticWebApps
+	graph
+	entraV1
+	entraID
+	externalIDs
+	b2cs
+	upstream
+	foreigner
+)
+
+// findKind says whose token it is, given how near its issuer is to a trusted one.
+func (e *evidence) findKind(n nearness) kind {
+	t, p, v := &e.token, &e.token.issuer, e.verifier
+	switch {
+	case t.alg == "HS256" &&
+		(strings.HasSuffix(p.host, ".scm.azurewebsites.net") || strings.HasSuffix(t.aud, "/azurefunctions")):
+		return staticWebApps
+	case t.headerNonce || t.aud == graphID || strings.TrimRight(t.aud, "/") == "https://graph.microsoft.com":
+		return graph
+	case n >= differsByHand || t.iss == "":
+		return ourKind
+	case p.host == versionOneHost:
+		return entraV1
+	case slices.Contains(sovereignHosts, p.host):
+		return entraID
+	case slices.Contains(upstreamIssuers, p.host), p.host == "" && slices.Contains(upstreamIssuers, strings.ToLower(t.iss)):
+		return upstream
+	}
+	switch named := p.named(); {
+	case named == &externalID:
+		if !v.trusts(named) {
+			return externalIDs
+		}
+	case p.tenant == "" || !p.version:
+		return foreigner
+	case named == &workforce && n < sameHome && !v.trusts(named):
+		return entraID
+	case named == &b2c && !v.trusts(named):
+		return b2cs
+	}
+	return ourKind
+}
+
+// isIDToken reports whether the token tells a client who signed in, and opens nothing.
+func (e *evidence) isIDToken() bool {
+	t := &e.token
+	switch {
+	case t.hasScp || t.azp != "" || t.appid != "":
+		return false
+	case t.hasScope && (e.kind == upstream || e.kind == foreigner): // their access tokens have it
+		return false
+	case t.signInMark:
+		return true
+	}
+	// Access tokens of version 2 always name their client; an ID token of Entra's code flow
+	// may have no other mark.
+	named := t.issuer.named()
+	entras := named == &workforce || named == &externalID || e.kind == ourKind && !e.trusted().byPolicy
+	return entras && t.issuer.version && t.idtyp != "app"
+}
+
+// signIn tells how to get a token that is accepted.
+func (e *evidence) signIn() string {
+	x := e.trusted()
+	text := "Sign in at the " + x.label + " tenant " + x.tenant
+	if x.byPolicy {
+		text += " through an accepted policy"
+	}
+	if x.authority != "" {
+		text += ": the client's authority is " + x.authority
+	}
+	text += "."
+	if t := &e.token; t.issuer.named() != nil && !t.hasScp && (t.azp != "" || t.appid != "") {
+		text += " A program that signs in as itself asks the token endpoint"
+		if x.authority != "" {
+			text += " " + x.authority + "/oauth2/v2.0/token"
+		}
+		text += " for the scope " + x.appIDURI + "/.default."
+	}
+	return text
+}
+
+func (e *evidence) acceptsOnly() string {
+	return "This API accepts tokens of " + e.verifier.labels() + " alone."
+}
+
+// kindRule is what the rules about other people's tokens have in common.
+func kindRule(
+	code, title, description string, k kind, explain func(*evidence) (detail, fix string), actual ...claim,
+) rule {
+	expected := []claim{claimIss}
+	switch k {
+	case staticWebApps:
+		expected = nil
+	case graph:
+		expected = []claim{claimAud}
+	}
+	return rule{
+		code: code, status: http.StatusUnauthorized, title: title, description: description, hides: foreign,
+		applies: func(e *evidence) bool { return e.kind == k }, explain: explain, expected: expected, actual: actual,
+	}
+}
+
 var kindRules = []rule{
-	{
-		code: "token.static_web_apps", status: http.StatusUnauthorized, title: "Static Web Apps replaced the token",
-		description: "The token was issued by Azure Static Web Apps", hides: foreign,
-		applies: func(e *evidence) bool {
-			return e.token.alg == "HS256" && (strings.HasSuffix(e.token.issuer.host, ".scm.azurewebsites.net") ||
-				strings.HasSuffix(e.token.aud, "/azurefunctions"))
-		},
-		explain: func(*evidence) (string, string) {
+	kindRule("token.static_web_apps", "Static Web Apps replaced the token",
+		"The token was issued by Azure Static Web Apps", staticWebApps,
+		func(*evidence) (string, string) {
 			return "Azure Static Web Apps puts a token of its own in place of the caller's before it forwards a request " +
 					"to its API.",
 				"Call this API at its own address instead of linking it to the Static Web App."
-		},
-		actual: []claim{claimAlg, claimIss, claimAud},
-	},
-	{
-		code: "token.graph", status: http.StatusUnauthorized, title: "The token is for Microsoft Graph",
-		description: "The token is for Microsoft Graph", hides: foreign,
-		applies: func(e *evidence) bool {
-			return e.token.headerNonce || e.token.aud == graphID ||
-				strings.TrimRight(e.token.aud, "/") == "https://graph.microsoft.com"
-		},
-		explain: func(e *evidence) (string, string) {
+		}, claimAlg, claimIss, claimAud),
+	kindRule("token.graph", "The token is for Microsoft Graph", "The token is for Microsoft Graph", graph,
+		func(e *evidence) (string, string) {
 			return "Only Microsoft Graph can read tokens for Microsoft Graph; their signature never verifies elsewhere.",
 				"Ask for this API's scope, " + e.fullScope() + ", instead of User.Read or another scope of Graph."
-		},
-		expected: []claim{claimAud}, actual: []claim{claimIss, claimAud},
-	},
+		}, claimIss, claimAud),
+	kindRule("token.entra_v1", "The token is of version 1 of Microsoft Entra ID",
+		"The token was issued by version 1 of Microsoft Entra ID", entraV1,
+		func(e *evidence) (string, string) {
+			detail := "The issuer is " + versionOneHost + ", which signs tokens of version 1. "
+			manifest := portal + "(the API) > Manifest: requestedAccessTokenVersion is 2."
+			if e.trusted().byPolicy {
+				return detail + "No policy of B2C issued this one.", e.signIn() + " " + manifest
+			}
+			return detail + "The registration of the API decides the version, whatever endpoint the client asks.",
+				manifest + " Then get a new token; an old one is kept for up to 90 minutes. " + e.signIn()
+		}, claimIss, claimAud, claimAppid, claimVer),
+	kindRule("token.entra", "The token is Microsoft Entra ID's", "The token was issued by Microsoft Entra ID", entraID,
+		func(e *evidence) (string, string) {
+			return "The issuer is at " + cut(e.token.issuer.host) + ", where Entra ID issues tokens of workforce tenants. " +
+				e.acceptsOnly(), e.signIn()
+		}, claimIss),
+	kindRule("token.external_id", "The token is Entra External ID's",
+		"The token was issued by Microsoft Entra External ID", externalIDs,
+		func(e *evidence) (string, string) {
+			return "The issuer is at ciamlogin.com, where External ID issues tokens. " + e.acceptsOnly(), e.signIn()
+		}, claimIss),
+	kindRule("token.b2c", "The token is Azure AD B2C's", "The token was issued by Azure AD B2C", b2cs,
+		func(e *evidence) (string, string) {
+			return "The issuer has the form of Azure AD B2C's. " + e.acceptsOnly(), e.signIn()
+		}, claimIss),
+	kindRule("token.upstream_idp", "The token is the identity provider's",
+		"The token was issued by another identity provider", upstream,
+		func(e *evidence) (string, string) {
+			return "The issuer is an identity provider that users may sign in with. " + e.acceptsOnly() + " After such " +
+					"a sign-in they issue a token of their own.",
+				"Send the access_token of the answer that " + e.trusted().called() + " gave, not the token that the provider " +
+					"issued (idp_access_token). " + e.signIn()
+		}, claimIss),
+	kindRule("token.foreign", "The token is another service's", "The token was issued by another service", foreigner,
+		func(e *evidence) (string, string) {
+			return "The issuer is " + cut(e.token.iss) + ", which has none of the forms of Microsoft's: they end in " +
+				"/{tenant GUID}/v2.0, or /tfp/{tenant GUID}/{policy}/v2.0. " + e.acceptsOnly(), e.signIn()
+		}, claimIss, claimAud),
 	{
 		code: "token.id_token", status: http.StatusUnauthorized, title: "This is an ID token, not an access token",
-		description: "The token is an ID token", hides: []Group{GroupKind, GroupHeader, GroupAudience, GroupScope},
-		applies: func(e *evidence) bool { return !e.token.hasScp && e.token.azp == "" && e.token.signInMark },
+		description: "The token is an ID token", hides: []Group{GroupHeader, GroupAudience, GroupCaller, GroupScope},
+		applies: (*evidence).isIDToken,
 		explain: func(e *evidence) (string, string) {
-			return "The token has neither scopes (scp) nor a client (azp), but the marks of a sign-in. An ID token tells " +
-					"the client who signed in; it does not open an API.",
-				"Send the access_token. To get one, ask for the API's scope, " + e.fullScope() + ", with " +
-					"response_type=code or one that contains token; openid alone gives an ID token. In the portal's Run " +
-					"now, choose the API under Access tokens."
+			fix := "Send the access_token. To get one, ask for the API's scope, " + e.fullScope() + ", with " +
+				"response_type=code or one that contains token; openid alone gives an ID token."
+			if e.trusted().byPolicy {
+				fix += " In the portal's Run now, choose the API under Access tokens."
+			}
+			return "The token has neither scopes (scp) nor a client (azp), as an access token has. An ID token tells the " +
+				"client who signed in; it does not open an API.", fix
 		},
 		expected: []claim{claimAud, claimScp}, actual: []claim{claimAud},
-	},
-	{
-		code: "token.entra", status: http.StatusUnauthorized, title: "The token is Microsoft Entra ID's, not B2C's",
-		description: "The token was issued by Microsoft Entra ID", hides: foreign,
-		applies: func(e *evidence) bool {
-			p := e.token.issuer
-			return p.host == legacyHost && p.tenant != "" && p.policy == "" && p.version && !p.slash
-		},
-		explain: func(*evidence) (string, string) {
-			return "The issuer is the directory itself. Tokens of B2C come from a policy, and their issuer ends with a " +
-					"slash.",
-				throughThePolicy + ", instead of login.microsoftonline.com."
-		},
-		expected: []claim{claimIss}, actual: []claim{claimIss},
-	},
-	{
-		code: "token.entra_v1", status: http.StatusUnauthorized,
-		title:       "The token is of version 1 of Microsoft Entra ID",
-		description: "The token was issued by version 1 of Microsoft Entra ID", hides: foreign,
-		applies: func(e *evidence) bool { return e.token.issuer.host == "sts.windows.net" },
-		explain: func(*evidence) (string, string) {
-			return "The issuer is sts.windows.net, which signs for Entra's endpoint of version 1, not for B2C.",
-				throughThePolicy + ". " + portal + "(the API) > Manifest: requestedAccessTokenVersion is 2."
-		},
-		expected: []claim{claimIss}, actual: []claim{claimIss, claimVer},
-	},
-	{
-		code: "token.external_id", status: http.StatusUnauthorized,
-		title:       "The token is Entra External ID's, not B2C's",
-		description: "The token was issued by Microsoft Entra External ID", hides: foreign,
-		applies: func(e *evidence) bool { return strings.HasSuffix(e.token.issuer.host, ".ciamlogin.com") },
-		explain: func(*evidence) (string, string) {
-			return "The issuer is at ciamlogin.com. This API accepts tokens of B2C only.",
-				"Sign in at the B2C tenant's policy."
-		},
-		expected: []claim{claimIss}, actual: []claim{claimIss},
-	},
-	{
-		code: "token.upstream_idp", status: http.StatusUnauthorized,
-		title:       "The token is the identity provider's, not B2C's",
-		description: "The token was issued by an identity provider behind B2C", hides: foreign,
-		applies: func(e *evidence) bool {
-			host := e.token.issuer.host
-			if host == "" {
-				host = strings.ToLower(e.token.iss)
-			}
-			return slices.Contains(upstreamIssuers, host)
-		},
-		explain: func(*evidence) (string, string) {
-			return "The user signed in with this provider, but the API trusts B2C, which vouches for that sign-in with a " +
-					"token of its own.",
-				"Send the access_token of B2C's answer, not the one that the provider gave to B2C (idp_access_token)."
-		},
-		expected: []claim{claimIss}, actual: []claim{claimIss},
 	},
 }
 
@@ -125,21 +199,22 @@ var headerRules = []rule{
 		code: "token.algorithm", status: http.StatusUnauthorized, title: "The token is not signed with RS256",
 		description: "The token is not signed with RS256",
 		applies:     func(e *evidence) bool { return e.token.badAlg || e.token.alg != "RS256" },
-		explain: func(*evidence) (string, string) {
-			return "B2C signs with RS256. A token with another algorithm, or none, was made or altered by someone else.",
-				"Send the token that B2C issued, unaltered. To try the API without B2C, use a local stand-in for the " +
-					"sign-in, which signs as B2C does."
+		explain: func(e *evidence) (string, string) {
+			return e.trusted().called() + " signs with RS256. A token with another algorithm, or none, was made or altered by " +
+					"someone else.",
+				"Send the token as it was issued, unaltered. To try the API without a tenant, use a local stand-in for the " +
+					"sign-in, which signs as the tenant does."
 		},
 		expected: []claim{claimAlg}, actual: []claim{claimAlg},
 	},
 	{
-		code: "token.header", status: http.StatusUnauthorized, title: "The token's header is not one of B2C's",
+		code: "token.header", status: http.StatusUnauthorized, title: "The token's header is not one of the sign-in's",
 		description: "The header of the token is not acceptable",
 		applies:     func(e *evidence) bool { return e.token.badHeader },
-		explain: func(*evidence) (string, string) {
-			return "B2C's header has alg, kid and typ JWT. This one lacks a usable kid or typ, or has crit, a key, a " +
-					"key's address, or an encoding, none of which is accepted.",
-				"Send the token that B2C issued, unaltered."
+		explain: func(e *evidence) (string, string) {
+			return "The header of " + e.trusted().called() + " has alg, kid and typ JWT. This one lacks a usable kid or typ, or " +
+					"has crit, a key, a key's address, or an encoding, none of which is accepted.",
+				"Send the token as it was issued, unaltered."
 		},
 		actual: []claim{claimAlg, claimKid, claimTyp},
 	},

@@ -20,6 +20,8 @@ const (
 	tooLarge
 	opaque
 	codeOrRefresh
+	encrypted
+	signedRequest
 	unreadable
 )
 
@@ -28,6 +30,11 @@ func (s shape) ofRequest() bool { return s > sound && s < tooLarge }
 
 func shaped(s shape) func(*evidence) bool {
 	return func(e *evidence) bool { return e.shape == s }
+}
+
+func noTokenFix(e *evidence) string {
+	return "Put the access token in its place. If the client got none, it most often asked for none of this API's " +
+		"scopes: ask for " + e.fullScope() + ", wait for the answer (await, in JavaScript), and send its access_token."
 }
 
 var requestRules = []rule{
@@ -77,10 +84,11 @@ var requestRules = []rule{
 		code: "auth.token_empty", status: http.StatusUnauthorized, title: "The token is empty",
 		description: "The token is empty", applies: shaped(emptyToken),
 		explain: func(e *evidence) (string, string) {
-			return "After the word Bearer comes no token, or what a program prints for a missing one (undefined, null, " +
-					"[object Object]).",
-				"The client got no access token, most often because it asked for none of this API's scopes. Ask for " +
-					e.fullScope() + ", wait for the answer, and send its access_token."
+			if e.raw == "" {
+				return "After the word Bearer comes no token.", noTokenFix(e)
+			}
+			return "After the word Bearer comes no token, but a placeholder that was not filled in, or what a program prints " +
+				"for a value that it does not have (undefined, null, [object Promise]).", noTokenFix(e)
 		},
 	},
 	{
@@ -100,8 +108,8 @@ var formRules = []rule{
 		description: "The token is longer than 16 KiB", applies: shaped(tooLarge),
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token has %d bytes; at most %d are read.", len(e.raw), maxToken),
-				"Have the policy put fewer claims into the token. Portal: Azure AD B2C > User flows > (the policy) > " +
-					"Application claims."
+				"Have the sign-in put fewer claims into the token. Portal: Azure AD B2C > User flows > (the policy) > " +
+					"Application claims, or, for Entra's tenants, App registrations > (the API) > Token configuration."
 		},
 	},
 	{
@@ -110,21 +118,40 @@ var formRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			return "The token does not consist of three parts separated by dots. It may be a session ID, a function " +
 					"key, or another provider's token.",
-				"Send the access_token of B2C's token response for the scope " + e.fullScope() + "."
+				"Send the access_token of the token response for the scope " + e.fullScope() + "."
 		},
 	},
 	{
 		code: "token.code_or_refresh", status: http.StatusUnauthorized, title: "This is a code or a refresh token",
 		description: "The token is an authorization code or a refresh token", applies: shaped(codeOrRefresh),
 		explain: func(*evidence) (string, string) {
-			return "The five encrypted parts are those of an authorization code or a refresh token of B2C, which only " +
-					"B2C can read.",
-				"Redeem it at the policy's token endpoint, and send the access_token of the answer."
+			return "The token has the form of an authorization code or a refresh token, which only the sign-in that issued " +
+					"it can read.",
+				"Redeem it at the token endpoint that belongs to the authority, and send the access_token of the answer."
 		},
 	},
 	{
 		code: "token.malformed", status: http.StatusUnauthorized, title: "The token cannot be read",
-		description: "The token cannot be read", applies: shaped(unreadable),
-		explain: func(e *evidence) (string, string) { return e.token.fault.detail, e.token.fault.fix },
+		description: "The token cannot be read",
+		applies:     func(e *evidence) bool { return e.shape == unreadable || e.wrongType() },
+		explain:     func(e *evidence) (string, string) { return e.token.fault.detail, e.token.fault.fix },
+	},
+	{
+		code: "token.encrypted", status: http.StatusUnauthorized, title: "The token is encrypted",
+		description: "The token is encrypted", applies: shaped(encrypted),
+		explain: func(*evidence) (string, string) {
+			return "The token has five parts and says how it is encrypted (enc). This API reads signed tokens, of three parts.",
+				"Have the token issued signed and not encrypted. Portal: App registrations > (the API) > Manifest: " +
+					"tokenEncryptionKeyId is null."
+		},
+	},
+	{
+		code: "token.pop", status: http.StatusUnauthorized, title: "This is a signed HTTP request, not an access token",
+		description: "The token is a signed HTTP request", applies: shaped(signedRequest),
+		explain: func(*evidence) (string, string) {
+			return "The token's typ is pop: it is an envelope that the client signed, with the access token in it (at).",
+				"Send the access token itself after the word Bearer: leave out the proof of possession (in MSAL, the " +
+					"authentication scheme POP)."
+		},
 	},
 }

@@ -51,11 +51,28 @@ func (e *evidence) read(c Credentials) {
 	}
 	e.raw = strings.TrimLeft(rest, " ")
 	switch {
-	case e.raw == "", e.raw == "undefined", e.raw == "null", e.raw == "[object Object]":
+	case e.raw == "", isPlaceholder(e.raw):
 		e.shape = emptyToken
 	case strings.IndexByte(e.raw, ' ') >= 0 || strings.IndexByte(e.raw, '\t') >= 0:
 		e.shape = severalWords
 	}
+}
+
+// isPlaceholder reports whether s is what programs print for a value that is not there, or
+// what stood in place of one that was to be filled in.
+func isPlaceholder(s string) bool {
+	switch s {
+	case "undefined", "null", "None", "nil", "NaN":
+		return true
+	}
+	for _, around := range [...][2]string{
+		{"[object ", "]"}, {"<", ">"}, {"{{", "}}"}, {"${", "}"}, {"$(", ")"}, {"%", "%"}, {"$", ""},
+	} {
+		if strings.HasPrefix(s, around[0]) && strings.HasSuffix(s, around[1]) {
+			return true
+		}
+	}
+	return false
 }
 
 // CredentialsOf are what a request carries.

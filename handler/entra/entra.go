@@ -1,6 +1,6 @@
 // Package entra decides who is calling, and says why not. It verifies the access
-// tokens that Microsoft's customer sign-in issues for one API, today those of Azure
-// AD B2C.
+// tokens that Microsoft's sign-in issues for one API: those of Azure AD B2C, of its
+// successor Microsoft Entra External ID, and of Microsoft Entra ID.
 //
 // [New] takes a [Config] and refuses one that would admit too much. [Verifier.Require]
 // protects a net/http handler. [Verifier.Verify] is the same without net/http: it
@@ -9,7 +9,10 @@
 //
 // A token is admitted if the key set of the very entry that it belongs to verifies its
 // RS256 signature, and its issuer, audience, times, client and scopes are those that
-// were configured. Before that its claims only serve to explain a refusal. Keys come
+// were configured. The issuer says which entry that is, and for B2C the policy too: keys
+// are no boundary, as tenants and families may share them. Programs that signed in as
+// themselves are refused, where that can be told. Before the signature was checked a
+// token's claims only serve to explain a refusal. Keys come
 // from the configured metadata addresses and from nowhere that a token could name;
 // they are read in the background and kept while the sign-in cannot be reached
 // (keys.go).
@@ -37,6 +40,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -67,7 +71,18 @@ type Config struct {
 // Hints are the names that an explanation may mention, so that it tells the people who
 // run the API where to look. Each may be zero.
 type Hints struct {
-	B2C Settings
+	B2C, ExternalID, Workforce Settings
+}
+
+func (h *Hints) of(f *family) Settings {
+	switch f {
+	case &externalID:
+		return h.ExternalID
+	case &workforce:
+		return h.Workforce
+	default:
+		return h.B2C
+	}
 }
 
 // Settings are what the operator calls the parts of a [Trust], such as
@@ -82,9 +97,9 @@ type Settings struct {
 type Caller struct {
 	Family  Family
 	Tenant  string    // GUID of the directory, lower case
-	Subject string    // identifier of the user (oid, for B2C else sub), lower case
+	Subject string    // identifier of the user (oid, for B2C alone else sub), lower case
 	Client  string    // application ID of the client (azp), as in the token; may be empty
-	Policy  string    // that the user signed in with, as configured
+	Policy  string    // of B2C that the user signed in with, as configured
 	Scopes  []string  // those that were granted, by their names in Trust.Scopes, sorted
 	Expires time.Time // when the token does
 }
@@ -108,15 +123,29 @@ type Verifier struct {
 // (both in the cache, which reads them), and for whom. Each policy of B2C has one.
 type entry struct {
 	*family
-	settings Settings
-	policy   string
-	audience string
-	appIDURI string
-	scopes   map[string]string // by the names that Need has
-	names    []string          // of the scopes, sorted
-	clients  map[string]bool
-	keys     *keyCache
+	settings  Settings
+	tenant    string                // as configured
+	policy    string                // empty for a family that has none
+	authority string                // where clients sign in; empty where the metadata's address does not tell
+	form      func(iss string) bool // whether an issuer could be the entry's, as far as its form tells
+	audience  string
+	appIDURI  string
+	scopes    map[string]string // by the names that Need has
+	names     []string          // of the scopes, sorted
+	clients   map[string]bool
+	keys      *keyCache
 }
+
+// String is what the log and people call the entry.
+func (x *entry) String() string {
+	if x.byPolicy {
+		return "the policy " + x.policy
+	}
+	return "the " + x.label + " tenant " + x.tenant
+}
+
+// called is what an explanation calls the family.
+func (x *entry) called() string { return strings.TrimPrefix(x.label, "Azure AD ") }
 
 // New returns a verifier and starts reading the keys, until ctx ends. It waits for
 // nothing. The error lists everything in c that would admit too much, or nobody.
@@ -144,18 +173,31 @@ func prepare(c Config) (*Verifier, error) {
 	}
 	client := newFetchClient(c.Transport)
 	waiters := new(atomic.Int64)
+	tenants := &tenants{families: map[string]*family{}}
 	for _, t := range c.Trust {
 		x := t.entry(c.Hints)
 		guard := &tenantGuard{
-			extra: slices.Clone(t.ExtraIssuers), form: t.family.form, setting: x.settings.ExtraIssuers, log: v.log,
+			family: t.family, extra: slices.Clone(t.ExtraIssuers), setting: x.settings.ExtraIssuers, log: v.log, all: tenants,
+		}
+		if !t.family.byPolicy && isGUID(t.tenant) {
+			guard.tenant = t.tenant
 		}
 		for policy, address := range t.addresses() {
 			own := x
-			own.policy = policy
+			own.policy, own.form = policy, t.form(address)
+			if authority, ok := strings.CutSuffix(address, "/v2.0/.well-known/openid-configuration"); ok {
+				own.authority = authority
+			}
 			own.keys = &keyCache{
-				policy: policy, url: address, client: client, now: v.now, log: v.log,
-				waiters: waiters, admit: guard.admit, sleep: time.After,
-				force: make(chan struct{}, 1), fetched: make(chan struct{}),
+				urls: []string{address}, client: client, now: v.now, log: v.log.With("family", t.family.name),
+				waiters: waiters, sleep: time.After, force: make(chan struct{}, 1), fetched: make(chan struct{}),
+				admit: func(set *keySet) ([]string, error) { return guard.admit(set, own.form) },
+			}
+			if t.family.byPolicy {
+				own.keys.log = own.keys.log.With("policy", policy)
+			} else {
+				// An application may have a key of its own, which is published only so.
+				own.keys.urls = []string{withAppID(address, own.audience), address}
 			}
 			v.entries = append(v.entries, &own)
 		}
@@ -163,8 +205,8 @@ func prepare(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// entriesFor are those whose tokens name this policy. No entry is found by an empty
-// one.
+// entriesFor are those of B2C whose tokens name this policy. No entry is found by an
+// empty one.
 func (v *Verifier) entriesFor(policy string) iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
 		for _, x := range v.entries {
@@ -179,9 +221,31 @@ func (v *Verifier) entriesFor(policy string) iter.Seq[*entry] {
 func (v *Verifier) policies() []string {
 	var names []string
 	for _, x := range v.entries {
-		names = append(names, x.policy)
+		if x.byPolicy {
+			names = append(names, x.policy)
+		}
 	}
 	return names
+}
+
+// trusts reports whether tokens of the family are accepted.
+func (v *Verifier) trusts(f *family) bool {
+	return slices.ContainsFunc(v.entries, func(x *entry) bool { return x.family == f })
+}
+
+// labels are what people call the families whose tokens are accepted.
+func (v *Verifier) labels() string {
+	var labels []string
+	for _, x := range v.entries {
+		if !slices.Contains(labels, x.label) {
+			labels = append(labels, x.label)
+		}
+	}
+	last := len(labels) - 1
+	if last == 0 {
+		return labels[0]
+	}
+	return strings.Join(labels[:last], ", ") + " and " + labels[last]
 }
 
 // Verify says who calls, if the token grants all that is needed; without a need it is
@@ -214,13 +278,13 @@ func (v *Verifier) checkNeeds(need []Need) error {
 	return nil
 }
 
-// Ready says why some tokens cannot be checked yet: the error names each policy whose
-// keys are not at hand. It is nil once all of them are.
+// Ready says why some tokens cannot be checked yet: the error names each policy and
+// tenant whose keys are not at hand. It is nil once all of them are.
 func (v *Verifier) Ready() error {
 	var missing []error
 	for _, x := range v.entries {
 		if x.keys.current(v.now()) == nil {
-			missing = append(missing, fmt.Errorf("keys of %s: %w", x.policy, x.keys.trouble()))
+			missing = append(missing, fmt.Errorf("keys of %s: %w", x, x.keys.trouble()))
 		}
 	}
 	return errors.Join(missing...)

@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -17,9 +18,11 @@ type evidence struct {
 	raw   string // what stands where the token should
 	token token  // empty unless it could be read
 
+	kind     kind
 	policy   string // that the token names
 	agree    bool   // all places that name one name the same
-	entry    *entry // whose token it is; nil if policy is not accepted
+	home     *entry // whose token it seems to be, to explain by; nil without a token
+	entry    *entry // whose token it is by issuer and policy; nil if the policy is not accepted
 	keys     *keySet
 	keyError error // why there are no keys, or errUnknownKey
 	verified bool  // the signature is right
@@ -32,7 +35,7 @@ func (e *evidence) gather(ctx context.Context, c Credentials, pass func(Group) b
 	if e.read(c); !pass(GroupRequest) {
 		return
 	}
-	if e.parse(); !pass(GroupForm) || !pass(GroupKind) || !pass(GroupHeader) || !pass(GroupPolicy) {
+	if e.parse(); !pass(GroupForm) || !pass(GroupKind) || !pass(GroupHeader) || !pass(GroupFamily) {
 		return
 	}
 	if e.load(ctx); !pass(GroupKeys) || !pass(GroupIssuer) {
@@ -59,30 +62,114 @@ func (e *evidence) parse() {
 	if e.shape != sound {
 		return
 	}
-	e.token, e.shape = parseToken(e.raw)
-	if e.policy, e.agree = e.token.policy(); e.agree {
-		for x := range e.verifier.entriesFor(e.policy) {
-			e.entry = x
-			break
+	if e.token, e.shape = parseToken(e.raw); e.shape != sound {
+		return
+	}
+	e.policy, e.agree = e.token.policy()
+	e.kind = e.findKind(e.find())
+	if e.kind == graph || e.kind == entraV1 {
+		e.explainByTenant()
+	}
+}
+
+// explainByTenant has a token of the wrong kind explained by the entry of its tenant.
+func (e *evidence) explainByTenant() {
+	for _, x := range e.verifier.entries {
+		if set := x.keys.current(e.now); set != nil && set.tenant == e.token.issuer.tenant {
+			e.home, e.entry = x, nil
+			return
 		}
 	}
 }
 
-// load gets the keys, waiting for them where it makes sense.
+// nearness is how near an entry is to a token's issuer.
+type nearness int
+
+const (
+	far           nearness = iota
+	sameTenant             // but another family's form
+	sameFamily             // by the issuer's form, of another tenant
+	sameHome               // family and tenant
+	differsByHand          // only in what people get wrong who write an issuer by hand
+	perhaps                // the metadata was never read, and its issuer may be this one
+	accepted               // it is the entry's issuer
+)
+
+// near compares the token's issuer with the one of an entry.
+func (e *evidence) near(x *entry, named *family, plainIss string) nearness {
+	set, tenant := x.keys.current(e.now), x.tenant
+	switch {
+	case set == nil && x.form(e.token.iss):
+		return perhaps
+	case set == nil:
+	case set.accepts(e.token.iss):
+		return accepted
+	case set.plain == plainIss:
+		return differsByHand
+	default:
+		tenant = set.tenant
+	}
+	same := tenant == e.token.issuer.tenant
+	switch {
+	case same && (named == x.family || named == &workforce && x.family == &externalID):
+		return sameHome // an external tenant's other door is where workforce tenants are
+	case named == x.family:
+		return sameFamily
+	case same:
+		return sameTenant
+	}
+	return far
+}
+
+// find says whose token it is, from what has been read so far: the entry that its
+// issuer is the nearest to, among those of B2C the one of its policy. It waits for
+// nothing.
+func (e *evidence) find() nearness {
+	named, plainIss := e.token.issuer.named(), plain(e.token.iss)
+	nearest := func(entries iter.Seq[*entry]) (found *entry, best nearness) {
+		for x := range entries {
+			if n := e.near(x, named, plainIss); found == nil || n > best {
+				found, best = x, n
+			}
+		}
+		return found, best
+	}
+	home, best := nearest(slices.Values(e.verifier.entries))
+	e.home, e.entry = home, home
+	if home.byPolicy {
+		e.entry = nil
+		if e.agree {
+			if e.entry, _ = nearest(e.verifier.entriesFor(e.policy)); e.entry != nil {
+				e.home = e.entry
+			}
+		}
+	}
+	return best
+}
+
+// load gets the keys, waiting for them where it makes sense. An entry whose metadata was
+// never read may be the token's, so it is waited for; while it cannot be read, there are
+// no keys.
 func (e *evidence) load(ctx context.Context) {
 	if e.entry == nil {
 		return
 	}
-	if e.route(ctx); e.keys == nil {
-		e.keyError = errNeverRead
+	first, cancel := context.WithTimeout(ctx, waitAtMost)
+	defer cancel()
+	for e.entry != nil && e.entry.keys.current(e.now) == nil {
+		if e.entry.keys.ready(first, e.now) == nil {
+			e.keyError = errNeverRead
+			return
+		}
+		e.find() // what was read may not be the token's
+	}
+	e.keys = e.home.keys.current(e.now)
+	if e.keys == nil || e.keys.has(e.token.kid) {
 		return
 	}
-	if e.keys.has(e.token.kid) {
-		return
-	}
-	if !e.keys.accepts(e.token.iss) {
+	if e.entry == nil || !e.keys.accepts(e.token.iss) {
 		// The token is refused for its issuer; no stranger's token starts a fetch.
-		e.keyError = e.entry.keys.lastError()
+		e.keyError = e.home.keys.lastError()
 		return
 	}
 	set, err := e.entry.keys.find(ctx, e.token.kid)
@@ -93,70 +180,64 @@ func (e *evidence) load(ctx context.Context) {
 	e.keys = set
 }
 
-// route finds the one entry that the token is checked against: of those for its policy,
-// the one that iss is an issuer of, else the first, to explain by. An entry whose
-// metadata was never read may be the one, so it is waited for; while one cannot be
-// read, there are no keys.
-func (e *evidence) route(ctx context.Context) {
-	var unread []*entry
-	for x := range e.verifier.entriesFor(e.policy) {
-		if set := x.keys.current(e.now); set == nil {
-			unread = append(unread, x)
-		} else if e.take(x, set) {
-			return
-		}
-	}
-	if unread == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, waitAtMost)
-	defer cancel()
-	for _, x := range unread {
-		set := x.keys.ready(ctx, e.now)
-		if set == nil {
-			e.entry, e.keys = x, nil
-			return
-		}
-		if e.take(x, set) {
-			return
-		}
-	}
-}
-
-// take notes an entry and its keys, and reports whether the token's issuer is theirs.
-func (e *evidence) take(x *entry, set *keySet) bool {
-	its := set.accepts(e.token.iss)
-	if its || e.keys == nil {
-		e.entry, e.keys = x, set
-	}
-	return its
-}
-
 // verify checks the signature, with the entry's own keys.
 func (e *evidence) verify() {
-	if e.keys != nil && e.keyError == nil {
+	if e.entry != nil && e.keys != nil && e.keyError == nil {
 		e.verified = verifySignature(e.keys.keys[e.token.kid], &e.token)
 	}
 }
 
 // readable reports whether there is a token that could be read.
-func (e *evidence) readable() bool { return e.shape == sound && e.token.signed != "" }
+func (e *evidence) readable() bool { return e.shape == sound && !e.wrongType() }
 
-// trusted is the entry that the token must fit: its own, else the first, to explain by.
+// wrongType reports whether a claim has a type that no token of the families has in it.
+// Tokens of others may.
+func (e *evidence) wrongType() bool {
+	return e.shape == sound && e.token.fault != (fault{}) && e.kind == ourKind
+}
+
+// trusted is the entry that the token must fit: its own, else the nearest, to explain by.
 func (e *evidence) trusted() *entry {
-	if e.entry != nil {
+	switch {
+	case e.entry != nil:
 		return e.entry
+	case e.home != nil:
+		return e.home
+	default:
+		return e.verifier.entries[0]
 	}
-	return e.verifier.entries[0]
 }
 
 // subject is who the token is about, or empty.
 func (e *evidence) subject() string {
+	if !e.trusted().byPolicy {
+		if id := strings.ToLower(e.token.oid); isGUID(id) && id != noGUID {
+			return id
+		}
+		return ""
+	}
 	id := identifier(e.token.oid)
-	if id == "" && e.trusted().subjectInSub {
+	if id == "" {
 		id = identifier(e.token.sub)
 	}
 	return id
+}
+
+// noGUID is a GUID that stands for none.
+const noGUID = "00000000-0000-0000-0000-000000000000"
+
+// scopeless reports whether no scope was granted at all. Entra's families may write a
+// slash then.
+func (e *evidence) scopeless() bool {
+	scp := strings.Trim(e.token.scp, " ")
+	return scp == "" || scp == "/" && !e.trusted().byPolicy
+}
+
+// application reports whether a program signed in as itself, by signs that are certain.
+// B2C's tokens have none.
+func (e *evidence) application() bool {
+	t := &e.token
+	return !e.trusted().byPolicy && (t.idtyp == "app" || e.scopeless() && t.oid != "" && t.oid == t.sub)
 }
 
 // missing is the first scope that is needed and not granted, as the token would spell

@@ -1,9 +1,6 @@
 package entra
 
-import (
-	"context"
-	"slices"
-)
+import "context"
 
 // Check is one group of the catalogue, as [Verifier.Examine] found it.
 type Check struct {
@@ -24,16 +21,19 @@ func (v *Verifier) Examine(ctx context.Context, c Credentials, need ...Need) ([]
 	}
 	e := &evidence{verifier: v, needs: need, now: v.now()}
 	var checks []Check
-	var hidden []Group
+	hidden := map[Group]string{} // by what
 	e.gather(ctx, c, func(g Group) bool {
 		check := Check{Group: g, Skipped: e.cannot(g)}
-		if check.Skipped == "" {
-			for i := range catalogue[g] {
-				r := &catalogue[g][i]
-				if !slices.Contains(hidden, g) && r.applies(e) {
-					snapshot := *e
-					check.Refusals = append(check.Refusals, newRefusal(r, &snapshot))
-					hidden = append(hidden, r.hides...)
+		if by := hidden[g]; by != "" && check.Skipped == "" {
+			check.Skipped = "follows from " + by
+		}
+		for i := range catalogue[g] {
+			r := &catalogue[g][i]
+			if check.Skipped == "" && hidden[g] == "" && r.applies(e) {
+				snapshot := *e
+				check.Refusals = append(check.Refusals, newRefusal(r, &snapshot))
+				for _, other := range r.hides {
+					hidden[other] = r.code
 				}
 			}
 		}
@@ -57,7 +57,7 @@ func (e *evidence) cannot(g Group) string {
 	case e.entry == nil && (g == GroupKeys || g == GroupIssuer || g == GroupKey):
 		return "the token names no policy that is accepted"
 	case e.keys == nil && (g == GroupIssuer || g == GroupKey):
-		return "the policy's keys could not be read"
+		return "the keys could not be read"
 	case g == GroupKey && e.keyError != nil && e.keyError != errUnknownKey:
 		return "the key is not known, and the keys could not be read again"
 	}

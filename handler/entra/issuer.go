@@ -1,12 +1,16 @@
 package entra
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// issuerParts are what an issuer of the Microsoft identity platform is made of.
-// B2C's forms are https://{host}/{tenant GUID}/v2.0/ and, with the policy,
-// https://{host}/tfp/{tenant GUID}/{policy}/v2.0/.
+// issuerParts are what an issuer of the Microsoft identity platform is made of. Its
+// forms are https://{host}/{tenant GUID}/v2.0, with a slash at the end for B2C, and,
+// for B2C alone, https://{host}/tfp/{tenant GUID}/{policy}/v2.0/.
 type issuerParts struct {
 	host, tenant, policy string
+	tls                  bool // https
 	slash                bool // the path ends with a slash
 	version              bool // the path has /v2.0
 }
@@ -14,7 +18,7 @@ type issuerParts struct {
 // splitIssuer takes an issuer apart. Each part is empty where it is missing.
 func splitIssuer(iss string) (p issuerParts) {
 	rest, ok := strings.CutPrefix(iss, "https://")
-	if !ok {
+	if p.tls = ok; !ok {
 		if rest, ok = strings.CutPrefix(iss, "http://"); !ok {
 			return p
 		}
@@ -34,11 +38,52 @@ func splitIssuer(iss string) (p issuerParts) {
 	return p
 }
 
-// isB2CIssuer reports whether an issuer has one of B2C's two forms.
-func isB2CIssuer(iss string) bool {
-	p := splitIssuer(iss)
-	return strings.HasPrefix(iss, "https://") && p.tenant != "" && p.version && p.slash
+// whole reports whether all parts are there that every issuer has.
+func (p issuerParts) whole() bool { return p.tls && p.tenant != "" && p.version }
+
+// Hosts of Microsoft's sign-in.
+const (
+	// legacyHost is where B2C signed people in before each tenant had a host of its own,
+	// and where Entra ID does.
+	legacyHost = "login.microsoftonline.com"
+	// versionOneHost signs for Entra ID's endpoint of version 1.
+	versionOneHost = "sts.windows.net"
+	ciamSuffix     = ".ciamlogin.com"
+)
+
+// sovereignHosts are Entra ID's in national clouds.
+var sovereignHosts = []string{
+	"login.microsoftonline.us", "login.partner.microsoftonline.cn", "login.chinacloudapi.cn", "sts.chinacloudapi.cn",
+	"login.microsoftonline.de",
 }
+
+// named is the family that an issuer seems to be of by its host and slash; nil if that
+// tells nothing.
+func (p issuerParts) named() *family {
+	switch {
+	case strings.HasSuffix(p.host, ciamSuffix):
+		return &externalID
+	case p.host == versionOneHost, slices.Contains(sovereignHosts, p.host):
+		return &workforce
+	case p.tenant == "":
+		return nil
+	case p.slash || p.policy != "" || strings.Contains(p.host, ".b2clogin."):
+		return &b2c
+	case p.host == legacyHost:
+		return &workforce
+	}
+	return nil
+}
+
+// issuerGUID is the tenant's GUID in the path of an issuer of Entra's families, as it is
+// spelled there.
+func issuerGUID(iss string) string {
+	path, _ := strings.CutSuffix(strings.TrimSuffix(iss, "/"), "/v2.0")
+	return path[strings.LastIndexByte(path, '/')+1:]
+}
+
+// plain is an issuer without what people get wrong when they write one by hand.
+func plain(iss string) string { return strings.ToLower(strings.Trim(iss, " \t\r\n/")) }
 
 func isGUID(s string) bool {
 	if len(s) != 36 {

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,19 +37,24 @@ const (
 	warnAfter     = time.Hour
 	keepAtMost    = 24 * time.Hour // a set that could not be read again
 
-	maxDocument = 256 << 10 // bytes of metadata or keys, unpacked
-	maxKeys     = 32
+	maxMetadata = 256 << 10 // bytes, unpacked
+	maxKeySet   = 1 << 20   // bytes, unpacked; 256 keys with certificates have 400 KiB
+	maxKeys     = 256       // usable ones of a set; no published set has had more than 10
+	maxReasons  = 16        // why keys were skipped, in a line of the log
 	minKeyBits  = 2048
 	maxKeyBits  = 4096
 )
 
-// keySet is what one policy's metadata and keys said when they were last read.
+// keySet is what one entry's metadata and keys said when they were last read.
 type keySet struct {
 	issuer  string
-	tenant  string         // the GUID in the issuer's path, lower case
-	issuers []string       // issuer and the extra ones of the same tenant
-	keys    map[string]any // by key ID, as golang-jwt takes them
-	skipped int            // published keys that are not usable
+	plain   string            // the issuer, to find what differs by hand
+	tenant  string            // the GUID in the issuer's path, lower case
+	issuers []string          // issuer and the extra ones of the same tenant
+	keys    map[string]any    // by key ID, as golang-jwt takes them
+	skipped int               // published keys that are not used
+	why     map[string]string // by key ID, why a key is not used; not of all where there are many
+	url     string            // of the metadata
 	read    time.Time
 }
 
@@ -60,12 +66,11 @@ func (s *keySet) has(kid string) bool {
 // accepts reports whether a token of this issuer may be checked with these keys.
 func (s *keySet) accepts(iss string) bool { return slices.Contains(s.issuers, iss) }
 
-// keyCache keeps the key set of one policy. One goroutine, run, does all the
+// keyCache keeps the key set of one entry. One goroutine, run, does all the
 // reading, so that there is never more than one fetch under way, and none
 // depends on a request's context. Known keys never wait.
 type keyCache struct {
-	policy  string
-	url     string
+	urls    []string // of the metadata; each after the first is for where those before it fail
 	client  *http.Client
 	now     func() time.Time
 	log     *slog.Logger
@@ -95,16 +100,17 @@ func (c *keyCache) run(ctx context.Context) {
 		c.mu.Unlock()
 
 		set, err := c.fetch(ctx)
-		if err == nil {
-			c.log.Debug("keys read", "policy", c.policy, "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped)
-		} else {
+		if set != nil {
+			c.log.Debug("keys read", "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped)
+		}
+		if err != nil {
 			c.report(err)
 		}
 
 		c.mu.Lock()
 		c.fetching = false
 		c.failed = err
-		if err == nil {
+		if set != nil {
 			c.set.Store(set)
 		}
 		close(c.fetched)
@@ -136,7 +142,7 @@ func (c *keyCache) report(err error) {
 			level = slog.LevelInfo
 		}
 	}
-	c.log.Log(context.Background(), level, "keys not read", "policy", c.policy, "age", age, "error", err.Error())
+	c.log.Log(context.Background(), level, "keys not read", "age", age, "error", err.Error())
 }
 
 // current is the last good set, or nil if there is none that may still be used.
@@ -236,43 +242,78 @@ func (c *keyCache) wait(ctx context.Context, next func() (over <-chan struct{}))
 	return true
 }
 
-// fetch reads metadata and keys. A panic below it must not end the process: it
-// is this goroutine that would.
+// withAppID asks for the metadata of one application, whose keys are those of the tenant
+// and, if it has any, those of its own.
+func withAppID(address, id string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address // New has refused it
+	}
+	if u.RawQuery != "" {
+		u.RawQuery += "&"
+	}
+	u.RawQuery += "appid=" + id
+	return u.String()
+}
+
+// fetch reads metadata and keys at the first address, or at another where that fails.
+// There may be both a set and an error: the set is good, and there could be more keys. A
+// set that the first address gave is kept for an hour rather than replaced by a smaller
+// one. A panic below it must not end the process: it is this goroutine that would.
 func (c *keyCache) fetch(ctx context.Context) (set *keySet, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			set, err = nil, fmt.Errorf("panic while reading keys: %v\n%s", p, debug.Stack())
 		}
 	}()
+	var failed []error
+	for i, address := range c.urls {
+		if set, err = c.fetchAt(ctx, address); err == nil {
+			break
+		}
+		failed = append(failed, err)
+		last := c.set.Load()
+		if ctx.Err() != nil || i == 0 && last != nil && last.url == address && c.now().Sub(last.read) < warnAfter {
+			break
+		}
+	}
+	if set != nil && len(failed) > 0 {
+		if status, ok := errors.AsType[statusError](failed[0]); ok && status.code/100 == 4 {
+			c.log.Info("keys read without those of the application alone", "reason", failed[0].Error())
+			return set, nil // there are none
+		}
+	}
+	return set, errors.Join(failed...)
+}
+
+func (c *keyCache) fetchAt(ctx context.Context, address string) (*keySet, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-
 	var metadata struct {
 		Issuer  string `json:"issuer"`
 		JWKSURI string `json:"jwks_uri"`
 	}
-	if err := c.get(ctx, c.url, &metadata); err != nil {
+	if err := c.get(ctx, address, maxMetadata, &metadata); err != nil {
 		return nil, fmt.Errorf("read metadata: %w", err)
 	}
-	set = &keySet{
-		issuer: metadata.Issuer, tenant: splitIssuer(metadata.Issuer).tenant, keys: map[string]any{}, read: c.now(),
+	set := &keySet{
+		issuer: metadata.Issuer, plain: plain(metadata.Issuer), tenant: splitIssuer(metadata.Issuer).tenant,
+		keys: map[string]any{}, why: map[string]string{}, url: address, read: c.now(),
 	}
+	var err error
 	if set.issuers, err = c.admit(set); err != nil {
-		return nil, fmt.Errorf("read metadata at %s: %w", c.url, err)
+		return nil, fmt.Errorf("read metadata at %s: %w", address, err)
 	}
-	if err := sameHost(c.url, metadata.JWKSURI); err != nil {
-		return nil, fmt.Errorf("read metadata at %s: %w", c.url, err)
+	if err := sameHost(address, metadata.JWKSURI); err != nil {
+		return nil, fmt.Errorf("read metadata at %s: %w", address, err)
 	}
 
 	var published struct {
 		Keys []jsontext.Value `json:"keys"`
 	}
 	// One key that is spelled badly must not cost the others.
-	if err := c.get(ctx, metadata.JWKSURI, &published, jsontext.AllowDuplicateNames(true)); err != nil {
+	if err := c.get(ctx, metadata.JWKSURI, maxKeySet, &published, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, fmt.Errorf("read keys: %w", err)
-	}
-	if len(published.Keys) > maxKeys {
-		return nil, fmt.Errorf("read keys at %s: %d keys, more than %d", metadata.JWKSURI, len(published.Keys), maxKeys)
 	}
 	storage := jwkset.NewMemoryStorage()
 	find, err := keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: storage})
@@ -281,13 +322,19 @@ func (c *keyCache) fetch(ctx context.Context) (set *keySet, err error) {
 	}
 	var reasons []error
 	for _, raw := range published.Keys {
-		kid, key, err := signingKey(raw)
-		if err == nil && set.has(kid) {
+		kid, key, err := signingKey(raw, set)
+		switch {
+		case err != nil:
+		case set.has(kid):
 			err = fmt.Errorf("key ID %q is there twice", kid)
+		case len(set.keys) == maxKeys:
+			err = fmt.Errorf("key %.64q: there are %d usable keys before it, and no more are used", kid, maxKeys)
 		}
 		if err != nil {
-			set.skipped++
-			reasons = append(reasons, err)
+			set.skip(kid, err)
+			if len(reasons) < maxReasons {
+				reasons = append(reasons, err)
+			}
 			continue
 		}
 		if err := storage.KeyWrite(ctx, key); err != nil {
@@ -304,14 +351,30 @@ func (c *keyCache) fetch(ctx context.Context) (set *keySet, err error) {
 		return nil, fmt.Errorf("read keys at %s: no usable key: %w", metadata.JWKSURI, errors.Join(reasons...))
 	}
 	if set.skipped > 0 {
-		c.log.Warn("keys skipped", "policy", c.policy, "skipped", set.skipped, "reason", errors.Join(reasons...).Error())
+		c.log.Warn("keys skipped", "skipped", set.skipped, "reason", errors.Join(reasons...).Error())
 	}
 	return set, nil
 }
 
+// skip notes a key that is not used.
+func (s *keySet) skip(kid string, why error) {
+	s.skipped++
+	if kid != "" && len(s.why) < maxKeys && !s.has(kid) {
+		s.why[kid] = why.Error()
+	}
+}
+
+// statusError is an answer of HTTP that has no document.
+type statusError struct {
+	code int
+	text string
+}
+
+func (e statusError) Error() string { return e.text }
+
 // get reads one JSON document. Redirects count as failures: the client follows
 // none.
-func (c *keyCache) get(ctx context.Context, address string, doc any, options ...json.Options) error {
+func (c *keyCache) get(ctx context.Context, address string, most int64, doc any, options ...json.Options) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
@@ -322,14 +385,14 @@ func (c *keyCache) get(ctx context.Context, address string, doc any, options ...
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", address, resp.Status)
+		return statusError{resp.StatusCode, fmt.Sprintf("%s answered %s", address, resp.Status)}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDocument+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {
 		return fmt.Errorf("%s: %w", address, err)
 	}
-	if len(body) > maxDocument {
-		return fmt.Errorf("%s: more than %d bytes", address, maxDocument)
+	if int64(len(body)) > most {
+		return fmt.Errorf("%s: more than %d bytes", address, most)
 	}
 	if err := json.Unmarshal(body, doc, options...); err != nil {
 		return fmt.Errorf("%s: %w", address, err)
@@ -338,43 +401,70 @@ func (c *keyCache) get(ctx context.Context, address string, doc any, options ...
 }
 
 // signingKey reads one published key, which must be an RSA key to check RS256
-// signatures with (RFC 7517; RFC 7518, section 3.3, asks for 2048 bits). B2C
-// publishes no alg.
-func signingKey(raw jsontext.Value) (kid string, key jwkset.JWK, err error) {
+// signatures with (RFC 7517; RFC 7518, section 3.3, asks for 2048 bits). Microsoft
+// publishes no alg, and for Entra's families a certificate, which tells nothing more. A
+// key that names an issuer is used for that one alone. Where there is an error the key
+// ID is still there, as far as it could be read.
+func signingKey(raw jsontext.Value, set *keySet) (kid string, key jwkset.JWK, err error) {
 	// NewJWKFromRawJSON would fold the case of names and let the last of two win.
-	var head struct {
-		KeyType string `json:"kty"`
+	var m struct {
+		KeyType string         `json:"kty"`
+		KeyID   string         `json:"kid"`
+		Use     string         `json:"use"`
+		Alg     string         `json:"alg"`
+		N       string         `json:"n"`
+		E       string         `json:"e"`
+		Issuer  jsontext.Value `json:"issuer"`
 	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return "", key, fmt.Errorf("read key: %w", err)
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return m.KeyID, key, fmt.Errorf("read key: %w", err)
 	}
-	if head.KeyType != "RSA" {
-		return "", key, fmt.Errorf("read key: its type is %q, not RSA", head.KeyType)
+	kid = m.KeyID
+	if m.KeyType != "RSA" {
+		return kid, key, fmt.Errorf("key %.64q: its type is %.20q, not RSA", kid, m.KeyType)
 	}
-	key, err = jwkset.NewJWKFromRawJSON([]byte(raw), jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
+	key, err = jwkset.NewJWKFromMarshal(
+		jwkset.JWKMarshal{
+			KTY: jwkset.KtyRSA, KID: kid, USE: jwkset.USE(m.Use), ALG: jwkset.ALG(m.Alg), N: m.N, E: m.E,
+		}, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {
-		return "", key, fmt.Errorf("read key: %w", err)
+		return kid, key, fmt.Errorf("key %.64q: %w", kid, err)
 	}
-	m := key.Marshal()
 	public, ok := key.Key().(*rsa.PublicKey)
 	switch {
 	case !ok:
 		err = errors.New("not an RSA public key")
-	case m.KID == "" || len(m.KID) > maxKeyID:
+	case kid == "" || len(kid) > maxKeyID:
 		err = errors.New("no key ID, or one that is too long")
-	case m.USE != "" && m.USE != jwkset.UseSig:
-		err = fmt.Errorf("its use is %q", m.USE)
-	case m.ALG != "" && m.ALG != jwkset.AlgRS256:
-		err = fmt.Errorf("its algorithm is %q", m.ALG)
+	case m.Use != "" && m.Use != jwkset.UseSig.String():
+		err = fmt.Errorf("its use is %q", m.Use)
+	case m.Alg != "" && m.Alg != jwkset.AlgRS256.String():
+		err = fmt.Errorf("its algorithm is %q", m.Alg)
 	case public.N.BitLen() < minKeyBits || public.N.BitLen() > maxKeyBits:
 		err = fmt.Errorf("%d bits", public.N.BitLen())
 	case public.E < 65537 || public.E%2 == 0:
 		err = fmt.Errorf("public exponent %d", public.E)
+	default:
+		err = set.checkIssuerOf(m.Issuer)
 	}
 	if err != nil {
-		return "", key, fmt.Errorf("key %.64q: %w", m.KID, err)
+		return kid, key, fmt.Errorf("key %.64q: %w", kid, err)
 	}
-	return m.KID, key, nil
+	return kid, key, nil
+}
+
+// checkIssuerOf checks the issuer that a key is for, where it names one as a string:
+// each {tenantid} in it stands for the tenant.
+func (s *keySet) checkIssuerOf(raw jsontext.Value) error {
+	var issuer string
+	if len(raw) == 0 || json.Unmarshal(raw, &issuer) != nil || strings.TrimSpace(issuer) == "" {
+		return nil
+	}
+	own := strings.ReplaceAll(issuer, "{tenantid}", issuerGUID(s.issuer))
+	if own != s.issuer {
+		return fmt.Errorf("its issuer is %.200q, the tenant's is %.200q", issuer, s.issuer)
+	}
+	return nil
 }
 
 // sameHost refuses keys from elsewhere than where the metadata came from.
@@ -408,36 +498,49 @@ func newFetchClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// tenantGuard makes sure that all policies of a Trust are of one tenant: the first one
-// that was read says which.
+// tenants are those of Entra's two families that were read: no tenant is of both.
+type tenants struct {
+	mu       sync.Mutex
+	families map[string]*family
+}
+
+// tenantGuard makes sure that all policies of a Trust are of one tenant: the configured
+// one where its GUID is known, else the one that the first metadata named.
 type tenantGuard struct {
+	family  *family
 	extra   []string
-	form    func(iss string) bool
 	setting string // that extra comes from, for the log
 	log     *slog.Logger
+	all     *tenants
 
 	mu     sync.Mutex
 	tenant string
 	told   []string
 }
 
-func (g *tenantGuard) admit(set *keySet) ([]string, error) {
+func (g *tenantGuard) admit(set *keySet, form func(string) bool) ([]string, error) {
 	if set.tenant == "" {
 		return nil, fmt.Errorf("issuer %.200q has no tenant GUID in its path", set.issuer)
 	}
+	if !form(set.issuer) {
+		return nil, fmt.Errorf("issuer %.200q does not have the form of those of %s", set.issuer, g.family.label)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.tenant == "" {
-		g.tenant = set.tenant
-	}
-	if set.tenant != g.tenant {
+	switch {
+	case g.tenant != "" && set.tenant != g.tenant && g.family.byPolicy:
 		return nil, fmt.Errorf("issuer names tenant %s, another policy's names %s", set.tenant, g.tenant)
+	case g.tenant != "" && set.tenant != g.tenant:
+		return nil, fmt.Errorf("issuer names tenant %s, and not %s", set.tenant, g.tenant)
+	case !g.family.byPolicy && !g.all.take(set.tenant, g.family):
+		return nil, fmt.Errorf("issuer names tenant %s, which is there as one of another family", set.tenant)
 	}
+	g.tenant = set.tenant
 	issuers := []string{set.issuer}
 	for _, extra := range g.extra {
 		why := ""
 		switch {
-		case !g.form(extra):
+		case !form(extra):
 			why = "it does not have the form of this family's issuers"
 		case splitIssuer(extra).tenant != g.tenant:
 			why = "it is of another tenant"
@@ -451,6 +554,17 @@ func (g *tenantGuard) admit(set *keySet) ([]string, error) {
 		}
 	}
 	return issuers, nil
+}
+
+// take notes a tenant as one of a family, and reports false if it is another's.
+func (t *tenants) take(tenant string, f *family) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if other := t.families[tenant]; other != nil && other != f {
+		return false
+	}
+	t.families[tenant] = f
+	return true
 }
 
 var errNeverRead = errors.New("the keys were never read")

@@ -19,7 +19,7 @@ type Refusal struct {
 	Status int    // of HTTP
 	Title  string // the same for every refusal with that code
 	// Verified says that the signature had been checked, so that the claims are
-	// those that B2C signed.
+	// those that the sign-in signed.
 	Verified bool
 	// RetryAfter is how long to wait before trying again, or 0.
 	RetryAfter time.Duration
@@ -87,8 +87,8 @@ func (r *Refusal) also() []string {
 	if !e.readable() {
 		return nil
 	}
-	if e.keys == nil && e.entry != nil {
-		e.keys = e.entry.keys.current(e.now)
+	if e.keys == nil {
+		e.keys = e.home.keys.current(e.now)
 	}
 	var codes []string
 	hidden := r.rule.hides
@@ -136,26 +136,14 @@ func (e *evidence) expected(claims []claim) map[string]any {
 		case claimTfp:
 			m["tfp"] = strings.Join(e.verifier.policies(), ", ")
 		case claimIss:
-			if keys := e.anyKeys(); keys != nil {
+			if keys := e.trusted().keys.current(e.now); keys != nil {
 				m["iss"] = keys.issuer
 			}
+		case claimTid:
+			m["tid"] = issuerGUID(e.token.iss)
 		}
 	}
 	return orNil(m)
-}
-
-// anyKeys are the keys of the token's policy, else of any, as far as they are
-// at hand: all policies are of one tenant, and most have the same issuer.
-func (e *evidence) anyKeys() *keySet {
-	if e.keys != nil {
-		return e.keys
-	}
-	for _, x := range e.verifier.entries {
-		if keys := x.keys.current(e.now); keys != nil {
-			return keys
-		}
-	}
-	return nil
 }
 
 // actual is what the token says in the named places, as far as it says anything.
@@ -186,6 +174,12 @@ func (t *token) says(name claim) any {
 		text = t.aud
 	case claimAzp:
 		text = t.azp
+	case claimAppid:
+		text = t.appid
+	case claimTid:
+		text = t.tid
+	case claimIdtyp:
+		text = t.idtyp
 	case claimTfp:
 		text = t.tfp
 	case claimAcr:

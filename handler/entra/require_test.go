@@ -76,7 +76,10 @@ func TestRequire(t *testing.T) {
 		"status":403,"code":"scope.missing","verified":true,
 		"detail":"scp has write, this call needs read.","expected":{"scp":"read"},"actual":{"scp":"write"},
 		"fix":"Ask for `+scope+`. B2C silently drops scopes that were not granted. `+
-		`Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent."}`, body)
+		`Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. `+
+		`A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default and needs the app `+
+		`role read, which B2C writes into scp: (the API) > App roles, then (the client) > API permissions > `+
+		`Application permissions, with admin consent."}`, body)
 
 	resp, body = get(t, url+"?access_token=x")
 	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)

@@ -3,6 +3,7 @@ package entra
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"strings"
 )
 
@@ -10,7 +11,7 @@ import (
 // 200 groups, the most that Entra ID puts into one, make 12,000.
 const maxToken = 16 << 10
 
-// maxKeyID is the longest key ID, in bytes. B2C's have 43.
+// maxKeyID is the longest key ID, in bytes. B2C's have 43, Entra's 27.
 const maxKeyID = 256
 
 // token is a compact JWS (RFC 7515, section 3.1) as the one strict reading of
@@ -18,7 +19,7 @@ const maxKeyID = 256
 type token struct {
 	signed    string // what the signature is over
 	signature []byte
-	fault     fault // why the code is token.malformed
+	fault     fault // why it cannot be read, or a claim of the wrong type
 
 	// The header.
 	alg, kid, typ string
@@ -28,8 +29,10 @@ type token struct {
 
 	// The claims. A string is empty where the claim is absent.
 	iss, aud, azp, tfp, acr, scp, ver, oid, sub string
-	issuer                                      issuerParts // of iss
-	hasScp                                      bool
+	tid, appid, idtyp                           string // empty, too, where they are no strings
+	issuer                                      issuerParts
+	hasScp, hasTid                              bool
+	hasScope                                    bool // scope, which access tokens of others have
 	signInMark                                  bool // at_hash, c_hash, auth_time or nonce
 	exp, nbf, iat                               seconds
 }
@@ -64,53 +67,71 @@ func parseToken(raw string) (t token, s shape) {
 	if len(raw) > maxToken {
 		return t, tooLarge
 	}
-	switch strings.Count(raw, ".") {
-	case 2:
-	case 4:
-		// B2C's codes and refresh tokens are JWEs whose header says so.
-		header, _, _ := strings.Cut(raw, ".")
-		if b, err := decodeSegment(nil, header); err == nil &&
-			(bytes.Contains(b, []byte(`"cpimcore_`)) || bytes.Contains(b, []byte(`"zip"`))) {
-			return t, codeOrRefresh
-		}
-		t.fault = fault{
-			"The token has five parts, so that it is encrypted; this API reads signed tokens, of three parts.",
-			"Have the token issued signed and not encrypted.",
-		}
+	if strings.HasPrefix(raw, "0.A") || strings.HasPrefix(raw, "1.A") {
+		return t, codeOrRefresh // as Entra writes them, with any number of dots
+	}
+	switch parts := strings.Count(raw, ".") + 1; {
+	case parts == 3:
+	case parts == 5:
+		s = t.sealedShape(raw)
+		return t, s
+	case parts < 3 && strings.HasPrefix(raw, "eyJ"):
+		t.fault = cutFault(fmt.Sprintf("The token has only %d of its three parts.", parts))
 		return t, unreadable
 	default:
 		return t, opaque
 	}
-	if t.fault = t.read(raw); t.fault != (fault{}) {
+	if broken := t.read(raw); broken {
 		t.signed = ""
 		return t, unreadable
 	}
 	t.issuer = splitIssuer(t.iss)
+	if strings.EqualFold(t.typ, "pop") {
+		return t, signedRequest
+	}
 	return t, sound
 }
 
-// read takes the three parts of a compact JWS apart.
-func (t *token) read(raw string) fault {
+// sealedShape says what five parts are (JWE, RFC 7516): B2C's codes and refresh tokens
+// are told by their header, which names no encryption.
+func (t *token) sealedShape(raw string) shape {
+	header, _, _ := strings.Cut(raw, ".")
+	b, err := decodeSegment(nil, header)
+	has := func(name string) bool { return bytes.Contains(b, []byte(name)) }
+	switch {
+	case err == nil && (has(`"cpimcore_`) || has(`"zip"`) && has(`"ser"`)):
+		return codeOrRefresh
+	case err == nil && has(`"enc"`):
+		return encrypted
+	}
+	t.fault = cutFault("The token has five parts, as an encrypted one has, but the first does not say how it is encrypted.")
+	return unreadable
+}
+
+// read takes the three parts of a compact JWS apart. It reports whether they cannot be
+// read; a claim of the wrong type alone is noted in fault.
+func (t *token) read(raw string) (broken bool) {
+	fail := func(f fault) bool { t.fault = f; return true }
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
 	var space [2 << 10]byte // on the stack, and enough for most tokens
 	decoded, err := decodeSegment(space[:0], header)
 	if err != nil {
-		return cutFault("The token's header is not base64url without padding.")
+		return fail(cutFault("The token's header is not base64url without padding."))
 	}
 	n := len(decoded)
 	if decoded, err = decodeSegment(decoded, payload); err != nil {
-		return cutFault("The token's payload is not base64url without padding.")
+		return fail(cutFault("The token's payload is not base64url without padding."))
 	}
 	if t.signature, err = decodeSegment(nil, signature); err != nil {
-		return cutFault("The token's signature is not base64url without padding.")
+		return fail(cutFault("The token's signature is not base64url without padding."))
 	}
 	t.signed = raw[:len(header)+1+len(payload)]
 	text := string(decoded)
 
 	t.badAlg = true
 	if err := scanObject(text[:n], t.headerMember); err != nil {
-		return scanFault("The token's header", err)
+		return fail(scanFault("The token's header", err))
 	}
 	if t.kid == "" || len(t.kid) > maxKeyID {
 		t.badHeader = true
@@ -124,16 +145,16 @@ func (t *token) read(raw string) fault {
 			wrong = name
 		}
 	}); err != nil {
-		return scanFault("The token's payload", err)
+		return fail(scanFault("The token's payload", err))
 	}
 	if wrong != "" {
-		return fault{
+		t.fault = fault{
 			"The claim " + wrong + " is not a string.",
 			"Send an access token of the tenant's own sign-in; it has strings there. If it is one, fix what writes " +
-				wrong + " in the custom policy.",
+				wrong + ".",
 		}
 	}
-	return fault{}
+	return false
 }
 
 // headerMember takes a member of the header. It ignores what it has no use for,
@@ -142,17 +163,11 @@ func (t *token) read(raw string) fault {
 func (t *token) headerMember(name string, v value) {
 	switch name {
 	case "alg":
-		if v.kind == '"' {
-			t.alg, t.badAlg = unescape(v.text), false
-		}
+		t.alg, t.badAlg = v.string(), v.kind != '"'
 	case "kid":
-		if v.kind == '"' {
-			t.kid = unescape(v.text)
-		}
+		t.kid = v.string()
 	case "typ":
-		if v.kind == '"' {
-			t.typ = unescape(v.text)
-		}
+		t.typ = v.string()
 	case "crit", "b64", "zip", "enc", "cty", "jku", "jwk", "x5u", "x5c":
 		t.badHeader = true
 	case "nonce":
@@ -192,6 +207,18 @@ func (t *token) claim(name string, v value) bool {
 	case "iat":
 		t.iat = numericDate(v)
 		return true
+	case "tid":
+		t.tid, t.hasTid = v.string(), true
+		return true
+	case "appid":
+		t.appid = v.string()
+		return true
+	case "idtyp":
+		t.idtyp = v.string()
+		return true
+	case "scope":
+		t.hasScope = true
+		return true
 	case "at_hash", "c_hash", "auth_time", "nonce":
 		t.signInMark = true
 		return true
@@ -203,6 +230,14 @@ func (t *token) claim(name string, v value) bool {
 	}
 	*field = unescape(v.text)
 	return true
+}
+
+// string is the value of a string, or empty.
+func (v value) string() string {
+	if v.kind != '"' {
+		return ""
+	}
+	return unescape(v.text)
 }
 
 func numericDate(v value) seconds {

@@ -15,31 +15,51 @@ import (
 // Family is a kind of tenant: what its tokens look like, and where its keys are.
 type Family string
 
-// FamilyB2C is Azure AD B2C.
-const FamilyB2C Family = "b2c"
+// The families.
+const (
+	FamilyB2C        Family = "b2c"      // Azure AD B2C
+	FamilyExternalID Family = "external" // Microsoft Entra External ID
+	FamilyWorkforce  Family = "entra"    // Microsoft Entra ID, of employees and guests
+)
 
 // family is what all tenants of a kind have in common.
 type family struct {
 	name        Family
+	label       string // what people call it
 	host        string // with {tenant} to fill in
-	metadataURL string // with {host}, {tenant} and {policy} to fill in
-	// form reports whether an issuer has the family's form.
-	form func(iss string) bool
-	// subjectInSub says that sub names the user where there is no oid. A family whose
-	// sub differs from application to application must not have it.
-	subjectInSub bool
+	metadataURL string // with the placeholders to fill in
+	directory   string // what {tenant} stands for in the metadata's address: with {tenant} to fill in
+	tenantForm  *regexp.Regexp
+	tenantIs    string // what the form is, in words
+	// byPolicy says that a tenant has policies, each with metadata and keys of its own,
+	// and that tokens name theirs. No sub of the other families names a user: it differs
+	// from application to application, and by case.
+	byPolicy bool
 }
 
 var b2c = family{
-	name:         FamilyB2C,
-	host:         "{tenant}.b2clogin.com",
-	metadataURL:  "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
-	form:         isB2CIssuer,
-	subjectInSub: true,
+	name: FamilyB2C, label: "Azure AD B2C", host: "{tenant}.b2clogin.com",
+	metadataURL: "https://{host}/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
+	directory:   "{tenant}", tenantForm: nameForm,
+	tenantIs: "the name of a tenant (letters, digits and dashes)", byPolicy: true,
 }
 
-// Trust is a tenant whose tokens are accepted. [B2C] makes one; Audience, AppIDURI and
-// Scopes must be set then.
+var externalID = family{
+	name: FamilyExternalID, label: "External ID", host: "{tenant}.ciamlogin.com",
+	metadataURL: "https://{host}/{tenant}/v2.0/.well-known/openid-configuration",
+	directory:   "{tenant}.onmicrosoft.com", tenantForm: nameForm,
+	tenantIs: "the name of a tenant (letters, digits and dashes) or its GUID",
+}
+
+var workforce = family{
+	name: FamilyWorkforce, label: "Entra ID", host: legacyHost,
+	metadataURL: "https://{host}/{tenant}/v2.0/.well-known/openid-configuration",
+	directory:   "{tenant}", tenantForm: domainForm,
+	tenantIs: "a GUID or a verified domain of one tenant",
+}
+
+// Trust is a tenant whose tokens are accepted. [B2C], [ExternalID] and [Workforce] make
+// one; Audience, AppIDURI and Scopes must be set then.
 type Trust struct {
 	// Audience is the API's application ID in the tenant, the one aud accepted.
 	Audience string
@@ -50,14 +70,16 @@ type Trust struct {
 	Scopes map[string]string
 	// Clients are the application IDs that may call (azp). Empty means any.
 	Clients []string
-	// Host is where people sign in. Empty means {tenant}.b2clogin.com.
+	// Host is where people sign in. Empty means {tenant}.b2clogin.com, or
+	// {tenant}.ciamlogin.com. Workforce tenants have none of their own.
 	Host string
 	// MetadataURL is a template, {host}, {tenant} and {policy}, of the address of the
 	// OpenID Connect metadata. http is for loopback only. Empty means the address that
-	// the tenant has at Host.
+	// the tenant has at Host. B2C needs {policy}, the others have none; their {tenant} is
+	// a GUID or a domain.
 	MetadataURL string
-	// ExtraIssuers are accepted besides each policy's own, while clients move to another
-	// host. Those of another tenant, or not of B2C's form, are refused and logged.
+	// ExtraIssuers are accepted besides each policy's own, while clients of B2C move to
+	// another host. Those of another tenant, or not of B2C's form, are refused and logged.
 	ExtraIssuers []string
 
 	family   *family
@@ -72,13 +94,41 @@ func B2C(tenant string, policies ...string) Trust {
 	return Trust{family: &b2c, tenant: strings.ToLower(tenant), policies: slices.Clone(policies)}
 }
 
+// ExternalID trusts an external tenant of Microsoft Entra External ID by its name,
+// contoso for contoso.onmicrosoft.com, or by its GUID. Its issuer is
+// https://{GUID}.ciamlogin.com/{GUID}/v2.0 whatever the host, or has Host in place of
+// the first where the metadata read there say so. Where the metadata are on loopback,
+// the issuer may have any host.
+func ExternalID(tenant string) Trust {
+	return Trust{family: &externalID, tenant: strings.ToLower(tenant)}
+}
+
+// Workforce trusts one workforce tenant of Microsoft Entra ID by its GUID or a verified
+// domain. Addresses that stand for many tenants, such as common, are refused.
+func Workforce(tenant string) Trust {
+	return Trust{family: &workforce, tenant: strings.ToLower(tenant)}
+}
+
+// Family is that of the constructor that made t.
+func (t *Trust) Family() Family {
+	if t.family == nil {
+		return ""
+	}
+	return t.family.name
+}
+
 var (
 	realmForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,30}[A-Za-z0-9]$`)
-	tenantForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	nameForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 	policyForm = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
 	scopeForm  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 	hostForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 )
+
+// manyTenants are names at Entra ID's host that stand for more than one tenant, the last
+// for all Microsoft accounts.
+var manyTenants = []string{"common", "organizations", "consumers", "9188040d-6c67-4c5b-b112-36a304b66dad"}
 
 // check finds everything that would admit too much, or nobody.
 func (c *Config) check() error {
@@ -90,20 +140,27 @@ func (c *Config) check() error {
 		problems = append(problems, errors.New("there is no Trust"))
 	}
 	addresses := map[string]bool{}
+	guids := map[string]*family{}
 	for i, t := range c.Trust {
 		if t.family == nil {
-			problems = append(problems, fmt.Errorf("the entry Trust[%d] was not made by B2C", i))
+			problems = append(problems, fmt.Errorf("the entry Trust[%d] was not made by B2C, ExternalID or Workforce", i))
 			continue
 		}
 		found := t.check()
 		if !maps.EqualFunc(t.Scopes, c.Trust[0].Scopes, func(string, string) bool { return true }) {
 			found = append(found, errors.New("its Scopes have other names than Trust[0]"))
 		}
-		for policy, address := range t.addresses() {
+		for _, address := range t.addresses() {
 			if addresses[address] {
-				found = append(found, fmt.Errorf("the metadata of %s, %s, is there twice", policy, address))
+				found = append(found, fmt.Errorf("the metadata at %s is there twice", address))
 			}
 			addresses[address] = true
+		}
+		if !t.family.byPolicy && isGUID(t.tenant) {
+			if other := guids[t.tenant]; other != nil && other != t.family {
+				found = append(found, fmt.Errorf("the same tenant is there as one of %s", other.label))
+			}
+			guids[t.tenant] = t.family
 		}
 		for _, problem := range found {
 			problems = append(problems, fmt.Errorf("in Trust[%d], %s %s: %w", i, t.family.name, t.tenant, problem))
@@ -114,20 +171,17 @@ func (c *Config) check() error {
 
 func (t *Trust) check() (problems []error) {
 	wrong := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if !tenantForm.MatchString(t.tenant) {
-		wrong("%q is not the name of a tenant (letters, digits and dashes)", t.tenant)
+	guid := !t.family.byPolicy && isGUID(t.tenant)
+	switch {
+	case slices.Contains(manyTenants, t.tenant) && !t.family.byPolicy:
+		wrong("%q stands for many tenants; their tokens would be accepted", t.tenant)
+	case !guid && !t.family.tenantForm.MatchString(t.tenant):
+		wrong("%q is not %s", t.tenant, t.family.tenantIs)
 	}
-	if len(t.policies) == 0 {
-		wrong("there is no policy")
-	}
-	for i, policy := range t.policies {
-		same := func(other string) bool { return equalFoldASCII(policy, other) }
-		switch {
-		case !policyForm.MatchString(policy):
-			wrong("%q is not the name of a policy, which starts with B2C_1_ or B2C_1A_", policy)
-		case slices.ContainsFunc(t.policies[:i], same):
-			wrong("the policy %s is there twice", policy)
-		}
+	if t.family.byPolicy {
+		problems = append(problems, t.checkPolicies()...)
+	} else if len(t.ExtraIssuers) > 0 {
+		wrong("only B2C has ExtraIssuers")
 	}
 	if !isGUID(t.Audience) {
 		wrong("Audience %q is not an application ID, which is a GUID", t.Audience)
@@ -149,7 +203,10 @@ func (t *Trust) check() (problems []error) {
 			wrong("Clients has %q, which is not an application ID, a GUID", client)
 		}
 	}
-	if t.Host != "" && !hostForm.MatchString(t.Host) {
+	switch {
+	case t.Host != "" && t.family == &workforce:
+		wrong("a workforce tenant has no Host of its own")
+	case t.Host != "" && !hostForm.MatchString(t.Host):
 		wrong("Host %q is not the name of a host (no scheme, no path)", t.Host)
 	}
 	if err := t.checkMetadataURL(); err != nil && problems == nil {
@@ -158,15 +215,36 @@ func (t *Trust) check() (problems []error) {
 	return problems
 }
 
+func (t *Trust) checkPolicies() (problems []error) {
+	if len(t.policies) == 0 {
+		problems = append(problems, errors.New("there is no policy"))
+	}
+	for i, policy := range t.policies {
+		same := func(other string) bool { return equalFoldASCII(policy, other) }
+		switch {
+		case !policyForm.MatchString(policy):
+			problems = append(problems,
+				fmt.Errorf("%q is not the name of a policy, which starts with B2C_1_ or B2C_1A_", policy))
+		case slices.ContainsFunc(t.policies[:i], same):
+			problems = append(problems, fmt.Errorf("the policy %s is there twice", policy))
+		}
+	}
+	return problems
+}
+
 func (t *Trust) checkMetadataURL() error {
-	if t.MetadataURL != "" && !strings.Contains(t.MetadataURL, "{policy}") {
-		return errors.New("MetadataURL lacks {policy}; each policy has its own metadata")
+	placeholders := "{host} and {tenant}"
+	if t.family.byPolicy {
+		placeholders = "{host}, {tenant} and {policy}"
+		if t.MetadataURL != "" && !strings.Contains(t.MetadataURL, "{policy}") {
+			return errors.New("MetadataURL lacks {policy}; each policy has its own metadata")
+		}
 	}
 	for _, address := range t.addresses() {
 		u, err := url.Parse(address)
 		switch {
 		case strings.ContainsAny(address, "{}"):
-			return errors.New("MetadataURL may use only the placeholders {host}, {tenant} and {policy}")
+			return fmt.Errorf("MetadataURL may use only the placeholders %s", placeholders)
 		case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
 			return fmt.Errorf("MetadataURL makes %q, which is not a valid URL", address)
 		case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
@@ -176,32 +254,37 @@ func (t *Trust) checkMetadataURL() error {
 	return nil
 }
 
-// addresses are the policies and where their metadata are.
+// addresses are the policies and where their metadata are. A family without policies
+// has one address.
 func (t *Trust) addresses() iter.Seq2[string, string] {
 	return func(yield func(policy, address string) bool) {
-		template, host := t.MetadataURL, t.Host
+		template, host, directory := t.MetadataURL, t.Host, t.tenant
 		if template == "" {
 			template = t.family.metadataURL
 		}
 		if host == "" {
-			host = fill(t.family.host, "", t.tenant, "")
+			host = strings.ReplaceAll(t.family.host, "{tenant}", t.tenant)
+		}
+		if !isGUID(t.tenant) {
+			directory = strings.ReplaceAll(t.family.directory, "{tenant}", t.tenant)
+		}
+		if !t.family.byPolicy {
+			yield("", strings.NewReplacer("{host}", host, "{tenant}", directory).Replace(template))
+			return
 		}
 		for _, policy := range t.policies {
-			if !yield(policy, fill(template, host, t.tenant, policy)) {
+			address := strings.NewReplacer("{host}", host, "{tenant}", directory, "{policy}", policy).Replace(template)
+			if !yield(policy, address) {
 				return
 			}
 		}
 	}
 }
 
-func fill(template, host, tenant, policy string) string {
-	return strings.NewReplacer("{host}", host, "{tenant}", tenant, "{policy}", policy).Replace(template)
-}
-
 // entry is what the trust's entries have in common.
 func (t *Trust) entry(h Hints) entry {
 	x := entry{
-		family: t.family, settings: h.B2C,
+		family: t.family, settings: h.of(t.family), tenant: t.tenant,
 		audience: strings.ToLower(t.Audience), appIDURI: strings.TrimRight(t.AppIDURI, "/"),
 		scopes: maps.Clone(t.Scopes), names: slices.Sorted(maps.Keys(t.Scopes)), clients: map[string]bool{},
 	}
@@ -209,6 +292,29 @@ func (t *Trust) entry(h Hints) entry {
 		x.clients[strings.ToLower(client)] = true
 	}
 	return x
+}
+
+// form reports whether an issuer has the form of those of a tenant whose metadata are
+// at address.
+func (t *Trust) form(address string) func(iss string) bool {
+	host := strings.ToLower(t.Host)
+	u, err := url.Parse(address)
+	local := err == nil && isLoopback(u.Hostname())
+	return func(iss string) bool {
+		p := splitIssuer(iss)
+		switch {
+		case !p.whole():
+			return false
+		case t.family.byPolicy:
+			return p.slash
+		case p.slash || p.policy != "":
+			return false
+		case t.family == &externalID:
+			return local || p.host == p.tenant+ciamSuffix || p.host == host
+		default:
+			return local || p.host == legacyHost
+		}
+	}
 }
 
 func isLoopback(host string) bool {

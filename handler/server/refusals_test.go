@@ -8,14 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/server"
 )
 
 var update = flag.Bool("update", false, "write testdata/refusals.json and docs/refusals.md")
@@ -42,21 +45,27 @@ type refused struct {
 // holds the answer against testdata/refusals.json, and docs/refusals.md against the
 // answers: go test ./handler/server -run TestRefusals -update writes both.
 func TestRefusals(t *testing.T) {
-	w := newWorld(t)
-	// Answers say more once the metadata was read.
-	require.Eventually(t, func() bool {
-		return w.send(t, "GET", "/api/items", w.token(t, "alice"), "").StatusCode == 200
-	}, 30*time.Second, 10*time.Millisecond)
+	tenant, err := entratest.Start(entratest.Options{})
+	require.NoError(t, err)
+	defer tenant.Close()
+	worlds := map[entratest.Family]*world{} // by the family that is not trusted
+	for _, untrusted := range []entratest.Family{"", entratest.B2C, entratest.External} {
+		verifier, err := entra.New(t.Context(), trustingAllBut(tenant, untrusted))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return verifier.Ready() == nil }, 20*time.Second, 10*time.Millisecond)
+		worlds[untrusted] = newWorld(t, func(c *server.Config) { c.Verify = verifier.Verify })
+	}
 	var got []refused
 	for _, code := range entra.Codes() {
-		broken, err := w.tenant.Broken(code)
+		broken, err := tenant.Broken(code)
 		require.NoError(t, err)
+		w := worlds[broken.Untrusted]
 		if broken.NeedsFault {
 			// The keys are known before the endpoint fails.
-			known, err := w.tenant.AccessToken(entratest.TokenRequest{Policy: entratest.PolicyROPC})
+			known, err := tenant.AccessToken(entratest.TokenRequest{Policy: entratest.PolicyROPC})
 			require.NoError(t, err)
 			require.Equal(t, 200, w.send(t, "GET", "/api/items", known, "").StatusCode)
-			defer w.tenant.Inject(broken.Fault)()
+			defer tenant.Inject(broken.Fault)()
 		}
 		path := "/api/items"
 		if broken.Query != "" {
@@ -105,13 +114,32 @@ func TestRefusals(t *testing.T) {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	require.NoError(t, encoder.Encode(got))
-	text := strings.ReplaceAll(b.String(), strings.TrimPrefix(w.tenant.URL(), "http://"), "localhost:9911")
+	text := strings.ReplaceAll(b.String(), strings.TrimPrefix(tenant.URL(), "http://"), "localhost:9911")
 	text = timeOfDay.ReplaceAllString(text, "{time}")
 
 	holds(t, filepath.Join("testdata", "refusals.json"), text)
 	var answers []refused
 	require.NoError(t, json.Unmarshal([]byte(text), &answers))
 	holds(t, filepath.Join("..", "..", "docs", "refusals.md"), document(answers))
+}
+
+// trustingAllBut is how an API is configured that belongs to the tenants of all families
+// but one, as main does it.
+func trustingAllBut(tenant *entratest.Server, untrusted entratest.Family) entra.Config {
+	c := trusting(tenant)
+	c.Hints.ExternalID, c.Hints.Workforce = entra.Settings(config.ExternalNames), entra.Settings(config.EntraNames)
+	external, workforce := entra.ExternalID(entratest.ExternalTenantName), entra.Workforce(entratest.WorkforceTenantDomain)
+	external.Audience, workforce.Audience = entratest.ExternalAPIClientID, entratest.WorkforceAPIClientID
+	external.AppIDURI, workforce.AppIDURI = entratest.ExternalAppIDURI, entratest.WorkforceAppIDURI
+	external.Clients = []string{entratest.ExternalClientID, entratest.ExternalDaemonID}
+	workforce.Clients = []string{entratest.WorkforceClientID, entratest.WorkforceDaemonID}
+	external.MetadataURL = tenant.MetadataTemplateOf(entratest.External)
+	workforce.MetadataURL = tenant.MetadataTemplateOf(entratest.Workforce)
+	external.Scopes, workforce.Scopes = c.Trust[0].Scopes, c.Trust[0].Scopes
+	c.Trust = slices.DeleteFunc(append(c.Trust, external, workforce), func(x entra.Trust) bool {
+		return x.Family() == entra.Family(untrusted)
+	})
+	return c
 }
 
 // holds compares a file with what it should be, and writes it with -update.
@@ -132,7 +160,9 @@ func document(answers []refused) string {
 What the API answers when it does not accept a token, and how to fix it. The codes are
 in the order in which they are tried: the first that applies is ` + "`code`" + `, and ` + "`also`" + ` lists
 what else is wrong with the same token. Statuses and codes do not change; the sentences
-below are examples, those of the local world, and depend on the token at hand.
+below are examples, those of the local world, and depend on the token at hand. The local
+world trusts a tenant of each family, so it never answers ` + "`token.external_id`" + ` and
+` + "`token.b2c`" + `: an API does that does not trust the family.
 
 This page is written by ` + "`go test ./handler/server -run TestRefusals -update`" + `. To see an
 answer: ` + "`go run ./scripts/dev token -broken CODE`" + ` prints a token that is refused with it.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -317,16 +318,18 @@ func TestBrokenTokens(t *testing.T) {
 	curl(t)
 	path, err := built()
 	require.NoError(t, err)
-	script := `for code in ` + strings.Join(entratest.BrokenCodes(), " ") + `; do
+	// This world trusts a tenant of each family.
+	codes := slices.DeleteFunc(entratest.BrokenCodes(), func(code string) bool { return code == "token.b2c" || code == "token.external_id" })
+	script := `for code in ` + strings.Join(codes, " ") + `; do
 		eval "curl -s $("` + path + `" token -broken $code -curl) $API_URL/api/items"
 		token=$("` + path + `" token -broken $code 2>/dev/null) && curl -s -H "Authorization: Bearer $token" "$API_URL/api/items" || echo '{"code":"none"}'
 	done`
 	stdout, stderr, status := finish(t, dev(t, "exec", "--", "sh", "-c", script))
 	require.Equal(t, 0, status, stderr)
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
-	require.Len(t, lines, 2*len(entratest.BrokenCodes()))
+	require.Len(t, lines, 2*len(codes))
 	byToken := 0
-	for i, code := range entratest.BrokenCodes() {
+	for i, code := range codes {
 		for j, line := range lines[2*i : 2*i+2] {
 			var answer struct{ Code string }
 			require.NoError(t, json.Unmarshal([]byte(line), &answer), "%q", line)

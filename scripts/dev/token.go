@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const tokenUsage = `Usage: go run ./scripts/dev token [-user NAME] [-scope LIST] [-policy NAME] [-client ID]
+const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST] [-policy NAME] [-client ID]
        go run ./scripts/dev token -broken CODE [-curl]
 
 Prints an access token of the sign-in stand-in, which must be running:
@@ -33,10 +33,11 @@ Flags:
 // runToken asks the running stand-in for a token.
 func runToken(ctx context.Context, args []string) error {
 	f := newFlags("token", tokenUsage)
-	user := f.String("user", "alice", "alice or bob")
+	family := f.String("family", "b2c", "whose token: b2c, external or entra")
+	user := f.String("user", "alice", "alice or bob; for the other families carol, too, a guest")
 	scope := f.String("scope", "read,write", "comma list of scopes")
-	policy := f.String("policy", "B2C_1_signupsignin", "policy that issues it")
-	client := f.String("client", "", "application ID of the client (default B2CTest)")
+	policy := f.String("policy", "", "policy of B2C that issues it (default B2C_1_signupsignin)")
+	client := f.String("client", "", "application ID of the client (default the tenant's test client)")
 	broken := f.String("broken", "", "refusal `code` that the token is to cause")
 	curl := f.Bool("curl", false, "with -broken: print curl's arguments instead")
 	if err := parse(f, args); err != nil {
@@ -46,10 +47,7 @@ func runToken(ctx context.Context, args []string) error {
 		return errors.New("-curl goes with -broken CODE")
 	}
 	if *broken == "" {
-		q := url.Values{"user": {*user}, "scope": {*scope}, "policy": {*policy}}
-		if *client != "" {
-			q.Set("client", *client)
-		}
+		q := url.Values{"family": {*family}, "user": {*user}, "scope": {*scope}, "policy": {*policy}, "client": {*client}}
 		token, err := askStandIn(ctx, "/dev/token", q)
 		if err != nil {
 			return err
@@ -63,11 +61,15 @@ func runToken(ctx context.Context, args []string) error {
 		return err
 	}
 	var b struct {
-		Token, Query string
-		Curl         []string
+		Token, Query, Untrusted string
+		Curl                    []string
 	}
 	if err := json.Unmarshal([]byte(answer), &b); err != nil {
 		return fmt.Errorf("read the stand-in's answer: %w", err)
+	}
+	if b.Untrusted != "" {
+		fmt.Fprintf(os.Stderr, "dev: only an API that does not trust the family %s answers %s; the local world's trusts all three\n",
+			b.Untrusted, *broken)
 	}
 	switch {
 	case *curl:

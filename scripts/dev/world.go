@@ -307,10 +307,7 @@ func (w *world) ready(ctx context.Context) error {
 // check lists alice's items until that works, so that the first thing a person
 // tries does.
 func (w *world) check(ctx context.Context) error {
-	token, err := w.tenant.AccessToken(entratest.TokenRequest{})
-	if err != nil {
-		return err
-	}
+	token := w.tenant.Token("alice")
 	last := errors.New("no answer yet")
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.apiURL+config.CollectionPath+"?limit=1", nil)
@@ -354,6 +351,14 @@ func settings(tenant *entratest.Server, connection string) []string {
 		"B2C_APP_ID_URI":           entratest.AppIDURI,
 		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
+		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
+		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
+		"EXTERNAL_ALLOWED_CLIENTS": entratest.ExternalClientID + "," + entratest.ExternalDaemonID,
+		"EXTERNAL_METADATA_URL":    tenant.MetadataTemplateOf(entratest.External),
+		"ENTRA_TENANT":             entratest.WorkforceTenantDomain,
+		"ENTRA_API_CLIENT_ID":      entratest.WorkforceAPIClientID,
+		"ENTRA_ALLOWED_CLIENTS":    entratest.WorkforceClientID + "," + entratest.WorkforceDaemonID,
+		"ENTRA_METADATA_URL":       tenant.MetadataTemplateOf(entratest.Workforce),
 		"TABLES_CONNECTION_STRING": connection,
 	}
 	// A setting that is not named is set and empty, which counts as not set and

@@ -23,6 +23,10 @@ var (
 // lintAuthorize looks at the URL that a sign-in starts with (RFC 6749, section
 // 4.1.1; OpenID Connect Core 1.0, section 3.1.2.1), one line a parameter.
 func (d *doctor) lintAuthorize(c config.Config, u *url.URL, scope string) {
+	if c.B2C.Tenant == "" {
+		d.skip("authorize", "B2C_TENANT is not set, and only the URLs of B2C are looked at")
+		return
+	}
 	q := u.Query()
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if len(q[name]) > 1 {
@@ -38,7 +42,7 @@ func (d *doctor) lintAuthorize(c config.Config, u *url.URL, scope string) {
 }
 
 func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
-	metadata, err := url.Parse(c.Policies[0].MetadataURL)
+	metadata, err := url.Parse(c.B2C.Policies[0].MetadataURL)
 	if err != nil {
 		return
 	}
@@ -58,7 +62,7 @@ func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
 		parts = parts[1:]
 	}
 	tenant, policy := parts[0], q.Get("p")
-	domain := c.Tenant + ".onmicrosoft.com"
+	domain := c.B2C.Tenant + ".onmicrosoft.com"
 	verified := strings.Split(strings.TrimPrefix(strings.Trim(metadata.Path, "/"), "tfp/"), "/")[0]
 	switch {
 	case strings.EqualFold(tenant, domain), strings.EqualFold(tenant, verified):
@@ -72,7 +76,7 @@ func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
 		policy = parts[1]
 	}
 	var names []string
-	for _, p := range c.Policies {
+	for _, p := range c.B2C.Policies {
 		names = append(names, p.Name)
 	}
 	switch {
@@ -91,11 +95,11 @@ func (d *doctor) lintClient(c config.Config, q url.Values) {
 	switch {
 	case client == "":
 		d.fail(name, "It is missing (AADB2C90008).", "Put the client's application ID there. "+portal+"(the client) > Overview.")
-	case strings.EqualFold(client, c.APIClientID):
+	case strings.EqualFold(client, c.B2C.APIClientID):
 		d.fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the wrong application, or B2C would find no redirect URI.", "Put the client's application ID there; the API appears in scope alone. "+portal+"(the client) > Overview.")
 	case !guid.MatchString(client):
 		d.fail(name, fmt.Sprintf("%q is no application ID, which is a GUID (AADB2C90018).", cut(client)), portal+"(the client) > Overview > Application (client) ID.")
-	case len(c.AllowedClients) > 0 && !slices.Contains(c.AllowedClients, strings.ToLower(client)):
+	case len(c.B2C.AllowedClients) > 0 && !slices.Contains(c.B2C.AllowedClients, strings.ToLower(client)):
 		d.fail(name, client+" is not among B2C_ALLOWED_CLIENTS, so its tokens are refused with azp.not_allowed.", "Use an admitted client, or have whoever runs the API add this one.")
 	default:
 		d.ok(name, "%s", client)
@@ -136,11 +140,11 @@ func (d *doctor) lintScope(c config.Config, q url.Values, wanted string) {
 		case guid.MatchString(s):
 			fail(s+" is an application ID: a token for it has that application as audience and no scopes (aud.is_client).", "Ask for "+read+" or "+write+" instead.")
 		case resource == "":
-			fail(fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", cut(s)), "Ask for "+c.AppIDURI+"/"+cut(s)+".")
-		case resource != c.AppIDURI && strings.EqualFold(resource, c.AppIDURI):
-			fail(cut(s)+" differs from "+c.AppIDURI+"/… in case.", "Copy the full value. "+portal+"(the API) > Expose an API.")
-		case resource != c.AppIDURI:
-			fail(cut(s)+" belongs to another resource than this API, whose scopes start with "+c.AppIDURI+"/. If the App ID URI was renamed, B2C answers AADB2C90117.", "Ask for "+read+" or "+write+". "+portal+"(the API) > Expose an API shows the App ID URI; B2C_APP_ID_URI repeats it.")
+			fail(fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", cut(s)), "Ask for "+c.B2C.AppIDURI+"/"+cut(s)+".")
+		case resource != c.B2C.AppIDURI && strings.EqualFold(resource, c.B2C.AppIDURI):
+			fail(cut(s)+" differs from "+c.B2C.AppIDURI+"/… in case.", "Copy the full value. "+portal+"(the API) > Expose an API.")
+		case resource != c.B2C.AppIDURI:
+			fail(cut(s)+" belongs to another resource than this API, whose scopes start with "+c.B2C.AppIDURI+"/. If the App ID URI was renamed, B2C answers AADB2C90117.", "Ask for "+read+" or "+write+". "+portal+"(the API) > Expose an API shows the App ID URI; B2C_APP_ID_URI repeats it.")
 		case short == ".default":
 			fail(cut(s)+" is for programs that sign in as themselves (client credentials).", "Ask for the scopes by name: "+read+", "+write+".")
 		case short == "":

@@ -111,26 +111,35 @@ func (d *doctor) settings() (config.Config, bool) {
 	if fromFile > 0 {
 		from = append(from, "local.settings.json")
 	}
-	policies := make([]string, len(c.Policies))
-	for i, p := range c.Policies {
-		policies[i] = p.Name
+	var tenants []string
+	for _, t := range []config.Trust{c.B2C, c.External, c.Entra} {
+		if t.Tenant == "" {
+			continue
+		}
+		text := "tenant " + t.Tenant + ", API " + t.APIClientID + ","
+		for _, p := range t.Policies {
+			text += " " + p.Name
+		}
+		tenants = append(tenants, strings.Trim(text, ", "))
 	}
-	d.ok("settings", "tenant %s, API %s, %s (from %s)", c.Tenant, c.APIClientID, strings.Join(policies, " "), strings.Join(from, " and "))
-	d.compareSettings(c)
+	d.ok("settings", "%s (from %s)", strings.Join(tenants, "; "), strings.Join(from, " and "))
+	if c.B2C.Tenant != "" {
+		d.compareSettings(c)
+	}
 	return c, true
 }
 
 // compareSettings looks at what is right by itself and odd together.
 func (d *doctor) compareSettings(c config.Config) {
-	if slices.Contains(c.AllowedClients, c.APIClientID) {
+	if slices.Contains(c.B2C.AllowedClients, c.B2C.APIClientID) {
 		d.warn("B2C_ALLOWED_CLIENTS", "It names the API itself. With one registration for client and API, an ID token has the API's audience, too.", "Register the client by itself and name its ID. Portal: App registrations > New registration.")
 	}
-	if c.ReadScope == c.WriteScope {
+	if c.B2C.ReadScope == c.B2C.WriteScope {
 		d.warn("B2C_WRITE_SCOPE", "It is the same as B2C_READ_SCOPE, so who may read may write.", "Publish a scope for each. Portal: App registrations > (the API) > Expose an API.")
 	}
-	domain := c.Tenant + ".onmicrosoft.com"
-	if host := hostOf(c.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
-		d.warn("B2C_APP_ID_URI", c.AppIDURI+" is of another tenant's domain than "+domain+".", "Copy it anew. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
+	domain := c.B2C.Tenant + ".onmicrosoft.com"
+	if host := hostOf(c.B2C.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
+		d.warn("B2C_APP_ID_URI", c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".", "Copy it anew. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
 	}
 }
 

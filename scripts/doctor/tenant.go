@@ -52,9 +52,20 @@ type reading struct {
 var tenantInIssuer = regexp.MustCompile(`^https?://([^/]+)/(?:tfp/)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:/([^/]+))?/v2\.0(/?)$`)
 
 func (d *doctor) checkTenant(ctx context.Context, c config.Config) {
-	read := make([]policyRead, len(c.Policies))
+	const notYet = "its metadata and keys are not looked at yet; -token reads them"
+	if c.External.Tenant != "" {
+		d.skip("external tenant", notYet)
+	}
+	if c.Entra.Tenant != "" {
+		d.skip("workforce tenant", notYet)
+	}
+	if c.B2C.Tenant == "" {
+		return
+	}
+	c.External, c.Entra = config.Trust{}, config.Trust{}
+	read := make([]policyRead, len(c.B2C.Policies))
 	var wg sync.WaitGroup
-	for i, p := range c.Policies {
+	for i, p := range c.B2C.Policies {
 		wg.Go(func() { read[i] = readPolicy(ctx, c, p) })
 	}
 	wg.Wait()
@@ -119,12 +130,12 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 		d.fail(name, p.MetadataURL+" is no URL.", "Check B2C_METADATA_URL.")
 		return
 	}
-	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.Tenant + ".b2clogin.com), and whether a proxy or firewall is in the way."
+	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.B2C.Tenant + ".b2clogin.com), and whether a proxy or firewall is in the way."
 	if loopback.Is(u.Host) {
 		reach = "B2C_METADATA_URL points to this machine: start the sign-in stand-in with go run ./scripts/dev, or empty B2C_METADATA_URL to use the tenant itself."
 	}
 	others, orTenant := "", ""
-	if len(c.Policies) == 1 {
+	if len(c.B2C.Policies) == 1 {
 		others, orTenant = ", or there is no such tenant", ", and B2C_TENANT"
 	}
 	switch a := p.metadata; {
@@ -230,7 +241,7 @@ func (d *doctor) checkOneTenant(c config.Config, tenants map[string][]string) {
 	if len(tenants) != 1 {
 		return
 	}
-	for _, extra := range c.ExtraIssuers {
+	for _, extra := range c.B2C.ExtraIssuers {
 		m := tenantInIssuer.FindStringSubmatch(extra)
 		if m != nil && tenants[strings.ToLower(m[2])] != nil {
 			d.ok("B2C_EXTRA_ISSUERS", "%s is of the same tenant", extra)
@@ -274,7 +285,8 @@ func hostOf(address string) string {
 }
 
 // startVerifier starts the handler's verifier over some policies and waits until
-// it has tried to read the keys of each. It runs until ctx ends.
+// it has tried to read the keys of each, and of the other families' tenants. Readings go
+// by policy or family. It runs until ctx ends.
 func startVerifier(
 	ctx context.Context, c config.Config, policies []config.Policy,
 ) (*entra.Verifier, map[string]reading, error) {
@@ -283,22 +295,44 @@ func startVerifier(
 	for i, p := range policies {
 		names[i] = p.Name
 	}
-	trust := entra.B2C(c.Tenant, names...)
-	trust.Audience, trust.AppIDURI, trust.Clients = c.APIClientID, c.AppIDURI, c.AllowedClients
-	trust.Scopes = map[string]string{"read": c.ReadScope, "write": c.WriteScope}
-	trust.Host, trust.MetadataURL, trust.ExtraIssuers = c.Host, c.MetadataURL, c.ExtraIssuers
+	var trusts []entra.Trust
+	add := func(t entra.Trust, from config.Trust) {
+		t.Audience, t.AppIDURI, t.Clients = from.APIClientID, from.AppIDURI, from.AllowedClients
+		t.Scopes = map[string]string{"read": from.ReadScope, "write": from.WriteScope}
+		t.Host, t.MetadataURL, t.ExtraIssuers = from.Host, from.MetadataURL, from.ExtraIssuers
+		trusts = append(trusts, t)
+	}
+	if len(names) > 0 {
+		add(entra.B2C(c.B2C.Tenant, names...), c.B2C)
+	}
+	if c.External.Tenant != "" {
+		add(entra.ExternalID(c.External.Tenant), c.External)
+	}
+	if c.Entra.Tenant != "" {
+		add(entra.Workforce(c.Entra.Tenant), c.Entra)
+	}
 	v, err := entra.New(ctx, entra.Config{
-		Trust: []entra.Trust{trust}, Realm: config.Realm, Hints: entra.Hints{B2C: entra.Settings(config.B2CNames)},
+		Trust: trusts, Realm: config.Realm,
+		Hints: entra.Hints{
+			B2C: entra.Settings(config.B2CNames), ExternalID: entra.Settings(config.ExternalNames),
+			Workforce: entra.Settings(config.EntraNames),
+		},
 		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	waited := names
+	for _, t := range trusts {
+		if t.Family() != entra.FamilyB2C {
+			waited = append(waited, string(t.Family()))
+		}
+	}
 	timeout := time.NewTimer(2 * callTimeout)
 	defer timeout.Stop()
 	for {
 		done := log.done()
-		if len(done) == len(policies) {
+		if len(done) == len(waited) {
 			return v, done, nil
 		}
 		select {
@@ -307,9 +341,9 @@ func startVerifier(
 		case <-timeout.C:
 		case <-ctx.Done():
 		}
-		for _, p := range policies {
-			if _, ok := done[p.Name]; !ok {
-				done[p.Name] = reading{err: "no answer in time"}
+		for _, name := range waited {
+			if _, ok := done[name]; !ok {
+				done[name] = reading{err: "no answer in time"}
 			}
 		}
 		return v, done, nil
@@ -328,11 +362,14 @@ type keyLog struct {
 // Write takes one line of slog's JSON.
 func (l *keyLog) Write(line []byte) (int, error) {
 	var e struct {
-		Msg, Policy, Error, Reason string
-		Keys, Skipped              int
+		Msg, Family, Policy, Error, Reason string
+		Keys, Skipped                      int
 	}
 	if json.Unmarshal(line, &e) != nil {
 		return len(line), nil
+	}
+	if e.Policy == "" {
+		e.Policy = e.Family
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,14 +70,16 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 	return token
 }
 
-func fullScope(c config.Config, scope string) string { return c.AppIDURI + "/" + scopeName(c, scope) }
+func fullScope(c config.Config, scope string) string {
+	return c.First().AppIDURI + "/" + scopeName(c, scope)
+}
 
 // scopeName is the configured name of the scope that reading or writing needs.
 func scopeName(c config.Config, scope string) string {
 	if scope == "write" {
-		return c.WriteScope
+		return c.First().WriteScope
 	}
-	return c.ReadScope
+	return c.First().ReadScope
 }
 
 // examine tries all groups of the catalogue.
@@ -83,7 +87,7 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var groups []entra.Check
-	verifier, readings, err := startVerifier(ctx, c, c.Policies)
+	verifier, readings, err := startVerifier(ctx, c, c.B2C.Policies)
 	if err == nil {
 		groups, err = verifier.Examine(ctx, credentials, entra.Scope(scope))
 	}
@@ -92,31 +96,27 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 		return
 	}
 	said := claimsOf(token)
-	kind, verified, untimely := "", false, false
+	verified, untimely := false, false
 	for _, group := range groups {
 		name := "token, " + group.Group.String()
 		switch {
 		case group.Skipped != "":
 			d.skip(name, group.Skipped)
-		case len(group.Refusals) == 0 && followsFrom(kind, group.Group):
-			d.skip(name, "follows from "+kind)
 		case len(group.Refusals) == 0:
 			verified = verified || group.Group == entra.GroupKey
 			detail := passed(group.Group, c, said, scopeName(c, scope))
-			if group.Group == entra.GroupCaller && !verified && len(c.AllowedClients) > 0 {
+			if group.Group == entra.GroupCaller && !verified && len(c.B2C.AllowedClients) > 0 {
 				detail += " (which is compared with B2C_ALLOWED_CLIENTS once the signature is right)"
 			}
 			d.ok(name, "%s", detail)
-		case group.Group == entra.GroupKind:
-			kind = group.Refusals[0].Code
 		}
 		for _, refusal := range group.Refusals {
 			x := refusal.Explain()
 			untimely = untimely || group.Group == entra.GroupTime
 			if refusal.Code == "keys.unavailable" {
-				for _, p := range c.Policies {
-					if r := readings[p.Name]; r.err != "" {
-						x.Detail += " " + p.Name + ": " + r.err + "."
+				for _, name := range slices.Sorted(maps.Keys(readings)) {
+					if r := readings[name]; r.err != "" {
+						x.Detail += " " + name + ": " + r.err + "."
 					}
 				}
 			}
@@ -124,28 +124,16 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 		}
 	}
 	if untimely { // the clock that judged it may be the one that is wrong
-		p := policyRead{Policy: c.Policies[0]}
+		p := policyRead{Policy: c.First().Policies[0]}
 		p.metadata, p.err = call(ctx, http.MethodGet, p.MetadataURL, nil)
 		d.checkClock([]policyRead{p})
 	}
 }
 
-// followsFrom says whether a group of the catalogue is silent because what it
-// would say follows from the token's kind, rather than because it is content.
-func followsFrom(kind string, group entra.Group) bool {
-	switch group {
-	case entra.GroupHeader, entra.GroupAudience, entra.GroupScope:
-		return kind != ""
-	case entra.GroupPolicy, entra.GroupIssuer, entra.GroupCaller:
-		return kind != "" && kind != "token.id_token"
-	}
-	return false
-}
-
 // claims are those of a token's members that name no person.
 type claims struct {
-	Kid, Iss, Tfp, Acr, Azp, Scp string
-	Exp                          int64
+	Kid, Iss, Aud, Tfp, Acr, Azp, Scp string
+	Exp                               int64
 }
 
 // claimsOf reads a token that the catalogue has read strictly, to show what was
@@ -170,20 +158,22 @@ func passed(group entra.Group, c config.Config, t claims, scope string) string {
 		return "neither an ID token nor somebody else's token"
 	case entra.GroupHeader:
 		return "RS256, kid " + cut(t.Kid)
-	case entra.GroupPolicy:
-		name := t.Tfp
-		if name == "" {
-			name = t.Acr
+	case entra.GroupFamily:
+		switch {
+		case t.Tfp != "":
+			return cut(t.Tfp)
+		case t.Acr != "":
+			return cut(t.Acr)
 		}
-		return cut(name)
+		return "a tenant without policies"
 	case entra.GroupKeys:
-		return "the policy's keys were read"
+		return "the keys were read"
 	case entra.GroupIssuer:
 		return cut(t.Iss)
 	case entra.GroupKey:
 		return "the signature is right"
 	case entra.GroupAudience:
-		return c.APIClientID + ", this API"
+		return cut(t.Aud) + ", this API"
 	case entra.GroupTime:
 		left := time.Until(time.Unix(t.Exp, 0)).Round(time.Second)
 		if left <= 0 {
@@ -192,9 +182,9 @@ func passed(group entra.Group, c config.Config, t claims, scope string) string {
 		return fmt.Sprintf("valid for another %v", left)
 	case entra.GroupCaller:
 		if t.Azp == "" {
-			return "a user, with a client that is not named"
+			return "a subject, with a client that is not named"
 		}
-		return "a user, with the client " + cut(t.Azp)
+		return "a subject, with the client " + cut(t.Azp)
 	case entra.GroupScope:
 		return "has " + scope + " (scp: " + cut(t.Scp) + ")"
 	}

@@ -3,10 +3,12 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ import (
 	"itemsapi/handler/entra/entratest"
 )
 
-var groups = []string{"request", "form", "kind", "header", "policy", "keys", "issuer", "key", "audience", "time", "caller", "scope"}
+var groups = []string{"request", "form", "kind", "header", "family", "keys", "issuer", "key", "audience", "time", "caller", "scope"}
 
 func accessToken(t testing.TB, w *world, r entratest.TokenRequest) string {
 	token, err := w.tenant.AccessToken(r)
@@ -65,6 +67,18 @@ func TestBrokenTokens(t *testing.T) {
 			if b.NeedsFault {
 				w.tenant.Inject(b.Fault)
 			}
+			for _, name := range []string{"EXTERNAL", "ENTRA"} {
+				if string(b.Untrusted) == strings.ToLower(name) {
+					continue
+				}
+				for _, setting := range []string{"_TENANT", "_API_CLIENT_ID", "_ALLOWED_CLIENTS", "_METADATA_URL"} {
+					w.env[name+setting] = families(w)[name+setting]
+				}
+			}
+			if b.Untrusted == entratest.B2C {
+				maps.DeleteFunc(w.env, func(name, _ string) bool { return strings.HasPrefix(name, "B2C_") })
+				w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{}}`)
+			}
 			w.stdin = b.Token
 			r, status := w.json(t, "-token", "-")
 			require.Equal(t, 1, status)
@@ -82,16 +96,31 @@ func TestBrokenTokens(t *testing.T) {
 				require.NotEmpty(t, r.with("token, "+group), group)
 			}
 
-			var said struct{ Alg, Aud, Scp, Tfp string }
+			var said struct{ Alg, Aud, Scp, Tfp, Tid string }
 			for _, part := range strings.Split(b.Token, ".")[:min(2, strings.Count(b.Token, "."))] {
 				_ = json.Unmarshal(decode(part), &said)
 			}
 			right := func(group string) bool { return r.with("token, " + group)[0].Status == statusOK }
-			require.False(t, right("audience") && said.Aud != entratest.APIClientID)
+			apis := []string{entratest.APIClientID, entratest.ExternalAPIClientID, entratest.WorkforceAPIClientID}
+			require.False(t, right("audience") && !slices.Contains(apis, said.Aud))
 			require.False(t, right("scope") && !strings.Contains(" "+said.Scp+" ", " read "))
 			require.False(t, right("header") && said.Alg != "RS256")
-			require.False(t, right("policy") && said.Tfp == "")
+			require.False(t, right("family") && said.Tfp == "" && said.Tid == "")
 		})
+	}
+}
+
+// families are the settings of the external and the workforce tenant.
+func families(w *world) map[string]string {
+	return map[string]string{
+		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
+		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
+		"EXTERNAL_ALLOWED_CLIENTS": entratest.ExternalClientID,
+		"EXTERNAL_METADATA_URL":    w.tenant.MetadataTemplateOf(entratest.External),
+		"ENTRA_TENANT":             entratest.WorkforceTenantDomain,
+		"ENTRA_API_CLIENT_ID":      entratest.WorkforceAPIClientID,
+		"ENTRA_ALLOWED_CLIENTS":    entratest.WorkforceClientID + "," + entratest.WorkforceDaemonID,
+		"ENTRA_METADATA_URL":       w.tenant.MetadataTemplateOf(entratest.Workforce),
 	}
 }
 
@@ -170,9 +199,9 @@ func TestPastes(t *testing.T) {
 		{"token in the API's URL", "http://localhost:7071/api/items?access_token=" + good, "auth.token_in_query", "leaked"},
 		{"code", code.Token, "token.code_or_refresh", "Redeem it"},
 		{"opaque", "0123456789abcdef0123456789abcdef", "token.opaque", "three parts"},
-		{"undefined", "Bearer undefined", "auth.token_empty", "no access token"},
+		{"undefined", "Bearer undefined", "auth.token_empty", "placeholder"},
 		{"nothing", " \n", "", "There is nothing"},
-		{"a cut token", good[:len(good)/2], "token.opaque", "three parts"},
+		{"a cut token", good[:len(good)/2], "token.malformed", "three parts"},
 		{"an edited token", good[:len(good)-8] + "AAAAAAAA", "sig.invalid", "edited"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -114,7 +114,7 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	if err != nil {
 		return err
 	}
-	if id, _ := here.lookup("B2C_CLIENT_ID"); wanted.client == "" && len(settings.AllowedClients) == 0 {
+	if id, _ := here.lookup("B2C_CLIENT_ID"); wanted.client == "" && len(settings.B2C.AllowedClients) == 0 {
 		wanted.client = id
 	}
 	r, err := newRequest(settings, wanted)
@@ -180,7 +180,9 @@ func loadSettings(here surroundings, host string) (config.Config, error) {
 		return c, fmt.Errorf("%w\nThere is no local.settings.json: copy local.settings.sample.json, or run this inside go run ./scripts/dev exec", err)
 	case err != nil:
 		return c, err
-	case host != "" && !strings.EqualFold(host, origin(c.Policies[0].MetadataURL).Host):
+	case c.B2C.Tenant == "":
+		return c, errors.New("B2C_TENANT is not set: run-now signs in to Azure AD B2C alone")
+	case host != "" && !strings.EqualFold(host, origin(c.B2C.Policies[0].MetadataURL).Host):
 		return c, fmt.Errorf("-host %s changes nothing, because B2C_METADATA_URL names a host itself: leave it empty, or write {host} in it", host)
 	}
 	return c, nil

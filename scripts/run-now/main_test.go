@@ -237,11 +237,11 @@ func TestSettings(t *testing.T) {
 	}
 	load := func(environment map[string]string) (string, error) {
 		c, err := loadSettings(in(environment, root, io.Discard), "")
-		return c.Host + " " + c.AppIDURI, err
+		return c.B2C.Host + " " + c.B2C.AppIDURI, err
 	}
 
 	_, err := load(nil)
-	require.ErrorContains(t, err, "B2C_TENANT is not set")
+	require.ErrorContains(t, err, "ENTRA_TENANT must be set")
 	require.ErrorContains(t, err, "copy local.settings.sample.json")
 
 	sample, err := os.ReadFile(filepath.Join("..", "..", "local.settings.sample.json"))

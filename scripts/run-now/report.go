@@ -49,7 +49,7 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 	}
 	var missing []string
 	for _, scope := range r.scopes {
-		if short, ofAPI := strings.CutPrefix(scope, c.AppIDURI+"/"); ofAPI && !slices.Contains(strings.Fields(got.Scp), short) {
+		if short, ofAPI := strings.CutPrefix(scope, c.B2C.AppIDURI+"/"); ofAPI && !slices.Contains(strings.Fields(got.Scp), short) {
 			missing = append(missing, short)
 		}
 	}
@@ -58,7 +58,7 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 		policy = got.Acr
 	}
 	var policies []string
-	for _, p := range c.Policies {
+	for _, p := range c.B2C.Policies {
 		policies = append(policies, p.Name)
 	}
 	ends := time.Unix(got.Exp, 0).UTC()
@@ -75,16 +75,16 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 		expected     string // in words
 		otherwise    string // what to know if it is not so
 	}{
-		{"aud", got.Aud, got.Aud == c.APIClientID, "the API's ID", c.APIClientID},
+		{"aud", got.Aud, got.Aud == c.B2C.APIClientID, "the API's ID", c.B2C.APIClientID},
 		{
-			"azp", got.Azp, len(c.AllowedClients) == 0 || slices.Contains(c.AllowedClients, strings.ToLower(got.Azp)),
-			"a client that may call", strings.Join(c.AllowedClients, " or "),
+			"azp", got.Azp, len(c.B2C.AllowedClients) == 0 || slices.Contains(c.B2C.AllowedClients, strings.ToLower(got.Azp)),
+			"a client that may call", strings.Join(c.B2C.AllowedClients, " or "),
 		},
 		{
 			"scp", got.Scp, missing == nil, "all that was asked for", strings.Join(missing, ", ") +
 				" was not granted, which B2C says nowhere else. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent",
 		},
-		{"iss", got.Iss, got.Iss == issuer || slices.Contains(c.ExtraIssuers, got.Iss), "the issuer of the policy's metadata", issuer},
+		{"iss", got.Iss, got.Iss == issuer || slices.Contains(c.B2C.ExtraIssuers, got.Iss), "the issuer of the policy's metadata", issuer},
 		{
 			"tfp", policy, slices.ContainsFunc(policies, func(name string) bool { return strings.EqualFold(name, policy) }),
 			"a policy that is accepted", strings.Join(policies, " or "),

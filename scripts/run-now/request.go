@@ -36,36 +36,36 @@ var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{1
 func newRequest(c config.Config, w wishes) (request, error) {
 	var mistakes []error
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	r := request{tenant: c.Tenant, client: w.client, policy: c.Policies[0]}
-	full := []string{c.AppIDURI + "/" + c.ReadScope, c.AppIDURI + "/" + c.WriteScope}
-	if c.ReadScope == c.WriteScope {
+	r := request{tenant: c.B2C.Tenant, client: w.client, policy: c.B2C.Policies[0]}
+	full := []string{c.B2C.AppIDURI + "/" + c.B2C.ReadScope, c.B2C.AppIDURI + "/" + c.B2C.WriteScope}
+	if c.B2C.ReadScope == c.B2C.WriteScope {
 		full = full[:1]
 	}
 
-	if r.client == "" && len(c.AllowedClients) > 0 {
-		r.client = c.AllowedClients[0]
+	if r.client == "" && len(c.B2C.AllowedClients) > 0 {
+		r.client = c.B2C.AllowedClients[0]
 	}
 	switch {
 	case r.client == "":
 		mistake("no client: pass -client ID, or set B2C_ALLOWED_CLIENTS. Portal: App registrations > (the client) > Overview shows the ID")
-	case strings.EqualFold(r.client, c.APIClientID):
+	case strings.EqualFold(r.client, c.B2C.APIClientID):
 		mistake("-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be the API's because of the scopes. Portal: App registrations > (the client) > Overview", r.client)
 	case !guid.MatchString(r.client):
 		mistake("-client %q is no application ID, which is a GUID. Portal: App registrations > (the client) > Overview", r.client)
-	case len(c.AllowedClients) > 0 && !slices.ContainsFunc(c.AllowedClients, func(id string) bool { return strings.EqualFold(id, r.client) }):
-		mistake("-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s", r.client, strings.Join(c.AllowedClients, ", "))
+	case len(c.B2C.AllowedClients) > 0 && !slices.ContainsFunc(c.B2C.AllowedClients, func(id string) bool { return strings.EqualFold(id, r.client) }):
+		mistake("-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s", r.client, strings.Join(c.B2C.AllowedClients, ", "))
 	}
 
 	if w.policy != "" {
-		i := slices.IndexFunc(c.Policies, func(p config.Policy) bool { return strings.EqualFold(p.Name, w.policy) })
+		i := slices.IndexFunc(c.B2C.Policies, func(p config.Policy) bool { return strings.EqualFold(p.Name, w.policy) })
 		if i < 0 {
 			var names []string
-			for _, p := range c.Policies {
+			for _, p := range c.B2C.Policies {
 				names = append(names, p.Name)
 			}
 			mistake("-policy %q is not in B2C_POLICIES, so the API will answer policy.not_allowed. It accepts %s", w.policy, strings.Join(names, ", "))
 		} else {
-			r.policy = c.Policies[i]
+			r.policy = c.B2C.Policies[i]
 		}
 	}
 
@@ -84,7 +84,7 @@ func newRequest(c config.Config, w wishes) (request, error) {
 		case strings.EqualFold(scope, r.client):
 			mistake("scope %s is the client's own ID: the token will be for the client, and the API will answer aud.is_client. Ask for %s", scope, strings.Join(full, " "))
 		case i < 0:
-			mistake("scope %q is a short name, which B2C answers with AADB2C90117. Tokens carry short names, requests the full value: %s/%s", scope, c.AppIDURI, scope)
+			mistake("scope %q is a short name, which B2C answers with AADB2C90117. Tokens carry short names, requests the full value: %s/%s", scope, c.B2C.AppIDURI, scope)
 		case !slices.Contains(apis, scope[:i]):
 			apis = append(apis, scope[:i])
 		}
@@ -95,8 +95,8 @@ func newRequest(c config.Config, w wishes) (request, error) {
 	switch {
 	case len(apis) > 1:
 		mistake("the scopes are of %d APIs (%s), which B2C answers with AADB2C90146: a token is for one. Ask for %s alone", len(apis), strings.Join(apis, ", "), strings.Join(full, " "))
-	case len(apis) == 1 && apis[0] != c.AppIDURI:
-		mistake("the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. Portal: App registrations > (the API) > Expose an API", apis[0], c.AppIDURI, strings.Join(full, " "))
+	case len(apis) == 1 && apis[0] != c.B2C.AppIDURI:
+		mistake("the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. Portal: App registrations > (the API) > Expose an API", apis[0], c.B2C.AppIDURI, strings.Join(full, " "))
 	case len(apis) == 0 && len(mistakes) == wrong:
 		mistake("no scope of an API: B2C will give an ID token and no access token (AADB2C90055). Ask for %s as well", strings.Join(full, " "))
 	}

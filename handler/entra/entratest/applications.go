@@ -2,6 +2,7 @@ package entratest
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -11,7 +12,9 @@ import (
 
 // application is a registered client.
 type application struct {
+	dir         *directory
 	id, name    string
+	principal   string              // object ID of a program that signs in as itself
 	permissions []string            // scopes of the API that an administrator granted it
 	redirects   map[string]platform // fixed redirect URIs
 	native      bool                // loopback and private-use redirect URIs too
@@ -34,48 +37,57 @@ var publishedScopes = []string{"read", "write", "user_impersonation"}
 
 func findPublished(scope string) bool { return slices.Contains(publishedScopes, scope) }
 
-func makeApplications(spaOrigins []string) []*application {
+// spaPages are the redirect URIs of single-page apps.
+func spaPages(origins []string) map[string]platform {
 	pages := map[string]platform{}
-	for _, origin := range append([]string{"http://localhost:9912", "http://127.0.0.1:9912"}, spaOrigins...) {
+	for _, origin := range append([]string{"http://localhost:9912", "http://127.0.0.1:9912"}, origins...) {
 		pages[origin+"/"], pages[origin+"/redirect.html"] = spa, spa
 	}
+	return pages
+}
+
+// testRedirects are the redirect URIs of the client that Run now uses.
+func testRedirects(pages map[string]platform) map[string]platform {
 	test := map[string]platform{"https://jwt.ms/": web}
-	for uri, p := range pages {
-		test[uri] = p
-	}
-	return []*application{
-		{
-			id: ClientID, name: "B2CTest", permissions: publishedScopes, redirects: test, native: true, implicit: true,
-			password: true,
-		},
-		{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
-		{id: APIClientID, name: "B2CAPI"},
-	}
+	maps.Copy(test, pages)
+	return test
 }
 
 // findApplication finds an application by its ID.
-func (s *Server) findApplication(id string) (*application, *failure) {
+func (d *directory) findApplication(id string) (*application, *failure) {
 	if id == "" {
 		return nil, fail("AADB2C90008")
 	}
-	for _, a := range s.applications {
+	var clients []string
+	for _, a := range d.applications {
 		if strings.EqualFold(id, a.id) {
 			return a, nil
 		}
-	}
-	return nil, fail("AADB2C90018", id, TenantDomain).
-		withHint("The clients of this tenant are B2CTest, %s, and B2COther, %s.", ClientID, OtherClientID)
-}
-
-// findClient finds a client by ID or name, for callers who are people.
-func (s *Server) findClient(idOrName string) (*application, error) {
-	for _, a := range s.applications {
-		if a.id != APIClientID && (strings.EqualFold(idOrName, a.id) || strings.EqualFold(idOrName, a.name)) {
-			return a, nil
+		if a.id != d.apiID {
+			clients = append(clients, a.name+", "+a.id)
 		}
 	}
-	return nil, fmt.Errorf("no client %q; there are B2CTest (%s) and B2COther (%s)",
-		short(idOrName), ClientID, OtherClientID)
+	return nil, fail("AADB2C90018", id, d.domain).
+		withHint("The clients of this tenant are %s.", strings.Join(clients, ", and "))
+}
+
+// findClient finds a client by ID or name, for callers who are people. No name means
+// the tenant's client application.
+func (d *directory) findClient(idOrName string) (*application, error) {
+	if idOrName == "" {
+		return d.client(), nil
+	}
+	var clients []string
+	for _, a := range d.applications {
+		if a.id == d.apiID {
+			continue
+		}
+		if strings.EqualFold(idOrName, a.id) || strings.EqualFold(idOrName, a.name) {
+			return a, nil
+		}
+		clients = append(clients, fmt.Sprintf("%s (%s)", a.name, a.id))
+	}
+	return nil, fmt.Errorf("no client %q; there are %s", short(idOrName), strings.Join(clients, " and "))
 }
 
 // redirectPlatform checks a redirect URI. It must equal a registered one byte
@@ -86,7 +98,7 @@ func (s *Server) findClient(idOrName string) (*application, error) {
 func (a *application) redirectPlatform(uri string) (platform, *failure) {
 	if len(a.redirects) == 0 && !a.native {
 		return "", fail("AADB2C90007", a.id).
-			withHint("This is the API's ID. client_id is the ID of the client, B2CTest: %s.", ClientID)
+			withHint("client_id is the ID of the client, %s: %s.", a.dir.client().name, a.dir.client().id)
 	}
 	if uri == "" {
 		return "", fail("AADB2C90083", "redirect_uri")
@@ -155,6 +167,7 @@ type scopeRequest struct {
 	openid   bool
 	offline  bool
 	api      []string // short names of the API's scopes, in the order asked for
+	profile  bool     // who the user is; what it does is for Entra's tenants alone
 	clientID bool     // the client's own ID: an access token for itself
 }
 
@@ -174,13 +187,15 @@ func parseScopes(a *application, text string) (scopeRequest, *failure) {
 	resources := map[string]bool{}
 	var unsupported *failure
 	for _, scope := range asked {
-		short, ofAPI := strings.CutPrefix(scope, AppIDURI+"/")
+		short, ofAPI := strings.CutPrefix(scope, a.dir.appIDURI+"/")
 		switch {
 		case scope == "openid":
 			q.openid = true
 		case scope == "offline_access":
 			q.offline = true
-		case scope == "profile" || scope == "email":
+		case scope == "profile":
+			q.profile = true
+		case scope == "email":
 		case strings.EqualFold(scope, a.id):
 			q.clientID = true
 			resources[a.id] = true
@@ -188,7 +203,7 @@ func parseScopes(a *application, text string) (scopeRequest, *failure) {
 			if !slices.Contains(q.api, short) {
 				q.api = append(q.api, short)
 			}
-			resources[AppIDURI] = true
+			resources[a.dir.appIDURI] = true
 		default:
 			if unsupported == nil {
 				unsupported = fail("AADB2C90117", scope)
@@ -220,10 +235,10 @@ func (q scopeRequest) grant(a *application, declined []string) (scopes []string,
 
 // granted spells what was granted in the response's scope member, in the words
 // of the request: clients look their tokens up by it.
-func (q scopeRequest) granted(scopes []string) string {
+func (q scopeRequest) granted(a *application, scopes []string) string {
 	var list []string
 	for _, scope := range strings.Fields(q.text) {
-		if short, ofAPI := strings.CutPrefix(scope, AppIDURI+"/"); ofAPI && !slices.Contains(scopes, short) {
+		if short, ofAPI := strings.CutPrefix(scope, a.dir.appIDURI+"/"); ofAPI && !slices.Contains(scopes, short) {
 			continue
 		}
 		if !slices.Contains(list, scope) {

@@ -48,7 +48,7 @@ func (s *Server) serveAuthorize(w *response, r *http.Request, e endpoint) {
 
 	// Until we know that the redirect URI is the client's, errors stay here.
 	if f := s.checkClient(a); f != nil {
-		s.errorPage(w, a.correlation, f)
+		s.errorPage(w, e.policy.dir, a.correlation, f)
 		return
 	}
 	if f := a.check(); f != nil {
@@ -66,6 +66,9 @@ func (s *Server) serveAuthorize(w *response, r *http.Request, e endpoint) {
 	}
 
 	current, signedIn := s.session(r)
+	if current.dir != e.policy.dir {
+		current, signedIn = session{}, false
+	}
 	switch prompt := a.params.Get("prompt"); {
 	case prompt == "none" && !signedIn:
 		s.redirectFailure(w, a, fail("AADB2C90077"))
@@ -78,7 +81,7 @@ func (s *Server) serveAuthorize(w *response, r *http.Request, e endpoint) {
 }
 
 func (s *Server) checkClient(a *authorization) (f *failure) {
-	if a.client, f = s.findApplication(a.params.Get("client_id")); f != nil {
+	if a.client, f = a.endpoint.policy.dir.findApplication(a.params.Get("client_id")); f != nil {
 		return f
 	}
 	a.redirectURI = a.params.Get("redirect_uri")
@@ -168,10 +171,10 @@ func (s *Server) decide(w *response, r *http.Request, a *authorization, action s
 		return
 	case "signup":
 		s.signInPage(w, a, session{},
-			"There is no signing up here: alice and bob have their accounts already. Sign in as one of them.")
+			"There is no signing up here: everybody has an account already. Sign in as one of them.")
 		return
 	}
-	user, ok := s.findAccount(action)
+	user, ok := s.findAccount(a.endpoint.policy.dir, action)
 	if !ok {
 		s.redirectFailure(w, a, fail("AADB2C99002"))
 		return
@@ -182,7 +185,7 @@ func (s *Server) decide(w *response, r *http.Request, a *authorization, action s
 			declined = append(declined, scope)
 		}
 	}
-	s.complete(w, a, s.startSession(w, r, user), declined)
+	s.complete(w, a, s.startSession(w, r, session{dir: a.endpoint.policy.dir, user: user}), declined)
 }
 
 // complete answers the client with what it asked for.
@@ -194,7 +197,7 @@ func (s *Server) complete(w *response, a *authorization, by session, declined []
 	}
 	now := s.now()
 	g := &grant{
-		client: a.client, policy: a.endpoint.policy, user: by.user,
+		client: a.client, policy: a.endpoint.policy, door: a.endpoint.door, user: by.user,
 		platform: a.platform, redirectURI: a.redirectURI,
 		scopes: a.scopes, declined: declined,
 		nonce:      a.params.Get("nonce"),
@@ -215,7 +218,7 @@ func (s *Server) complete(w *response, a *authorization, by session, declined []
 		answer.add("access_token", access)
 		answer.add("token_type", "Bearer")
 		answer.add("expires_in", fmt.Sprint(int(to.lifetime.Seconds())))
-		answer.add("scope", a.scopes.granted(scopes))
+		answer.add("scope", a.scopes.granted(a.client, scopes))
 	}
 	if a.wants("id_token") {
 		answer.add("id_token", s.signIDToken(to, access, code))
@@ -227,6 +230,7 @@ func (s *Server) complete(w *response, a *authorization, by session, declined []
 }
 
 func (s *Server) redirectFailure(w *response, a *authorization, f *failure) {
+	f = f.of(a.endpoint.policy.dir)
 	w.code = f.code
 	var p parameters
 	p.add("error", f.kind)
@@ -283,7 +287,7 @@ func redirect(w http.ResponseWriter, uri, mode, encoded string) {
 
 func (s *Server) signInOf(g *grant, asked scopeRequest, scopes []string) signIn {
 	to := signIn{
-		policy: g.policy, user: g.user, client: g.client, audience: APIClientID,
+		policy: g.policy, door: g.door, profile: asked.profile, user: g.user, client: g.client, audience: g.policy.dir.apiID,
 		scopes: scopes, nonce: g.nonce, at: g.signedInAt, lifetime: s.lifetime,
 	}
 	if asked.clientID {
@@ -305,9 +309,13 @@ func (s *Server) signIDToken(to signIn, access, code string) string {
 
 // clientInfo is how MSAL tells accounts apart.
 func clientInfo(g *grant) string {
+	uid := g.user.ObjectID
+	if g.policy.dir.family == B2C {
+		uid += "-" + strings.ToLower(g.policy.name)
+	}
 	b, _ := json.Marshal(map[string]string{
-		"uid":  g.user.ObjectID + "-" + strings.ToLower(g.policy.name),
-		"utid": TenantID,
+		"uid":  uid,
+		"utid": g.policy.dir.id,
 	})
 	return base64url(b)
 }
@@ -336,9 +344,9 @@ func (s *Server) session(r *http.Request) (session, bool) {
 // port of localhost is of the same site and can renew tokens in a hidden frame,
 // a page on 127.0.0.1 cannot, as no page can where browsers block third-party
 // cookies.
-func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u User) session {
+func (s *Server) startSession(w http.ResponseWriter, r *http.Request, started session) session {
 	s.forgetSession(r)
-	started := session{user: u, signedInAt: s.now()}
+	started.signedInAt = s.now()
 	id := randomText(24)
 	s.mu.Lock()
 	s.grants.sessions.put(id, started)
@@ -366,7 +374,7 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 
 // serveLogout ends the session and goes back to a registered redirect URI of any
 // application.
-func (s *Server) serveLogout(w *response, r *http.Request) {
+func (s *Server) serveLogout(w *response, r *http.Request, d *directory) {
 	if err := r.ParseForm(); err != nil {
 		http.Error(w, "The form cannot be read.", http.StatusBadRequest)
 		return
@@ -376,10 +384,10 @@ func (s *Server) serveLogout(w *response, r *http.Request) {
 	uri := r.Form.Get("post_logout_redirect_uri")
 	if uri == "" {
 		s.page(w, http.StatusOK, "message.html",
-			messagePage{Title: "Signed out", Text: "You are signed out of the local stand-in."})
+			messagePage{Family: d.label, Title: "Signed out", Text: "You are signed out of the local stand-in."})
 		return
 	}
-	for _, a := range s.applications {
+	for _, a := range d.applications {
 		if _, f := a.redirectPlatform(uri); f == nil {
 			var p parameters
 			if r.Form.Has("state") {
@@ -389,8 +397,8 @@ func (s *Server) serveLogout(w *response, r *http.Request) {
 			return
 		}
 	}
-	client := s.applications[0]
-	s.errorPage(w, correlationID(r), fail("AADB2C90006", uri, client.id).
+	client := d.client()
+	s.errorPage(w, d, correlationID(r), fail("AADB2C90006", uri, client.id).
 		withHint("You are signed out. post_logout_redirect_uri must be a redirect URI of a client. %s has these: %s.",
 			client.name, strings.Join(client.registered(), "; ")))
 }

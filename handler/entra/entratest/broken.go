@@ -22,15 +22,21 @@ type Broken struct {
 	Query string   // what must stand behind the URL's ? as well: access_token=…; mostly ""
 	Why   string   // one sentence: what is wrong
 
+	// Untrusted, if not empty, is a family that the API must not trust: the code says that
+	// the token is one of its tokens. All other codes come from an API that trusts all
+	// three tenants.
+	Untrusted Family
+
 	// NeedsFault says that the code comes only while Fault is injected.
 	NeedsFault bool
 	Fault      Fault
 }
 
-// Broken makes a request that an API which trusts this tenant refuses with the code,
+// Broken makes a request that an API which trusts these tenants refuses with the code,
 // and with no code before it: all else about it is right. The API is taken to accept
-// the three policies and no client but B2CTest, and the call to need the scope read.
-// The error lists the known codes.
+// three policies of B2C, without the one for forgotten passwords, and no clients but each
+// tenant's client and daemon, and the call to need the scope read. The error lists the
+// known codes.
 func (s *Server) Broken(code string) (Broken, error) {
 	for _, c := range brokenCatalogue {
 		if c.code != code {
@@ -126,6 +132,23 @@ func init() {
 			part := strings.Split(s.good(), ".")
 			return part[0] + "." + part[1][:len(part[1])/8*4] + "." + part[2]
 		})},
+		{
+			"token.encrypted", "The token is encrypted for the API, which reads signed ones.", brokenToken(func(s *Server) string {
+				header := map[string]any{
+					"alg": "RSA-OAEP", "enc": "A256CBC-HS512", "typ": "JWT", "cty": "JWT", "kid": entraKid(), "x5t": entraKid(),
+				}
+				return base64url(mustJSON(header)) + "." + randomText(256) + "." + randomText(16) + "." + randomText(600) + "." +
+					randomText(32)
+			}),
+		},
+		{
+			"token.pop", "The client signed its request and put the access token into that (proof of possession).",
+			brokenToken(func(s *Server) string {
+				return s.Sign(string(Workforce), map[string]any{"typ": "pop", "kid": randomText(32)}, map[string]any{
+					"at": s.goodOf(Workforce), "ts": s.now().Unix(), "m": "GET", "u": "localhost:7071", "p": "/", "nonce": randomText(16),
+				})
+			}),
+		},
 
 		{
 			"token.static_web_apps", "Azure Static Web Apps put its own token in place of the client's.",
@@ -138,34 +161,39 @@ func init() {
 			}),
 		},
 		{"token.graph", "The token is for Microsoft Graph, which alone can check it.", brokenToken(func(s *Server) string {
-			c := s.entraV1()
-			c["aud"] = "00000003-0000-0000-c000-000000000000"
-			c["scp"] = "openid profile User.Read"
-			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid(), "x5t": entraKid(), "nonce": randomText(32)}, c)
+			g, _ := s.resolve(TokenRequest{Family: Workforce, Scopes: []string{"openid", "profile", "User.Read"}})
+			c := s.accessClaims(g)
+			s.makeVersionOne(c, g)
+			c["aud"], c["appid"] = "00000003-0000-0000-c000-000000000000", ClientID
+			c["iss"], c["tid"] = "https://sts.windows.net/"+TenantID+"/", TenantID
+			return s.sign(g.policy, map[string]any{"nonce": randomText(32)}, c)
 		})},
 		{
-			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access token.",
+			"token.entra_v1", "The token is of version 1 of Entra ID, as the API's manifest asks for.",
 			brokenToken(func(s *Server) string {
-				t, _ := s.IDToken(TokenRequest{})
-				return t
+				g, _ := s.resolve(TokenRequest{Family: Workforce})
+				c := s.accessClaims(g)
+				s.makeVersionOne(c, g)
+				return s.sign(g.policy, nil, c)
 			}),
 		},
 		{
-			"token.entra", "The token is from the tenant's Entra ID endpoint (v2.0), not from a B2C policy.",
+			"token.entra", "The token is from Entra ID in a national cloud.",
 			brokenToken(func(s *Server) string {
-				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid()},
-					s.entraV2("https://login.microsoftonline.com/"+TenantID+"/v2.0"))
+				c := s.claimsOf(Workforce)
+				c["iss"] = "https://login.microsoftonline.us/" + WorkforceTenantID + "/v2.0"
+				return s.Sign(string(Workforce), map[string]any{"kid": entraKid()}, c)
 			}),
 		},
-		{
-			"token.entra_v1", "The token is from the tenant's Entra ID endpoint in the old form (v1.0).",
-			brokenToken(func(s *Server) string {
-				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid(), "x5t": entraKid()}, s.entraV1())
-			}),
-		},
-		{"token.external_id", "The token is from Entra External ID, B2C's successor.", brokenToken(func(s *Server) string {
-			return s.Sign(PolicySignUpSignIn, map[string]any{"kid": entraKid()},
-				s.entraV2("https://"+TenantID+".ciamlogin.com/"+TenantID+"/v2.0"))
+		{"token.external_id", "The token is from Entra External ID, B2C's successor.", untrusted(External, func(s *Server) string {
+			c := s.claimsOf(External)
+			c["iss"] = "https://" + ExternalTenantID + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
+			return s.Sign(string(External), nil, c)
+		})},
+		{"token.b2c", "The token is from Azure AD B2C.", untrusted(B2C, func(s *Server) string {
+			c := s.Claims(TokenRequest{})
+			c["iss"] = "https://" + TenantName + ".b2clogin.com/" + TenantID + "/v2.0/"
+			return s.Sign(PolicySignUpSignIn, nil, c)
 		})},
 		{
 			"token.upstream_idp", "The token is from Google, through which the user signed in, not from B2C.",
@@ -178,6 +206,24 @@ func init() {
 					"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
 					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 				})
+			}),
+		},
+		{
+			"token.foreign", "The token is from Auth0.",
+			brokenToken(func(s *Server) string {
+				now := s.now()
+				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": randomText(16)}, map[string]any{
+					"iss": "https://contoso.eu.auth0.com/", "sub": "auth0|5f7c8ec7c33c6c004bbafe82",
+					"aud": []string{"https://api.contoso.example", "https://contoso.eu.auth0.com/userinfo"},
+					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "azp": "my_client_id", "scope": "openid profile read:items",
+				})
+			}),
+		},
+		{
+			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access token.",
+			brokenToken(func(s *Server) string {
+				t, _ := s.IDToken(TokenRequest{})
+				return t
 			}),
 		},
 
@@ -200,11 +246,14 @@ func init() {
 		{
 			"policy.not_allowed", "The token was issued by a policy that the API does not accept.",
 			changedClaims(func(c map[string]any) {
-				c["tfp"] = "B2C_1_passwordreset"
+				c["tfp"] = PolicyPasswordReset
 			}),
 		},
 		{"policy.missing", "Neither tfp nor acr says which policy issued the token.", changedClaims(func(c map[string]any) {
 			delete(c, "tfp")
+		})},
+		{"tenant.mismatch", "tid names another tenant than iss.", changedOf(External, func(c map[string]any) {
+			c["tid"] = someGUID
 		})},
 
 		{
@@ -242,8 +291,19 @@ func init() {
 		{"iss.other_tenant", "iss is of another tenant.", otherIssuer(func(s *Server) string {
 			return "https://" + s.publicHost + "/" + someGUID + "/v2.0/"
 		})},
-		{"iss.unknown", "iss is of nobody we know.", otherIssuer(func(*Server) string {
-			return "https://issuer.example/"
+		{"iss.ciam_name", "iss has the tenant's name where External ID writes its GUID.", changedOf(External, func(c map[string]any) {
+			c["iss"] = "https://" + ExternalTenantName + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
+		})},
+		{
+			"iss.workforce_door", "The client asked " + workforceDoor + " for a token of the external tenant.",
+			brokenToken(func(s *Server) string {
+				g, _ := s.resolve(TokenRequest{Family: External})
+				g.door = workforceDoor
+				return s.sign(g.policy, nil, s.accessClaims(g))
+			}),
+		},
+		{"iss.unknown", "iss starts with http.", otherIssuer(func(s *Server) string {
+			return strings.Replace(s.Issuer(), "https:", "http:", 1)
 		})},
 
 		{"key.unknown", "The token names a key that the policy does not publish.", brokenToken(func(s *Server) string {
@@ -260,6 +320,12 @@ func init() {
 			"aud.is_client", "The token is for the client itself: its own ID was asked for as scope.",
 			changedClaims(func(c map[string]any) {
 				c["aud"] = ClientID
+			}),
+		},
+		{
+			"aud.swapped", "aud is the client, and azp the API: so it looks where the two settings are swapped.",
+			changedClaims(func(c map[string]any) {
+				c["aud"], c["azp"] = ClientID, APIClientID
 			}),
 		},
 		{"aud.is_uri", "aud is the App ID URI; B2C writes the application ID.", changedClaims(func(c map[string]any) {
@@ -287,11 +353,21 @@ func init() {
 			delete(c, "oid")
 			c["sub"] = "Not supported currently. Use oid claim."
 		})},
+		{"subject.no_oid", "The client did not ask for profile, so the token has no oid.", brokenToken(func(s *Server) string {
+			g, _ := s.resolve(TokenRequest{Family: External})
+			g.profile = false
+			return s.sign(g.policy, nil, s.accessClaims(g))
+		})},
 		{
 			"azp.not_allowed", "The token was issued to B2COther, a client that the API does not admit.",
 			brokenToken(func(s *Server) string {
 				t, _ := s.AccessToken(TokenRequest{Client: OtherClientID, Scopes: []string{"read"}})
 				return t
+			}),
+		},
+		{
+			"caller.application", "The token was issued to a program that signed in as itself.", brokenToken(func(s *Server) string {
+				return s.Sign(string(Workforce), nil, s.applicationClaims(s.workforce))
 			}),
 		},
 
@@ -319,6 +395,20 @@ func changedClaims(change func(map[string]any)) func(*Server) Broken {
 	})
 }
 
+// changedOf is changedClaims for another family's token.
+func changedOf(f Family, change func(map[string]any)) func(*Server) Broken {
+	return brokenToken(func(s *Server) string {
+		c := s.claimsOf(f)
+		change(c)
+		return s.Sign(string(f), nil, c)
+	})
+}
+
+// untrusted is for a token of a family that the API does not trust.
+func untrusted(f Family, make func(*Server) string) func(*Server) Broken {
+	return func(s *Server) Broken { return Broken{Token: make(s), Untrusted: f} }
+}
+
 func otherIssuer(iss func(*Server) string) func(*Server) Broken {
 	return brokenToken(func(s *Server) string {
 		c := s.Claims(TokenRequest{})
@@ -327,36 +417,14 @@ func otherIssuer(iss func(*Server) string) func(*Server) Broken {
 	})
 }
 
-func (s *Server) good() string {
-	t, _ := s.AccessToken(TokenRequest{})
+func (s *Server) good() string { return s.goodOf(B2C) }
+
+func (s *Server) goodOf(f Family) string {
+	t, _ := s.AccessToken(TokenRequest{Family: f})
 	return t
 }
 
-// entraV2 has the claims of an access token of Entra ID or External ID for the
-// API, in the form 2.0.
-func (s *Server) entraV2(iss string) map[string]any {
-	now, alice := s.now(), Users()[0]
-	return map[string]any{
-		"aud": APIClientID, "iss": iss, "tid": TenantID,
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(75 * time.Minute).Unix(),
-		"azp": ClientID, "azpacr": "0", "scp": "read write",
-		"oid": alice.ObjectID, "sub": randomText(32), "name": alice.DisplayName, "preferred_username": alice.Email,
-		"uti": randomText(16), "ver": "2.0",
-	}
-}
-
-// entraV1 has the claims of an access token of Entra ID for the API, in the form
-// 1.0.
-func (s *Server) entraV1() map[string]any {
-	now, alice := s.now(), Users()[0]
-	return map[string]any{
-		"aud": AppIDURI, "iss": "https://sts.windows.net/" + TenantID + "/", "tid": TenantID,
-		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(75 * time.Minute).Unix(),
-		"acr": "1", "amr": []string{"pwd"}, "appid": ClientID, "appidacr": "0", "scp": "read write",
-		"oid": alice.ObjectID, "sub": randomText(32), "name": alice.DisplayName, "upn": alice.Email,
-		"uti": randomText(16), "ver": "1.0",
-	}
-}
+func (s *Server) claimsOf(f Family) map[string]any { return s.Claims(TokenRequest{Family: f}) }
 
 func signHS256(header, claims map[string]any, secret []byte) string {
 	signed := base64url(mustJSON(header)) + "." + base64url(mustJSON(claims))

@@ -19,16 +19,18 @@ import (
 func TestBrokenCodes(t *testing.T) {
 	require.Equal(t, strings.Fields(`
 		auth.malformed auth.token_in_query auth.missing auth.bearer_prefix_missing auth.scheme auth.token_empty
-		token.too_large token.opaque token.code_or_refresh token.malformed
-		token.static_web_apps token.graph token.id_token token.entra token.entra_v1 token.external_id token.upstream_idp
+		token.too_large token.opaque token.code_or_refresh token.malformed token.encrypted token.pop
+		token.static_web_apps token.graph token.entra_v1 token.entra token.external_id token.b2c token.upstream_idp
+		token.foreign token.id_token
 		token.algorithm token.header
-		policy.not_allowed policy.missing
+		policy.not_allowed policy.missing tenant.mismatch
 		keys.unavailable
-		iss.slash_or_case iss.form iss.legacy_host iss.other_host iss.other_tenant iss.unknown
+		iss.slash_or_case iss.form iss.legacy_host iss.other_host iss.other_tenant iss.ciam_name iss.workforce_door
+		iss.unknown
 		key.unknown sig.invalid
-		aud.is_client aud.is_uri aud.wrong
+		aud.is_client aud.swapped aud.is_uri aud.wrong
 		time.malformed time.expired time.not_yet_valid
-		subject.missing azp.not_allowed
+		subject.missing subject.no_oid azp.not_allowed caller.application
 		scope.none scope.missing`), entratest.BrokenCodes())
 
 	s := start(t, entratest.Options{})
@@ -89,6 +91,7 @@ func TestBrokenTokensAreOtherwiseRight(t *testing.T) {
 		"sig.invalid":        {},
 		"token.algorithm":    {},
 		"aud.is_client":      {"aud"},
+		"aud.swapped":        {"aud", "azp"},
 		"aud.is_uri":         {"aud"},
 		"aud.wrong":          {"aud"},
 		"time.malformed":     {"exp"},
@@ -152,8 +155,6 @@ func TestBrokenKinds(t *testing.T) {
 		require.NoError(t, err)
 		return decode(t, b.Token)
 	}
-	const tid = entratest.TenantID
-
 	header, claims := token("token.static_web_apps")
 	require.Equal(t, "HS256", header["alg"])
 	require.Regexp(t, `^https://[0-9a-f-]{36}\.scm\.azurewebsites\.net$`, claims["iss"])
@@ -166,17 +167,33 @@ func TestBrokenKinds(t *testing.T) {
 	header, claims = token("token.entra")
 	require.Len(t, header["kid"], 27)
 	require.NotContains(t, claims, "tfp")
-	require.Equal(t, "https://login.microsoftonline.com/"+tid+"/v2.0", claims["iss"])
+	require.Equal(t, "https://login.microsoftonline.us/"+entratest.WorkforceTenantID+"/v2.0", claims["iss"])
 	require.Equal(t, "2.0", claims["ver"])
 
 	header, claims = token("token.entra_v1")
 	require.Equal(t, header["x5t"], header["kid"])
-	require.Equal(t, "https://sts.windows.net/"+tid+"/", claims["iss"])
+	require.Equal(t, "https://sts.windows.net/"+entratest.WorkforceTenantID+"/", claims["iss"])
 	require.Contains(t, claims, "appid")
 	require.NotContains(t, claims, "azp")
 
 	_, claims = token("token.external_id")
-	require.Equal(t, "https://"+tid+".ciamlogin.com/"+tid+"/v2.0", claims["iss"])
+	const external = entratest.ExternalTenantID
+	require.Equal(t, "https://"+external+".ciamlogin.com/"+external+"/v2.0", claims["iss"])
+
+	_, claims = token("token.b2c")
+	require.Equal(t, "https://contoso.b2clogin.com/"+entratest.TenantID+"/v2.0/", claims["iss"])
+
+	header, claims = token("token.pop")
+	require.Equal(t, "pop", header["typ"])
+	require.Contains(t, claims, "at")
+
+	_, claims = token("subject.no_oid")
+	require.NotContains(t, claims, "oid")
+	require.Contains(t, claims, "tid")
+
+	_, claims = token("caller.application")
+	require.Equal(t, claims["oid"], claims["sub"])
+	require.NotContains(t, claims, "scp")
 
 	_, claims = token("token.upstream_idp")
 	require.Equal(t, "https://accounts.google.com", claims["iss"])

@@ -70,15 +70,21 @@ func serveStyle(w http.ResponseWriter, _ *http.Request) {
 }
 
 type rootPage struct {
-	Domain, TenantID, Issuer, AppIDURI, ROPC, KeysState string
-	Users                                               []User
-	Policies                                            []rootPolicy
-	Applications                                        []rootApplication
-	Codes                                               []string
+	KeysState string
+	Tenants   []rootTenant
+	Codes     []string
+}
+
+type rootTenant struct {
+	Family, Label, Domain, ID, Issuer, AppIDURI, ROPC string
+	Users                                             []User
+	Policies                                          []rootPolicy
+	Applications                                      []rootApplication
 }
 
 type rootPolicy struct {
 	Name, Metadata, Keys, RunNow string
+	Value                        string // of the form
 	Kids                         []string
 }
 
@@ -88,58 +94,83 @@ type rootApplication struct {
 }
 
 func (s *Server) serveRoot(w http.ResponseWriter, _ *http.Request) {
-	page := rootPage{
-		Domain: TenantDomain, TenantID: TenantID, Issuer: s.Issuer(), AppIDURI: AppIDURI, ROPC: PolicyROPC,
-		Users: s.accounts(), Codes: BrokenCodes(),
-	}
+	page := rootPage{Codes: BrokenCodes()}
 	s.mu.Lock()
 	page.KeysState = orDefault(s.switches.keysState, "well")
 	s.mu.Unlock()
-	for _, p := range s.policies {
-		e := endpoint{policy: p, tenant: TenantDomain, v2: true}
-		row := rootPolicy{Name: p.name, Metadata: e.path(metadataEndpoint), Keys: e.path(keysEndpoint)}
+	for _, d := range s.directories() {
+		page.Tenants = append(page.Tenants, s.rootTenant(d))
+	}
+	s.page(w, http.StatusOK, "root.html", page)
+}
+
+func (s *Server) rootTenant(d *directory) rootTenant {
+	t := rootTenant{
+		Family: string(d.family), Label: d.label, Domain: d.domain, ID: d.id, Issuer: s.issuer(d, "", true),
+		AppIDURI: d.appIDURI, Users: s.accounts(d),
+	}
+	policies := s.policies
+	if d == s.b2c {
+		t.ROPC = PolicyROPC
+	} else {
+		policies = []*policy{d.own}
+	}
+	for _, p := range policies {
+		e := endpoint{policy: p, tenant: d.domain, v2: true}
+		row := rootPolicy{Name: p.name, Metadata: e.path(metadataEndpoint), Keys: e.path(keysEndpoint), Value: p.name}
+		if d != s.b2c {
+			row.Name = "the tenant"
+		}
 		if p.name != PolicyROPC {
 			row.RunNow = runNow(p)
 		}
-		for _, k := range s.jwks(p).Keys {
+		for _, k := range s.jwks(e).Keys {
 			row.Kids = append(row.Kids, k.Kid)
 		}
-		page.Policies = append(page.Policies, row)
+		t.Policies = append(t.Policies, row)
 	}
-	for _, a := range s.applications {
+	for _, a := range d.applications {
 		row := rootApplication{
 			Name: a.name, ID: a.id, Permissions: strings.Join(a.permissions, ", "),
 			Redirects: a.registered(),
 		}
 		switch {
-		case a.id == APIClientID:
+		case a.id == d.apiID:
 			row.Scopes = strings.Join(publishedScopes, ", ")
-		case a.implicit:
+		case a.principal != "":
+		case a.password:
 			row.Flows = "code with PKCE, implicit, password"
+		case a.implicit:
+			row.Flows = "code with PKCE, implicit"
 		default:
 			row.Flows = "code with PKCE"
 		}
-		page.Applications = append(page.Applications, row)
+		t.Applications = append(t.Applications, row)
 	}
-	s.page(w, http.StatusOK, "root.html", page)
+	return t
 }
 
 // runNow is the authorize URL that the portal's "Run user flow" makes when the
 // API's scopes are chosen.
 func runNow(p *policy) string {
-	scopes := make([]string, len(publishedScopes))
+	d, scopes := p.dir, make([]string, len(publishedScopes))
 	for i, scope := range publishedScopes {
-		scopes[i] = AppIDURI + "/" + scope
+		scopes[i] = d.appIDURI + "/" + scope
 	}
 	var q parameters
-	q.add("p", p.name)
-	q.add("client_id", ClientID)
+	openid := "openid "
+	if d.family == B2C {
+		q.add("p", p.name)
+	} else {
+		openid += "profile "
+	}
+	q.add("client_id", d.client().id)
 	q.add("nonce", "defaultNonce")
 	q.add("redirect_uri", "https://jwt.ms")
-	q.add("scope", "openid "+strings.Join(scopes, " "))
+	q.add("scope", openid+strings.Join(scopes, " "))
 	q.add("response_type", "id_token token")
 	q.add("prompt", "login")
-	return "/" + TenantDomain + "/oauth2/v2.0/authorize?" + strings.ReplaceAll(q.encode(), "+", "%20")
+	return "/" + d.domain + "/oauth2/v2.0/authorize?" + strings.ReplaceAll(q.encode(), "+", "%20")
 }
 
 func (s *Server) serveDevToken(w http.ResponseWriter, r *http.Request) {
@@ -157,16 +188,18 @@ func (s *Server) serveDevToken(w http.ResponseWriter, r *http.Request) {
 // would not grant.
 func (s *Server) devToken(q url.Values) (string, error) {
 	for name := range q {
-		if name != "user" && name != "scope" && name != "policy" && name != "client" {
-			return "", fmt.Errorf("no parameter %q; there are user, scope, policy and client", short(name))
+		if !slices.Contains([]string{"family", "user", "scope", "policy", "client"}, name) {
+			return "", fmt.Errorf("no parameter %q; there are family, user, scope, policy and client", short(name))
 		}
 	}
-	r := TokenRequest{Policy: q.Get("policy"), User: q.Get("user"), Client: q.Get("client")}
+	r := TokenRequest{
+		Family: Family(q.Get("family")), Policy: q.Get("policy"), User: q.Get("user"), Client: q.Get("client"),
+	}
 	g, err := s.resolve(r)
 	if err != nil {
 		return "", err
 	}
-	if _, ok := s.findAccount(g.user.Name); !ok {
+	if _, ok := s.findAccount(g.policy.dir, g.user.Name); !ok {
 		return "", fmt.Errorf("the account %s was removed", g.user.Name)
 	}
 	if q.Has("scope") {
@@ -180,7 +213,7 @@ func (s *Server) devToken(q url.Values) (string, error) {
 		})
 	}
 	for i, scope := range r.Scopes {
-		scope = strings.TrimPrefix(scope, AppIDURI+"/")
+		scope = strings.TrimPrefix(scope, g.policy.dir.appIDURI+"/")
 		if !findPublished(scope) {
 			return "", fmt.Errorf("no scope %q; there are %s", short(scope), strings.Join(publishedScopes, ", "))
 		}
@@ -199,6 +232,8 @@ type brokenAnswer struct {
 	Curl  []string `json:"curl"`
 	Query string   `json:"query,omitempty"`
 	Why   string   `json:"why"`
+	// Untrusted is the family whose tokens the API must not accept.
+	Untrusted Family `json:"untrusted,omitempty"`
 }
 
 func (s *Server) serveDevBroken(w http.ResponseWriter, r *http.Request) {
@@ -211,7 +246,7 @@ func (s *Server) serveDevBroken(w http.ResponseWriter, r *http.Request) {
 		s.arm(b.Fault)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	s.writeJSON(w, http.StatusOK, brokenAnswer{b.Code, b.Token, b.Curl, b.Query, b.Why})
+	s.writeJSON(w, http.StatusOK, brokenAnswer{b.Code, b.Token, b.Curl, b.Query, b.Why, b.Untrusted})
 }
 
 // arm injects the fault for armedFor, from now on.
@@ -228,7 +263,11 @@ func (s *Server) arm(f Fault) {
 }
 
 func (s *Server) serveDevRollover(w http.ResponseWriter, r *http.Request) {
-	p, err := s.findPolicy(r.PostFormValue("policy"))
+	name := r.PostFormValue("policy")
+	p, err := s.findPolicy(name)
+	if d, found := s.findDirectory(Family(name)); found == nil && name != "" && d.own != nil {
+		p, err = d.own, nil
+	}
 	old := r.PostFormValue("old")
 	if err == nil && old != "keep" && old != "withdraw" {
 		err = errors.New("old must be keep or withdraw")

@@ -1,7 +1,8 @@
-// Package entratest is one Azure AD B2C tenant, contoso, served over HTTP on loopback:
-// metadata, keys, the sign-in page, the token endpoint and every kind of broken token.
-// It is for tests, those of other modules too, and for local runs, in the manner of
-// net/http/httptest. It is never part of a deployed binary.
+// Package entratest is three tenants of Microsoft's sign-in, served over HTTP on
+// loopback: contoso of Azure AD B2C, contosocustomers of Entra External ID and
+// contosoworkforce of Entra ID. They have metadata, keys, sign-in pages, token endpoints
+// and every kind of broken token. It is for tests, those of other modules too, and for
+// local runs, in the manner of net/http/httptest. It is never part of a deployed binary.
 //
 //	s, err := entratest.Start(entratest.Options{})
 //	defer s.Close()
@@ -10,10 +11,11 @@
 //	s.Broken("aud.is_client")    // one that is refused with this code
 //	s.Inject(entratest.Fault{…}) // metadata and keys that fail
 //
-// The tenant has the applications B2CTest (the client), B2CAPI (the API, with the
+// The B2C tenant has the applications B2CTest (the client), B2CAPI (the API, with the
 // scopes read, write and user_impersonation) and B2COther (a client with permission for
-// read only), two users, alice and bob, and three user flows, each with a key of its
-// own. Keys are new in each process.
+// read only), two users, alice and bob, and four user flows, each with a key of its
+// own. The other two have a client, the API and a daemon, alice, bob and a guest, carol,
+// under other IDs, and no policies. Keys are new in each process.
 //
 // What it does not do: real passwords, user accounts that change, custom policies, SAML,
 // client secrets, client credentials, multi-factor authentication, page customisation.
@@ -32,7 +34,7 @@ import (
 	"itemsapi/handler/loopbacktest"
 )
 
-// The tenant and what is registered in it.
+// The B2C tenant and what is registered in it.
 const (
 	TenantName   = "contoso"
 	TenantDomain = "contoso.onmicrosoft.com"
@@ -46,6 +48,10 @@ const (
 	PolicySignUpSignIn = "B2C_1_signupsignin"
 	PolicyProfileEdit  = "B2C_1_profileedit"
 	PolicyROPC         = "B2C_1_ropc"
+
+	// PolicyPasswordReset is where a client goes after AADB2C90118. No API should accept
+	// its tokens.
+	PolicyPasswordReset = "B2C_1_passwordreset"
 )
 
 // Options configure Start. The zero value suits tests.
@@ -76,7 +82,7 @@ type Options struct {
 	Log func(line string)
 }
 
-// Server is a running tenant. Its methods may be used from several goroutines.
+// Server serves the tenants. Its methods may be used from several goroutines.
 type Server struct {
 	now        func() time.Time
 	lifetime   time.Duration
@@ -84,7 +90,8 @@ type Server struct {
 	hostGiven  bool
 	log        func(string)
 
-	applications []*application
+	b2c, external, workforce *directory
+	accountsKey              func() signingKey // of Microsoft accounts
 
 	http      *http.Server
 	serving   sync.WaitGroup
@@ -125,8 +132,13 @@ func Start(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = func(string) {}
 	}
-	s.applications = makeApplications(o.SPAOrigins)
-	s.makePolicies(PolicySignUpSignIn, PolicyProfileEdit, PolicyROPC)
+	s.makeDirectories(o.SPAOrigins)
+	s.makePolicies(PolicySignUpSignIn, PolicyProfileEdit, PolicyROPC, PolicyPasswordReset)
+	s.makeOwnKeys(s.external, 2)
+	s.makeOwnKeys(s.workforce, 1)
+	n := s.nextKey
+	s.nextKey++
+	s.accountsKey = sync.OnceValue(func() signingKey { return newCertifiedKey(n, s.now().Unix()) })
 
 	s.http = &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
@@ -152,15 +164,15 @@ func (s *Server) Close() {
 	})
 }
 
-// URL is where the tenant is served: http://localhost:PORT.
+// URL is where the tenants are served: http://localhost:PORT.
 func (s *Server) URL() string { return "http://" + s.publicHost }
 
-// Issuer is the iss of every token: https://localhost:PORT/{TenantID}/v2.0/. It
+// Issuer is the iss of every token of the B2C tenant: https://localhost:PORT/{TenantID}/v2.0/. It
 // is spelled https though the tenant is served by http: an issuer is only a
 // name, and clients and APIs may keep their rule that it be https.
-func (s *Server) Issuer() string { return "https://" + s.publicHost + "/" + TenantID + "/v2.0/" }
+func (s *Server) Issuer() string { return s.IssuerOf(B2C) }
 
-// MetadataTemplate is the address of the metadata, with {tenant} and {policy} left to
+// MetadataTemplate is the address of the B2C tenant's metadata, with {tenant} and {policy} left to
 // fill in: the value for entra.Trust.MetadataURL.
 func (s *Server) MetadataTemplate() string {
 	return s.URL() + "/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration"
@@ -172,13 +184,21 @@ type User struct {
 	ObjectID    string // the claims oid and sub: a lower-case GUID, the same in each run
 	DisplayName string // the claim name
 	Email       string // the one element of the claim emails
+
+	guest bool // has an account elsewhere: the claim idp
 }
 
-// Users returns alice and bob.
+// Users returns alice and bob, as the B2C tenant has them.
 func Users() []User {
 	return []User{
-		{"alice", "a11ce000-5b7d-4c1e-8f3a-2d9e6c40b715", "Alice Adams", "alice@contoso.example"},
-		{"bob", "b0b00000-94e2-4a6f-b1c8-7f35d2e8a06c", "Bob Brown", "bob@contoso.example"},
+		{
+			Name: "alice", ObjectID: "a11ce000-5b7d-4c1e-8f3a-2d9e6c40b715", DisplayName: "Alice Adams",
+			Email: "alice@contoso.example",
+		},
+		{
+			Name: "bob", ObjectID: "b0b00000-94e2-4a6f-b1c8-7f35d2e8a06c", DisplayName: "Bob Brown",
+			Email: "bob@contoso.example",
+		},
 	}
 }
 
@@ -187,13 +207,15 @@ func (u User) is(name string) bool {
 	return strings.EqualFold(name, u.Name) || strings.EqualFold(name, u.Email)
 }
 
-func findUser(name string) (User, error) {
-	for _, u := range Users() {
+func (d *directory) findUser(name string) (User, error) {
+	var names []string
+	for _, u := range d.users {
 		if u.is(name) {
 			return u, nil
 		}
+		names = append(names, u.Name)
 	}
-	return User{}, fmt.Errorf("no user %q; there are alice and bob", short(name))
+	return User{}, fmt.Errorf("no user %q; there are %s", short(name), strings.Join(names, " and "))
 }
 
 // short keeps a foreign string from filling a message.

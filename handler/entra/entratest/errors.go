@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -34,6 +35,39 @@ func fail(code string, args ...any) *failure {
 func (f *failure) withHint(format string, args ...any) *failure {
 	f.hint = fmt.Sprintf(format, args...)
 	return f
+}
+
+// of is the failure in the words of a tenant's family. The external and the workforce
+// tenant have other codes than B2C.
+func (f *failure) of(d *directory) *failure {
+	code, ok := entraCodes[f.code]
+	if d.family == B2C || strings.HasPrefix(f.code, "AADSTS") {
+		return f
+	}
+	if !ok {
+		code = "AADSTS90013" // invalid input received from the user
+	}
+	other := *f
+	other.code = code
+	return &other
+}
+
+// entraCodes are Entra's codes for what has one of B2C's in the table below.
+var entraCodes = map[string]string{
+	"AADB2C90006": "AADSTS50011", "AADB2C90007": "AADSTS500113", "AADB2C90008": "AADSTS900144",
+	"AADB2C90010": "AADSTS900144", "AADB2C90018": "AADSTS700016", "AADB2C90055": "AADSTS70011",
+	"AADB2C90057": "AADSTS700054", "AADB2C90077": "AADSTS50058", "AADB2C90079": "AADSTS7000218",
+	"AADB2C90080": "AADSTS70008", "AADB2C90081": "AADSTS7000215", "AADB2C90083": "AADSTS900144",
+	"AADB2C90085": "AADSTS9002313", "AADB2C90091": "AADSTS65004", "AADB2C90117": "AADSTS650053",
+	"AADB2C90128": "AADSTS50034", "AADB2C90129": "AADSTS54005", "AADB2C90146": "AADSTS28000",
+	"AADB2C90182": "AADSTS501481", "AADB2C90183": "AADSTS501481", "AADB2C90205": "AADSTS65001",
+	"AADB2C90279": "AADSTS700005", "AADB2C99002": "AADSTS50034", "AADB2C99059": "AADSTS9002325",
+}
+
+// number is that of one of Entra's codes, or 0.
+func (f *failure) number() int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(f.code, "AADSTS"))
+	return n
 }
 
 // description is the value of error_description.

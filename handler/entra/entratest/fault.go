@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -160,7 +161,7 @@ func (s *Server) Fetches(policy string) (metadata, keys int) {
 func (s *Server) ResetFetches() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.policies {
+	for _, p := range append(slices.Clone(s.policies), s.external.own, s.workforce.own) {
 		p.metadataFetches, p.keyFetches = 0, 0
 	}
 }

@@ -14,6 +14,7 @@ const (
 type grant struct {
 	client       *application
 	policy       *policy
+	door         string
 	user         User
 	platform     platform
 	redirectURI  string
@@ -30,6 +31,7 @@ type grant struct {
 
 // session is a browser in which somebody is signed in.
 type session struct {
+	dir        *directory
 	user       User
 	signedInAt time.Time
 }
@@ -128,28 +130,34 @@ func (s *Server) newRefreshToken(g grant) (token string, left time.Duration) {
 	return token, g.ends.Sub(now)
 }
 
-// RemoveUser deletes an account: it cannot sign in any more, and its refresh
+// RemoveUser deletes a person's account in each tenant: it cannot sign in any more, and its refresh
 // tokens are answered with AADB2C90128. The error says which users there are.
 func (s *Server) RemoveUser(name string) error {
-	u, err := findUser(name)
-	if err != nil {
-		return err
+	var ids []string
+	for _, d := range s.directories() {
+		u, err := d.findUser(name)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, u.ObjectID)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.grants.gone == nil {
 		s.grants.gone = map[string]bool{}
 	}
-	s.grants.gone[u.ObjectID] = true
+	for _, id := range ids {
+		s.grants.gone[id] = true
+	}
 	return nil
 }
 
-// accounts are the users who were not removed.
-func (s *Server) accounts() []User {
+// accounts are the users of a tenant who were not removed.
+func (s *Server) accounts(d *directory) []User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []User
-	for _, u := range Users() {
+	for _, u := range d.users {
 		if !s.grants.gone[u.ObjectID] {
 			list = append(list, u)
 		}
@@ -157,8 +165,8 @@ func (s *Server) accounts() []User {
 	return list
 }
 
-func (s *Server) findAccount(name string) (User, bool) {
-	for _, u := range s.accounts() {
+func (s *Server) findAccount(d *directory, name string) (User, bool) {
+	for _, u := range s.accounts(d) {
 		if u.is(name) {
 			return u, true
 		}

@@ -159,7 +159,7 @@ func TestPublishedKeysAreFew(t *testing.T) {
 	p := s.mustPolicy(PolicyROPC)
 	oldest := p.keys[0]
 	for len(p.keys) < maxKeys {
-		p.keys = append(p.keys, signingKey{oldest.private, newGUID(), oldest.nbf})
+		p.keys = append(p.keys, signingKey{private: oldest.private, kid: newGUID(), nbf: oldest.nbf})
 	}
 	s.Rollover(PolicyROPC, true)
 	require.Len(t, p.keys, maxKeys)

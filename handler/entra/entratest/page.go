@@ -45,16 +45,25 @@ func (s *Server) page(w http.ResponseWriter, status int, name string, data any) 
 type namedValue struct{ Name, Value string }
 
 type signInPage struct {
-	Tenant, Client, SignedIn, Notice, ROPC string
-	Action, ActionField, ScopeField        string
-	Scopes                                 []string
-	Users                                  []User
-	Details                                []namedValue
+	Family, Title, Tenant, Client, SignedIn, Notice string
+	ROPC, PasswordReset                             string
+	B2C                                             bool
+	Action, ActionField, ScopeField                 string
+	Scopes                                          []string
+	Users                                           []User
+	Details                                         []namedValue
 }
 
 func (s *Server) signInPage(w http.ResponseWriter, a *authorization, current session, notice string) {
 	scopes, _ := a.scopes.grant(a.client, nil)
-	details := []namedValue{{"policy", a.endpoint.policy.name}}
+	d, title := a.endpoint.policy.dir, "Sign in"
+	var details []namedValue
+	if d == s.b2c {
+		details = append(details, namedValue{"policy", a.endpoint.policy.name})
+	}
+	if a.endpoint.policy.name == PolicyPasswordReset {
+		title = "Reset a password"
+	}
 	for _, name := range []string{
 		"client_id", "redirect_uri", "response_type", "response_mode", "scope", "prompt",
 		"state", "nonce", "code_challenge_method",
@@ -64,21 +73,23 @@ func (s *Server) signInPage(w http.ResponseWriter, a *authorization, current ses
 		}
 	}
 	s.page(w, http.StatusOK, "signin.html", signInPage{
-		Tenant: TenantDomain, Client: a.client.name, SignedIn: current.user.Name, Notice: notice, ROPC: PolicyROPC,
+		Family: d.label, Title: title, Tenant: d.domain, Client: a.client.name, SignedIn: current.user.Name, Notice: notice, ROPC: PolicyROPC,
+		PasswordReset: PolicyPasswordReset, B2C: d == s.b2c,
 		Action: a.actionURL(), ActionField: actionField, ScopeField: scopeField,
-		Scopes: scopes, Users: s.accounts(), Details: details,
+		Scopes: scopes, Users: s.accounts(d), Details: details,
 	})
 }
 
 type messagePage struct {
-	Title, Code, Text, Hint, Correlation, Timestamp string
+	Family, Title, Code, Text, Hint, Correlation, Timestamp string
 }
 
 // errorPage is for errors that must not be sent to the redirect URI.
-func (s *Server) errorPage(w *response, correlation string, f *failure) {
+func (s *Server) errorPage(w *response, d *directory, correlation string, f *failure) {
+	f = f.of(d)
 	w.code = f.code
 	s.page(w, http.StatusBadRequest, "message.html", messagePage{
-		Title: "The request cannot be answered", Code: f.code, Text: f.text, Hint: f.hint,
+		Family: d.label, Title: "The request cannot be answered", Code: f.code, Text: f.text, Hint: f.hint,
 		Correlation: correlation, Timestamp: timestamp(s.now()),
 	})
 }

@@ -102,13 +102,13 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	case metadataEndpoint:
 		s.serveMetadata(w, r, e)
 	case keysEndpoint:
-		s.writeJSON(w, http.StatusOK, s.jwks(e.policy))
+		s.writeJSON(w, http.StatusOK, s.jwks(e))
 	case authorizeEndpoint:
 		s.serveAuthorize(w, r, e)
 	case tokenEndpoint:
 		s.serveToken(w, r, e)
 	case logoutEndpoint:
-		s.serveLogout(w, r)
+		s.serveLogout(w, r, e.policy.dir)
 	}
 }
 

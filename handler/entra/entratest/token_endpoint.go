@@ -30,11 +30,15 @@ func (s *Server) serveToken(w *response, r *http.Request, e endpoint) {
 	w.Header().Set("Cache-Control", "no-store")
 	answer, f := s.redeem(r, e.policy)
 	if f != nil {
+		f = f.of(e.policy.dir)
 		w.code = f.code
-		s.writeJSON(w, http.StatusBadRequest, map[string]string{
-			"error":             f.kind,
-			"error_description": f.description(correlationID(r), s.now()),
-		})
+		correlation := correlationID(r)
+		document := map[string]any{"error": f.kind, "error_description": f.description(correlation, s.now())}
+		if number := f.number(); number != 0 && e.policy.dir != s.b2c {
+			document["error_codes"], document["correlation_id"] = []int{number}, correlation
+			document["timestamp"], document["trace_id"] = timestamp(s.now()), newGUID()
+		}
+		s.writeJSON(w, http.StatusBadRequest, document)
 		return
 	}
 	s.writeJSON(w, http.StatusOK, answer)
@@ -58,7 +62,7 @@ func (s *Server) redeem(r *http.Request, p *policy) (*tokenResponse, *failure) {
 	default:
 		return nil, fail("AADB2C90086", grantType)
 	}
-	client, f := s.findApplication(r.PostForm.Get("client_id"))
+	client, f := p.dir.findApplication(r.PostForm.Get("client_id"))
 	if f != nil {
 		return nil, f
 	}
@@ -148,7 +152,7 @@ func (s *Server) redeemPassword(r *http.Request, p *policy, client *application)
 	if _, f := scopes.grant(client, nil); f != nil {
 		return nil, f
 	}
-	user, ok := s.findAccount(post.Get("username"))
+	user, ok := s.findAccount(p.dir, post.Get("username"))
 	if !ok || post.Get("password") != user.Name {
 		return nil, fail("AADB2C90225")
 	}
@@ -202,7 +206,7 @@ func (s *Server) tokens(r *http.Request, g grant, asked scopeRequest) (*tokenRes
 	}
 	to := s.signInOf(&g, asked, scopes)
 	now, life := s.now(), int64(s.lifetime.Seconds())
-	answer := &tokenResponse{TokenType: "Bearer", NotBefore: now.Unix(), Scope: asked.granted(scopes)}
+	answer := &tokenResponse{TokenType: "Bearer", NotBefore: now.Unix(), Scope: asked.granted(g.client, scopes)}
 	if asked.resource() {
 		answer.AccessToken = s.sign(to.policy, nil, s.accessClaims(to))
 		answer.ExpiresIn, answer.ExpiresOn = life, now.Unix()+life
@@ -211,7 +215,7 @@ func (s *Server) tokens(r *http.Request, g grant, asked scopeRequest) (*tokenRes
 	if asked.openid {
 		answer.IDToken = s.signIDToken(to, answer.AccessToken, "")
 		answer.IDTokenExpiresIn = life
-		answer.ProfileInfo = profileInfo(g.user)
+		answer.ProfileInfo = profileInfo(g)
 	}
 	if r.PostForm.Get("client_info") == "1" {
 		answer.ClientInfo = clientInfo(&g)
@@ -223,7 +227,7 @@ func (s *Server) tokens(r *http.Request, g grant, asked scopeRequest) (*tokenRes
 	return answer, nil
 }
 
-func profileInfo(u User) string {
+func profileInfo(g grant) string {
 	b, _ := json.Marshal(struct {
 		Ver      string  `json:"ver"`
 		TID      string  `json:"tid"`
@@ -231,6 +235,6 @@ func profileInfo(u User) string {
 		Name     string  `json:"name"`
 		Username *string `json:"preferred_username"`
 		IDP      string  `json:"idp"`
-	}{Ver: "1.0", TID: TenantID, Name: u.DisplayName, IDP: "LocalAccount"})
+	}{Ver: "1.0", TID: g.policy.dir.id, Name: g.user.DisplayName, IDP: "LocalAccount"})
 	return base64url(b)
 }

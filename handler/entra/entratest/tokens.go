@@ -15,9 +15,10 @@ import (
 // TokenRequest says which token AccessToken and IDToken make. The zero value is
 // what alice gets when B2CTest asks for read and write.
 type TokenRequest struct {
-	Policy   string        // in any case; "" means PolicySignUpSignIn
+	Family   Family        // "" means B2C
+	Policy   string        // of B2C, in any case; "" means PolicySignUpSignIn
 	User     string        // "" means alice
-	Client   string        // application ID or name; "" means ClientID
+	Client   string        // application ID or name; "" means the tenant's client
 	Scopes   []string      // short names, written as they are; nil means read, write; empty but not nil means none
 	Lifetime time.Duration // 0 means Options.AccessTokenLifetime; a negative one makes an expired token
 }
@@ -68,6 +69,8 @@ func (s *Server) Claims(r TokenRequest) map[string]any {
 // was granted.
 type signIn struct {
 	policy   *policy
+	door     string
+	profile  bool // Entra's families: the client asked who the user is
 	user     User
 	client   *application
 	audience string   // of the access token
@@ -78,21 +81,30 @@ type signIn struct {
 }
 
 func (s *Server) resolve(r TokenRequest) (signIn, error) {
-	g := signIn{audience: APIClientID, scopes: r.Scopes, at: s.now(), lifetime: r.Lifetime}
+	g := signIn{profile: true, scopes: r.Scopes, at: s.now(), lifetime: r.Lifetime}
 	if r.Scopes == nil {
 		g.scopes = []string{"read", "write"}
 	}
 	if r.Lifetime == 0 {
 		g.lifetime = s.lifetime
 	}
-	var err error
-	if g.policy, err = s.findPolicy(orDefault(r.Policy, PolicySignUpSignIn)); err != nil {
+	d, err := s.findDirectory(r.Family)
+	if err != nil {
 		return g, err
 	}
-	if g.user, err = findUser(orDefault(r.User, "alice")); err != nil {
+	g.audience, g.policy = d.apiID, d.own
+	switch {
+	case d == s.b2c:
+		if g.policy, err = s.findPolicy(orDefault(r.Policy, PolicySignUpSignIn)); err != nil {
+			return g, err
+		}
+	case r.Policy != "":
+		return g, fmt.Errorf("the tenant %s has no policies", d.name)
+	}
+	if g.user, err = d.findUser(orDefault(r.User, "alice")); err != nil {
 		return g, err
 	}
-	g.client, err = s.findClient(orDefault(r.Client, ClientID))
+	g.client, err = d.findClient(r.Client)
 	return g, err
 }
 
@@ -107,6 +119,9 @@ func orDefault(s, otherwise string) string {
 // and ver says 1.0 though the endpoint is v2.0: so does B2C.
 func (s *Server) commonClaims(g signIn) map[string]any {
 	now := s.now()
+	if g.policy.dir != s.b2c {
+		return s.entraClaims(g, now)
+	}
 	c := map[string]any{
 		"iss":    s.Issuer(),
 		"iat":    now.Unix(),
@@ -136,7 +151,85 @@ func (s *Server) accessClaims(g signIn) map[string]any {
 	if len(g.scopes) > 0 {
 		c["scp"] = strings.Join(g.scopes, " ")
 	}
+	if g.policy.dir != s.b2c {
+		delete(c, "nonce") // which is the client's, for its ID token
+		c["azpacr"], c["xms_ftd"] = "0", randomText(48)
+		if s.isVersionOne(g.policy.dir) && g.audience == g.policy.dir.apiID {
+			s.makeVersionOne(c, g)
+		}
+	}
 	return c
+}
+
+// entraClaims are those of both kinds of token of Entra's families, version 2. sub is
+// another one for every client, and its case counts.
+func (s *Server) entraClaims(g signIn, now time.Time) map[string]any {
+	d := g.policy.dir
+	sum := sha256.Sum256([]byte(g.user.ObjectID + g.audience + g.client.id))
+	c := map[string]any{
+		"iss": s.issuer(d, g.door, true),
+		"iat": now.Add(-backDated).Unix(),
+		"nbf": now.Add(-backDated).Unix(),
+		"exp": now.Add(g.lifetime).Unix(),
+		"tid": d.id,
+		"sub": base64url(sum[:]),
+		"rh":  "1.A" + randomText(40),
+		"sid": newGUID(),
+		"uti": randomText(16),
+		"aio": randomText(64),
+		"ver": "2.0",
+	}
+	if g.lifetime < 0 {
+		c["iat"] = now.Add(g.lifetime - time.Hour).Unix()
+		c["nbf"] = c["iat"]
+	}
+	if g.nonce != "" {
+		c["nonce"] = g.nonce
+	}
+	if g.profile {
+		c["oid"], c["name"], c["preferred_username"] = g.user.ObjectID, g.user.DisplayName, g.user.Email
+	}
+	if g.user.guest {
+		c["idp"] = "https://sts.windows.net/" + someGUID + "/"
+		if d == s.external {
+			c["idp"] = "google.com"
+		}
+	}
+	return c
+}
+
+// backDated is how far before its issue a token of Entra's families begins.
+const backDated = 5 * time.Minute
+
+func (s *Server) isVersionOne(d *directory) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return d.versionOne
+}
+
+// makeVersionOne gives an access token the form of version 1.
+func (s *Server) makeVersionOne(c map[string]any, g signIn) {
+	d := g.policy.dir
+	for _, name := range []string{"azp", "azpacr", "preferred_username", "xms_ftd"} {
+		delete(c, name)
+	}
+	c["iss"], c["ver"], c["aud"] = s.issuer(d, g.door, false), "1.0", d.appIDURI
+	c["appid"], c["appidacr"], c["acr"], c["amr"] = g.client.id, "0", "1", []string{"pwd"}
+	if g.profile {
+		c["upn"] = g.user.Email
+	}
+}
+
+// applicationClaims are those of a program that signed in as itself.
+func (s *Server) applicationClaims(d *directory) map[string]any {
+	now, program := s.now(), d.applications[1]
+	oid := program.principal
+	return map[string]any{
+		"aud": d.apiID, "iss": s.issuer(d, "", true), "tid": d.id,
+		"iat": now.Add(-backDated).Unix(), "nbf": now.Add(-backDated).Unix(), "exp": now.Add(time.Hour).Unix(),
+		"azp": program.id, "azpacr": "1", "oid": oid, "sub": oid, "idtyp": "app",
+		"rh": "1.A" + randomText(40), "uti": randomText(16), "aio": randomText(64), "ver": "2.0",
+	}
 }
 
 func (s *Server) idClaims(g signIn) map[string]any {
@@ -153,8 +246,8 @@ func halfHash(s string) string {
 	return base64url(sum[:len(sum)/2])
 }
 
-// Sign makes a token of any header and claims, signed RS256 with the policy's
-// active key. The header starts as {alg,kid,typ}; members of header are put
+// Sign makes a token of any header and claims, signed RS256 with the active key of the
+// policy, or of the tenant of the family, whose name is given. The header starts as {alg,kid,typ}; members of header are put
 // over it, and nil takes one away. It panics if there is no such policy or a
 // value has no JSON.
 func (s *Server) Sign(policy string, header, claims map[string]any) string {
@@ -170,6 +263,9 @@ func (s *Server) SignRaw(policy string, header, payload []byte) string {
 func (s *Server) sign(p *policy, header, claims map[string]any) string {
 	key := s.activeKey(p)
 	h := map[string]any{"alg": "RS256", "kid": key.kid, "typ": "JWT"}
+	if key.x5c != nil && claims["ver"] == "1.0" {
+		h["x5t"] = key.kid
+	}
 	maps.Copy(h, header)
 	maps.DeleteFunc(h, func(_ string, v any) bool { return v == nil })
 	return signRaw(key.private, mustJSON(h), mustJSON(claims))

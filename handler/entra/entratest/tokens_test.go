@@ -139,7 +139,7 @@ func TestAccessToken(t *testing.T) {
 	})
 
 	for name, request := range map[string]entratest.TokenRequest{
-		"B2C_1_signupsignin, B2C_1_profileedit, B2C_1_ropc": {Policy: "B2C_1_nosuch"},
+		"B2C_1_signupsignin, B2C_1_profileedit, B2C_1_ropc, B2C_1_passwordreset": {Policy: "B2C_1_nosuch"},
 		"alice and bob":            {User: "carol"},
 		"B2CTest (47840c35-e986-4": {Client: entratest.APIClientID},
 	} {
@@ -186,7 +186,7 @@ func TestSign(t *testing.T) {
 	require.NoError(t, jwt.SigningMethodRS256.Verify(parts[0]+"."+parts[1], sig, &key.PublicKey))
 
 	require.PanicsWithValue(t,
-		`entratest: no policy "B2C_1_x"; there are B2C_1_signupsignin, B2C_1_profileedit, B2C_1_ropc`,
+		`entratest: no policy "B2C_1_x"; there are B2C_1_signupsignin, B2C_1_profileedit, B2C_1_ropc, B2C_1_passwordreset`,
 		func() { s.Sign("B2C_1_x", nil, nil) })
 }
 
