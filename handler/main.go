@@ -14,13 +14,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -45,7 +48,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout); err != nil {
 		// On stdout: the host takes every line on stderr for an error of its own.
 		fmt.Fprintf(os.Stdout, "handler: %v\n", err)
 		os.Exit(1)
@@ -53,15 +56,24 @@ func main() {
 }
 
 // run serves until ctx ends, and then returns nil.
-func run(ctx context.Context, args []string, getenv func(string) string, stdout io.Writer) error {
+func run(ctx context.Context, args []string, environ []string, stdout io.Writer) error {
 	if len(args) > 0 {
 		return fmt.Errorf("takes no arguments; its settings are environment variables")
 	}
-	c, err := config.Load(getenv)
+	env := map[string]string{}
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		env[name] = value
+	}
+	names := slices.Collect(maps.Keys(env))
+	c, err := config.Load(func(name string) string { return env[name] }, names...)
 	if err != nil {
 		return err
 	}
 	log := slog.New(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: c.LogLevel}))
+	for _, warning := range c.Warnings {
+		log.Warn("settings", "warning", warning)
+	}
 
 	store, err := tables.Open(tables.Config{
 		Endpoint: c.TablesEndpoint, ConnectionString: c.TablesConnectionString,

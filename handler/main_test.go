@@ -230,6 +230,7 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 		"nothing set":                     {nil, "2 problems"},
 		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set"},
 		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
+		"a client's setting misspelt":     {map[string]string{"B2C_ALLOWED_CLIENTS": "", "B2C_ALLOWED_CLIENT": entratest.ClientID}, "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS"},
 		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine"},
 		"local sign-in, Azure's endpoint": {map[string]string{"TABLES_CONNECTION_STRING": "", "TABLES_ENDPOINT": "https://contoso.table.core.windows.net"}, "B2C_METADATA_URL points to this machine"},
 	} {
@@ -265,8 +266,8 @@ func TestPortThatIsTaken(t *testing.T) {
 	env := settings(startTenant(t), startStorage(t).ConnectionString())
 	_, env["FUNCTIONS_CUSTOMHANDLER_PORT"], err = net.SplitHostPort(l.Addr().String())
 	require.NoError(t, err)
-	require.ErrorContains(t, run(t.Context(), nil, func(name string) string { return env[name] }, io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
-	require.ErrorContains(t, run(t.Context(), []string{"serve"}, func(name string) string { return env[name] }, io.Discard), "takes no arguments")
+	require.ErrorContains(t, run(t.Context(), nil, environment(env), io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
+	require.ErrorContains(t, run(t.Context(), []string{"serve"}, environment(env), io.Discard), "takes no arguments")
 }
 
 // SIGTERM and SIGINT end the handler with status 0, after what is in flight.

@@ -31,6 +31,9 @@ type Config struct {
 	TablesConnectionString string // TABLES_CONNECTION_STRING, or empty; UseDevelopmentStorage=true is spelled out
 	IdentityClientID       string // AZURE_CLIENT_ID, or empty
 	Table                  string // ITEMS_TABLE
+
+	// Warnings are about settings that are there and may not be meant.
+	Warnings []string
 }
 
 // Trust is a tenant whose tokens are accepted. Where none of the family is, Tenant is
@@ -192,8 +195,9 @@ func entra(set func(*Trust, string) error) func(*Config, string) error {
 }
 
 // Load reads the settings through getenv, os.Getenv for one. An empty value
-// counts as not set. The error is an [*Error].
-func Load(getenv func(string) string) (Config, error) {
+// counts as not set. names are those that the environment has, so that a misspelt one
+// is told. The error is an [*Error].
+func Load(getenv func(string) string, names ...string) (Config, error) {
 	c := Config{Table: Collection, Explain: true}
 	for _, t := range []*Trust{&c.B2C, &c.External, &c.Entra} {
 		t.ReadScope, t.WriteScope, t.MetadataURL = "read", "write", entraMetadata
@@ -201,7 +205,9 @@ func Load(getenv func(string) string) (Config, error) {
 	c.B2C.MetadataURL = b2cMetadata
 	value := func(name string) string { return strings.TrimSpace(getenv(name)) }
 
-	problems := missingTenants(value)
+	problems, warnings := misspelt(names)
+	c.Warnings = warnings
+	problems = append(problems, missingTenants(value)...)
 	for _, s := range Settings {
 		v, tenant := value(s.Name), s.tenantSetting()
 		without := tenant != "" && value(tenant) == "" // the family is not wanted
@@ -234,6 +240,14 @@ func Load(getenv func(string) string) (Config, error) {
 		if t.trust.onLoopback() && stored && !storageOnLoopback(c) {
 			name := t.prefix + "_METADATA_URL"
 			problems = append(problems, name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint tokens for everybody, so it works with local storage only. Unset "+name+", or set TABLES_CONNECTION_STRING=UseDevelopmentStorage=true")
+		}
+	}
+	for _, t := range []struct {
+		names Names
+		trust Trust
+	}{{B2CNames, c.B2C}, {ExternalNames, c.External}, {EntraNames, c.Entra}} {
+		if t.trust.Tenant != "" && slices.Contains(t.trust.AllowedClients, t.trust.APIClientID) {
+			c.Warnings = append(c.Warnings, t.names.Clients+" has the API's own ID, "+t.names.Audience+"; it is for the clients' IDs")
 		}
 	}
 	if problems != nil {

@@ -418,6 +418,17 @@ func TestLeavesNoRow(t *testing.T) {
 	}
 }
 
+func TestMisspeltSettings(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_ALLOWED_CLIENT":"x"}}`)
+	stdout, _, status := w.run(t)
+	require.Equal(t, 1, status)
+	require.Contains(t, stdout, "it looks like B2C_ALLOWED_CLIENTS, misspelt")
+	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_LOGO_COLOUR":"red"}}`)
+	stdout, _, _ = w.run(t)
+	require.Contains(t, stdout, "B2C_LOGO_COLOUR is not a setting.")
+}
+
 func TestSettingsFrom(t *testing.T) {
 	w := newWorld(t)
 	w.env["FUNCTIONS_WORKER_RUNTIME"] = "custom"

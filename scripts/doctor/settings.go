@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,6 +55,18 @@ func (d *doctor) hideParts(name, value string) {
 	}
 }
 
+// names are those of all settings that there are, so that a misspelt one is found.
+func (d *doctor) names() []string {
+	names := slices.Collect(maps.Keys(d.local.Values))
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		if _, set := d.lookup(name); set {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // settings loads the settings as the handler would, and reports every problem.
 func (d *doctor) settings() (config.Config, bool) {
 	local := d.local.err == nil
@@ -86,7 +99,7 @@ func (d *doctor) settings() (config.Config, bool) {
 			fromFile++
 		}
 		return value
-	})
+	}, d.names()...)
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
 	case wrong && fromEnvironment+fromFile == 0:
@@ -103,6 +116,9 @@ func (d *doctor) settings() (config.Config, bool) {
 			d.fail(settingName.FindString(p), what+".", fix)
 		}
 		return c, false
+	}
+	for _, warning := range c.Warnings {
+		d.warn(settingName.FindString(warning), warning+".", "Correct it, or remove it if it is not needed.")
 	}
 	var from []string
 	if fromEnvironment > 0 {
