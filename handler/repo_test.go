@@ -144,8 +144,9 @@ func TestImports(t *testing.T) {
 			if p.dir == "handler/items" && !strings.HasPrefix(imported, "github.com/go-json-experiment/json") {
 				require.NotContains(t, strings.Split(imported, "/")[0], ".", "items imports the standard library and JSON alone, not %s", imported)
 			}
-			// Doctor tries the storage step by step and names Azure's own error codes, which handler/tables hides.
-			if p.dir != "handler/tables" && p.dir != "scripts/doctor" {
+			// Doctor tries the storage step by step and names Azure's own error codes, which handler/tables hides;
+			// callers has the credential of whoever sits at the keyboard.
+			if p.dir != "handler/tables" && p.dir != "scripts/doctor" && p.dir != "scripts/callers" {
 				require.NotRegexp(t, "^github.com/Azure/", imported, "%s imports %s: Azure stops at handler/tables", p.dir, imported)
 			}
 		}

@@ -208,26 +208,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 	problems, warnings := misspelt(names)
 	c.Warnings = warnings
 	problems = append(problems, missingTenants(value)...)
-	for _, s := range Settings {
-		v, tenant := value(s.Name), s.tenantSetting()
-		without := tenant != "" && value(tenant) == "" // the family is not wanted
-		switch {
-		case v != "" && without:
-		case v != "":
-			if err := s.set(&c, v); err != nil {
-				problems = append(problems, fmt.Sprintf("%s: %v. Example: %s=%s", s.Name, err, s.Name, s.Example))
-			}
-		case s.Required && !without:
-			problems = append(problems, fmt.Sprintf("%s is not set: %s. Example: %s=%s", s.Name, s.Meaning, s.Name, s.Example))
-		}
-	}
-
-	switch endpoint, connection := value("TABLES_ENDPOINT") != "", value("TABLES_CONNECTION_STRING") != ""; {
-	case endpoint && connection:
-		problems = append(problems, "TABLES_ENDPOINT and TABLES_CONNECTION_STRING are both set: keep the first in Azure, the second locally")
-	case !endpoint && !connection:
-		problems = append(problems, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set. Example: TABLES_ENDPOINT=https://contosoitems.table.core.windows.net in Azure, TABLES_CONNECTION_STRING=UseDevelopmentStorage=true locally")
-	}
+	problems = append(problems, c.read(Settings, value)...)
 	if t := c.Entra.Tenant; t != "" && (t == c.External.Tenant || t == c.External.directory()) {
 		problems = append(problems, "ENTRA_TENANT and EXTERNAL_TENANT name the same tenant: it is of one kind alone. Unset the one that it is not")
 	}
@@ -254,6 +235,47 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 		return Config{}, &Error{Problems: problems}
 	}
 	return c, nil
+}
+
+// LoadStorage reads the settings that say where the items are, for programs that need
+// no others. The error is an [*Error].
+func LoadStorage(getenv func(string) string) (Config, error) {
+	c := Config{Table: Collection}
+	var of []Setting
+	for _, s := range Settings {
+		if strings.HasPrefix(s.Name, "TABLES_") || s.Name == "ITEMS_TABLE" {
+			of = append(of, s)
+		}
+	}
+	value := func(name string) string { return strings.TrimSpace(getenv(name)) }
+	if problems := c.read(of, value); problems != nil {
+		return Config{}, &Error{Problems: problems}
+	}
+	return c, nil
+}
+
+// read reads settings, those of the storage among them, and says what is wrong.
+func (c *Config) read(settings []Setting, value func(name string) string) (problems []string) {
+	for _, s := range settings {
+		v, tenant := value(s.Name), s.tenantSetting()
+		without := tenant != "" && value(tenant) == "" // the family is not wanted
+		switch {
+		case v != "" && without:
+		case v != "":
+			if err := s.set(c, v); err != nil {
+				problems = append(problems, fmt.Sprintf("%s: %v. Example: %s=%s", s.Name, err, s.Name, s.Example))
+			}
+		case s.Required && !without:
+			problems = append(problems, fmt.Sprintf("%s is not set: %s. Example: %s=%s", s.Name, s.Meaning, s.Name, s.Example))
+		}
+	}
+	switch endpoint, connection := value("TABLES_ENDPOINT") != "", value("TABLES_CONNECTION_STRING") != ""; {
+	case endpoint && connection:
+		problems = append(problems, "TABLES_ENDPOINT and TABLES_CONNECTION_STRING are both set: keep the first in Azure, the second locally")
+	case !endpoint && !connection:
+		problems = append(problems, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set. Example: TABLES_ENDPOINT=https://contosoitems.table.core.windows.net in Azure, TABLES_CONNECTION_STRING=UseDevelopmentStorage=true locally")
+	}
+	return problems
 }
 
 // missingTenants finds families that have settings and no tenant, and says so if there is

@@ -259,3 +259,20 @@ func TestNamesAreSettings(t *testing.T) {
 		require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == name }), name)
 	}
 }
+
+// Where the items are can be read without the rest.
+func TestLoadStorage(t *testing.T) {
+	load := func(env map[string]string) (config.Config, error) {
+		return config.LoadStorage(func(name string) string { return env[name] })
+	}
+	c, err := load(map[string]string{"TABLES_ENDPOINT": "https://contosoitems.table.core.windows.net/", "B2C_TENANT": "?"})
+	require.NoError(t, err)
+	require.Equal(t, config.Config{TablesEndpoint: "https://contosoitems.table.core.windows.net", Table: config.Collection}, c)
+	c, err = load(map[string]string{"TABLES_CONNECTION_STRING": "UseDevelopmentStorage=true", "ITEMS_TABLE": "notes"})
+	require.NoError(t, err)
+	require.Equal(t, "notes", c.Table)
+	_, err = load(map[string]string{"ITEMS_TABLE": "7"})
+	require.ErrorContains(t, err, "ITEMS_TABLE")
+	require.ErrorContains(t, err, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set")
+	require.NotContains(t, err.Error(), "B2C")
+}

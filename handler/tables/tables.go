@@ -32,8 +32,10 @@ import (
 // Config says where the items are.
 type Config struct {
 	// Endpoint is the https URL of a Table service, reached by managed
-	// identity. Exactly one of Endpoint and ConnectionString is set.
+	// identity or by Credential. Exactly one of Endpoint and ConnectionString is set.
 	Endpoint string
+	// Credential is whose rights are used at Endpoint. Nil means managed identity.
+	Credential azcore.TokenCredential
 	// IdentityClientID names a user-assigned identity. Empty means the
 	// system-assigned one.
 	IdentityClientID string
@@ -83,9 +85,12 @@ func Open(c Config) (*Store, error) {
 	}}
 	var service *aztables.ServiceClient
 	var err error
-	if c.ConnectionString != "" {
+	switch {
+	case c.ConnectionString != "":
 		service, err = aztables.NewServiceClientFromConnectionString(c.ConnectionString, options)
-	} else {
+	case c.Credential != nil:
+		service, err = aztables.NewServiceClient(c.Endpoint, c.Credential, options)
+	default:
 		if s.identity, err = newIdentity(c.IdentityClientID); err != nil {
 			return nil, err
 		}
@@ -116,8 +121,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// Prepare does what makes the first request quick: with a connection string it
-// creates the table, otherwise it gets the identity's token. It tries again
+// Prepare does what makes the first request quick: with managed identity it gets the
+// token, otherwise it creates the table. It tries again
 // until it succeeds or ctx ends, and returns only then.
 func (s *Store) Prepare(ctx context.Context) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
