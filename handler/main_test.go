@@ -346,7 +346,7 @@ func TestKillLeavesWholeItems(t *testing.T) {
 	}
 	p := startProgram(t, settings(tenant, storage.ConnectionString()))
 	var rows []map[string]any
-	for _, row := range storage.Entities("items") {
+	for _, row := range storage.Entities(config.Collection) {
 		if strings.HasPrefix(row["RowKey"].(string), "i-") {
 			rows = append(rows, row)
 		}

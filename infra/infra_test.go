@@ -117,7 +117,7 @@ var checks = map[string]func(s *snapshot, name string) []string{
 		expected := []string{
 			"Monitoring Metrics Publisher on Microsoft.Insights/components/appi-*",
 			"Storage Blob Data Owner on Microsoft.Storage/storageAccounts/sthost*",
-			"Storage Table Data Contributor on Microsoft.Storage/storageAccounts/stitems*/tableServices/default/tables/items",
+			"Storage Table Data Contributor on Microsoft.Storage/storageAccounts/stitems*/tableServices/default/tables/" + config.Collection,
 		}
 		names := map[string]string{
 			"b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
@@ -346,7 +346,7 @@ func TestPlantedMistakes(t *testing.T) {
 		{"dev", "no secrets", `"LOG_LEVEL": "info"`, `"LOG_LEVEL": "[listKeys('x','y').keys[0].value]"`},
 		{"dev", "no secrets", `"AZURE_LOCATION": `, `"STORAGE_CONNECTION": "x", "AZURE_LOCATION": `},
 		{"dev", "roles", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"},
-		{"dev", "roles", "/tableServices/default/tables/items/providers/Microsoft.Authorization", "/providers/Microsoft.Authorization"},
+		{"dev", "roles", "/tableServices/default/tables/" + config.Collection + "/providers/Microsoft.Authorization", "/providers/Microsoft.Authorization"},
 		{"dev", "roles", `.principalId]"`, `.clientId]"`},
 		{"dev", "runtime", `"name": "custom"`, `"name": "custm"`},
 		{"dev", "what Flex refuses", `"http20Enabled": true`, `"http20Enabled": true, "ftpsState": "Disabled"`},
@@ -362,7 +362,7 @@ func TestPlantedMistakes(t *testing.T) {
 		{"dev", "site", `"allow": false`, `"allow": true`},
 		{"prod", "site", `"https://app.contoso.com"`, `"*"`},
 		{"dev", "settings", `"AUTH_EXPLAIN"`, `"AUTH_EXPLANE"`},
-		{"dev", "settings", `"ITEMS_TABLE": "items"`, `"ITEMS_TABLE": "other"`},
+		{"dev", "settings", `"ITEMS_TABLE": "` + config.Collection + `"`, `"ITEMS_TABLE": "another"`},
 		{"dev", "network", `"publicNetworkAccess": "Enabled",` + "\n" + `        "networkAcls"`, `"publicNetworkAccess": "Disabled",` + "\n" + `        "networkAcls"`},
 		{"network", "network", `"publicNetworkAccess": "Disabled"`, `"publicNetworkAccess": "Enabled"`},
 		{"network", "network", `"defaultAction": "Deny"`, `"defaultAction": "Allow"`},

@@ -1,6 +1,6 @@
 package config
 
-// The API's own names. scripts/new gives them to a project of one's own.
+// The API's own names, from which everything else takes them.
 const (
 	// Collection is what the API keeps, as its routes call it, and the default of ITEMS_TABLE.
 	Collection = "items"

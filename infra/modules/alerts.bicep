@@ -47,7 +47,7 @@ resource group 'Microsoft.Insights/actionGroups@2023-01-01' = if (email != '') {
   location: 'global'
   tags: tags
   properties: {
-    groupShortName: 'itemsapi'
+    groupShortName: 'api'
     enabled: true
     emailReceivers: [{ name: 'operator', emailAddress: email, useCommonAlertSchema: true }]
   }

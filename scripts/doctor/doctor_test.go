@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/tables/tablestest"
 )
@@ -48,7 +49,7 @@ func newWorld(t testing.TB) *world {
 	t.Cleanup(w.tables.Close)
 	service, err := aztables.NewServiceClientFromConnectionString(w.tables.ConnectionString(), nil)
 	require.NoError(t, err)
-	_, err = service.CreateTable(context.Background(), "items", nil)
+	_, err = service.CreateTable(context.Background(), config.Collection, nil)
 	require.NoError(t, err)
 
 	for _, name := range []string{"host.json", "items-read/function.json", "items-write/function.json", "openapi/function.json"} {
@@ -143,7 +144,7 @@ func TestAllWell(t *testing.T) {
 	require.Empty(t, stderr)
 	require.Equal(t, 0, status, stdout)
 	golden(t, "well.txt", stdout)
-	require.Empty(t, w.tables.Entities("items"), "no row is left")
+	require.Empty(t, w.tables.Entities(config.Collection), "no row is left")
 
 	r, status := w.json(t)
 	require.Equal(t, 0, status)
@@ -406,7 +407,7 @@ func TestLeavesNoRow(t *testing.T) {
 			fault.Match = func(r *http.Request) bool { return tablestest.Operation(r) == tablestest.OpInsertEntity }
 			w.tables.Inject(fault)
 			w.json(t)
-			require.Empty(t, w.tables.Entities("items"))
+			require.Empty(t, w.tables.Entities(config.Collection))
 			deletes := 0
 			for _, r := range w.tables.Requests() {
 				if r.Op == tablestest.OpDeleteEntity {
@@ -518,7 +519,7 @@ func TestInterrupted(t *testing.T) {
 	var out bytes.Buffer
 	require.Equal(t, 1, run(ctx, []string{"-app", w.app}, w.lookup, strings.NewReader(""), &out, io.Discard))
 	require.Contains(t, out.String(), "It was interrupted.")
-	require.Empty(t, w.tables.Entities("items"))
+	require.Empty(t, w.tables.Entities(config.Collection))
 }
 
 func TestClean(t *testing.T) {

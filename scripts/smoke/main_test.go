@@ -64,7 +64,7 @@ func TestHealthy(t *testing.T) {
 		require.Contains(t, out, line)
 	}
 	require.NotContains(t, out, token[:20])
-	for _, row := range storage.Entities("items") {
+	for _, row := range storage.Entities(config.Collection) {
 		require.NotContains(t, row["RowKey"], "i-", "it leaves no item")
 	}
 

@@ -1,4 +1,4 @@
-module example.com/notes
+module importer.test/notes
 
 go 1.26.0
 
