@@ -74,6 +74,16 @@ func configForAll(s *entratest.Server) entra.Config {
 	return c
 }
 
+// configForOne is configForAll with the tenant of one family alone, for B2C with one policy.
+func configForOne(s *entratest.Server, family entratest.Family) entra.Config {
+	if family == entratest.B2C {
+		return configFor(s, entratest.PolicySignUpSignIn)
+	}
+	c := configForAll(s)
+	c.Trust = slices.DeleteFunc(c.Trust, func(x entra.Trust) bool { return x.Family() != entra.Family(family) })
+	return c
+}
+
 // settled waits until all keys were read.
 func settled(t testing.TB, v *entra.Verifier) {
 	eventually(t, func() bool { return v.Ready() == nil }, "the keys are there")

@@ -18,22 +18,8 @@ func NewWithSleep(ctx context.Context, c Config, sleep func(time.Duration) <-cha
 	return v
 }
 
-func (v *Verifier) keysOf(policy string) *keyCache {
-	for x := range v.entriesFor(policy) {
-		return x.keys
-	}
-	return nil
-}
-
-// Skipped is how many published keys of a policy are not usable.
-func (v *Verifier) Skipped(policy string) int {
-	return v.keysOf(policy).set.Load().skipped
-}
-
-// LastFetchFailed reports how the last reading of the policy's keys went.
-func (v *Verifier) LastFetchFailed(policy string) bool {
-	return v.keysOf(policy).lastError() != errUnknownKey
-}
+// Skipped is how many published keys of the only entry are not used.
+func (v *Verifier) Skipped() int { return v.entries[0].keys.set.Load().skipped }
 
 // ScanObject shows the scanner to the fuzzer: the names of the outermost level.
 func ScanObject(data []byte) (names []string, err error) {

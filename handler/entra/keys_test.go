@@ -27,6 +27,8 @@ import (
 // after a failure.
 type world struct {
 	tenant *entratest.Server
+	family entratest.Family
+	signer string                                         // the policy, or the tenant without policies
 	verify func(ctx context.Context, token string) string // the code, or empty
 
 	verifier *entra.Verifier
@@ -53,13 +55,23 @@ func (l *logged) String() string {
 }
 
 func newWorld(t testing.TB, faults ...entratest.Fault) *world {
-	w := &world{refresh: make(chan time.Time)}
+	return newWorldOf(t, entratest.B2C, faults...)
+}
+
+var families = []entratest.Family{entratest.B2C, entratest.External, entratest.Workforce}
+
+// newWorldOf is newWorld with a tenant of another family.
+func newWorldOf(t testing.TB, family entratest.Family, faults ...entratest.Fault) *world {
+	w := &world{family: family, signer: string(family), refresh: make(chan time.Time)}
+	if family == entratest.B2C {
+		w.signer = entratest.PolicySignUpSignIn
+	}
 	now := func() time.Time { return time.Now().Add(time.Duration(w.offset.Load()) * time.Second) }
 	w.tenant = tenant(t, entratest.Options{Now: now})
 	for _, f := range faults {
 		w.tenant.Inject(f)
 	}
-	c := configFor(w.tenant, entratest.PolicySignUpSignIn)
+	c := configForOne(w.tenant, family)
 	c.Now = now
 	c.Log = slog.New(slog.NewTextHandler(&w.log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -88,22 +100,61 @@ func (w *world) scheduled(t testing.TB) {
 	}
 }
 
-func (w *world) good(t testing.TB) string { return accessToken(t, w.tenant, entratest.TokenRequest{}) }
+func (w *world) good(t testing.TB) string {
+	return accessToken(t, w.tenant, entratest.TokenRequest{Family: w.family})
+}
 
 // unknown is a token that would be good, but for the key ID.
 func (w *world) unknown(kid string) string {
-	return w.tenant.Sign(entratest.PolicySignUpSignIn, map[string]any{"kid": kid},
-		w.tenant.Claims(entratest.TokenRequest{}))
+	return w.tenant.Sign(w.signer, map[string]any{"kid": kid}, w.tenant.Claims(entratest.TokenRequest{Family: w.family}))
+}
+
+// published are the keys of the world's tenant, asked for as by the verifier.
+func (w *world) published(t testing.TB) string {
+	var metadata struct {
+		JWKSURI string `json:"jwks_uri"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(fetch(t, w.metadataURL())), &metadata))
+	return fetch(t, metadata.JWKSURI)
+}
+
+func (w *world) metadataURL() string {
+	switch w.family {
+	case entratest.External:
+		return w.tenant.URL() + "/" + entratest.ExternalTenantDomain + "/v2.0/.well-known/openid-configuration"
+	case entratest.Workforce:
+		return w.tenant.URL() + "/" + entratest.WorkforceTenantDomain + "/v2.0/.well-known/openid-configuration"
+	}
+	return w.tenant.URL() + metadataOf(w.signer) + "openid-configuration"
+}
+
+func fetch(t testing.TB, url string) string {
+	resp, err := http.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(body)
 }
 
 func (w *world) fetches() int {
-	_, keys := w.tenant.Fetches(entratest.PolicySignUpSignIn)
+	_, keys := w.tenant.Fetches(w.signer)
 	return keys
 }
 
 // metadataOf is the path of a policy's metadata.
 func metadataOf(policy string) string {
 	return "/" + entratest.TenantDomain + "/" + policy + "/v2.0/.well-known/"
+}
+
+// eachFamily runs a test for a tenant of each family.
+func eachFamily(t *testing.T, name string, test func(t *testing.T, family entratest.Family)) {
+	for _, family := range families {
+		t.Run(name+", "+string(family), func(t *testing.T) {
+			t.Parallel()
+			test(t, family)
+		})
+	}
 }
 
 func keysEndpoint(r *http.Request) bool { return strings.Contains(r.URL.Path, "/discovery/") }
@@ -126,21 +177,23 @@ func TestKeyEndpointDownAtStart(t *testing.T) {
 		"no keys":           {Match: keysEndpoint, Body: `{"keys":[]}`},
 		"metadata empty":    {Body: "{}"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		eachFamily(t, name, func(t *testing.T, family entratest.Family) {
 			s := tenant(t, entratest.Options{})
 			remove := s.Inject(fault)
-			c := configFor(s, entratest.PolicySignUpSignIn)
+			c := configForOne(s, family)
 			v := entra.NewWithSleep(t.Context(), c,
 				func(time.Duration) <-chan time.Time { return time.After(50 * time.Millisecond) })
-			_, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
+			token := accessToken(t, s, entratest.TokenRequest{Family: family})
+			impatient, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			_, refusal := check(impatient, v, bearer(token), "read")
 			require.Equal(t, "keys.unavailable", codeOf(refusal))
 			require.Equal(t, http.StatusServiceUnavailable, refusal.Status)
 			require.Positive(t, refusal.RetryAfter)
 			require.Empty(t, refusal.Challenge(), "the token may be good")
 			remove()
 			eventually(t, func() bool {
-				_, refusal := check(t.Context(), v, bearer(accessToken(t, s, entratest.TokenRequest{})), "read")
+				_, refusal := check(t.Context(), v, bearer(token), "read")
 				return refusal == nil
 			}, "comes up by itself")
 		})
@@ -156,21 +209,6 @@ func TestRequestWaitsForTheFirstReading(t *testing.T) {
 // What a broken endpoint answers later never costs a known key.
 func TestKeyEndpointBreaksLater(t *testing.T) {
 	t.Parallel()
-	published := func(w *world) string {
-		resp, err := http.Get(w.tenant.URL() + metadataOf(entratest.PolicySignUpSignIn) + "openid-configuration")
-		require.NoError(t, err)
-		var metadata struct {
-			JWKSURI string `json:"jwks_uri"`
-		}
-		require.NoError(t, json.NewDecoder(resp.Body).Decode(&metadata))
-		resp.Body.Close()
-		resp, err = http.Get(metadata.JWKSURI)
-		require.NoError(t, err)
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		require.NoError(t, err)
-		return string(body)
-	}
 	for name, fault := range map[string]entratest.Fault{
 		"503":             {Status: 503},
 		"200 and nothing": {Body: " "},
@@ -189,9 +227,8 @@ func TestKeyEndpointBreaksLater(t *testing.T) {
 		"redirect":        {Status: 302, Header: http.Header{"Location": {"/"}}},
 		"huge":            {Body: `{"keys":[` + strings.Repeat(" ", 1<<20) + `]}`},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t)
+		eachFamily(t, name, func(t *testing.T, family entratest.Family) {
+			w, fault := newWorldOf(t, family), fault
 			require.Empty(t, w.verify(t.Context(), w.good(t)))
 			fault.Match = keysEndpoint
 			remove := w.tenant.Inject(fault)
@@ -203,10 +240,10 @@ func TestKeyEndpointBreaksLater(t *testing.T) {
 			require.Empty(t, w.verify(t.Context(), w.good(t)))
 		})
 	}
-	t.Run("one bad key among good ones", func(t *testing.T) {
-		w := newWorld(t)
+	eachFamily(t, "one bad key among good ones", func(t *testing.T, family entratest.Family) {
+		w := newWorldOf(t, family)
 		require.Empty(t, w.verify(t.Context(), w.good(t)))
-		good := published(w)
+		good := w.published(t)
 		var set struct {
 			Keys []map[string]any `json:"keys"`
 		}
@@ -223,7 +260,7 @@ func TestKeyEndpointBreaksLater(t *testing.T) {
 		body := strings.TrimSuffix(strings.TrimSpace(good), "]}") + "," + strings.Join(bad, ",") + "]}"
 		w.tenant.Inject(entratest.Fault{Match: keysEndpoint, Body: body})
 		require.Equal(t, "key.unknown", w.verify(t.Context(), w.unknown("b1")))
-		require.Equal(t, len(bad), w.verifier.Skipped(entratest.PolicySignUpSignIn))
+		require.Equal(t, len(bad), w.verifier.Skipped())
 		require.Empty(t, w.verify(t.Context(), w.good(t)), "the good key is used, and the first of two with one ID")
 		require.Contains(t, w.log.String(), "keys skipped")
 	})
