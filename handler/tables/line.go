@@ -226,7 +226,7 @@ const (
 	rivalry  = time.Second
 	courtesy = 2
 	// slowest bounds that measure.
-	slowest = 100 * time.Millisecond
+	slowest = 25 * time.Millisecond
 
 	// longestWork is for a client that would wait for ever.
 	longestWork = 10 * time.Second
