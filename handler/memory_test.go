@@ -176,7 +176,8 @@ func TestMemoryIsBounded(t *testing.T) {
 			most := peak(t, p.cmd.Process.Pid)
 			t.Logf("peak %d MiB, %v", most, counts)
 			require.GreaterOrEqual(t, counts[tt.status], tt.atLeast, "%v", counts)
-			require.Equal(t, atOnce, counts[tt.status]+counts[503], "%v", counts)
+			// 504 on a machine that is busy with other things.
+			require.Equal(t, atOnce, counts[tt.status]+counts[503]+counts[504], "%v", counts)
 			require.Less(t, most, 256)
 		})
 	}
