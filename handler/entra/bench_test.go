@@ -14,13 +14,14 @@ import (
 	"itemsapi/handler/entra/entratest"
 )
 
-// BenchmarkVerify compares the verification of a token with its floor, the bare
-// RSA operation, in one run:
+// BenchmarkVerify compares the verification of a token, where a tenant of each family is
+// trusted, with its floor, the bare RSA operation, in one run:
 //
 //	go test ./handler/entra -run xxx -bench Verify
 func BenchmarkVerify(b *testing.B) {
 	s := tenant(b, entratest.Options{})
-	v := start(b, b.Context(), configFor(s))
+	v := start(b, b.Context(), configForAll(s))
+	settled(b, v)
 	good := accessToken(b, s, entratest.TokenRequest{})
 	_, refusal := check(b.Context(), v, bearer(good), "read")
 	require.Nil(b, refusal)
@@ -48,8 +49,14 @@ func BenchmarkVerify(b *testing.B) {
 	})
 	for _, bench := range []struct{ name, token, code string }{
 		{"good", good, ""},
+		{"external", accessToken(b, s, entratest.TokenRequest{Family: entratest.External}), ""},
+		{"entra", accessToken(b, s, entratest.TokenRequest{Family: entratest.Workforce}), ""},
 		{"forged", forged, "sig.invalid"},
 		{"unknown_kid", unknown, "key.unknown"},
+		{
+			"foreign", s.Sign(entratest.PolicySignUpSignIn, nil, with(s, map[string]any{"iss": "https://contoso.auth0.com/"})),
+			"token.foreign",
+		},
 		{"garbage", strings.Repeat("x", len(good)), "token.opaque"},
 		{
 			"garbage_json", strings.Repeat("x", 100) + "." + strings.Repeat("x", len(good)-400) + "." + strings.Repeat("x", 298),

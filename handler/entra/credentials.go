@@ -72,7 +72,8 @@ func isPlaceholder(s string) bool {
 			return true
 		}
 	}
-	return false
+	// YOUR_TOKEN, access_token, your-token-here
+	return len(s) <= 40 && !strings.ContainsAny(s, "0123456789.") && strings.Contains(strings.ToLower(s), "token")
 }
 
 // CredentialsOf are what a request carries.

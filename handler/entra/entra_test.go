@@ -353,6 +353,7 @@ func TestAttackCatalogue(t *testing.T) {
 		{"3 object", raw("Bearer [object Object]"), "auth.token_empty", a2},
 		{"3 promise", raw("Bearer [object Promise]"), "auth.token_empty", a2},
 		{"3 placeholder", raw("Bearer <access token>"), "auth.token_empty", a2},
+		{"3 name", raw("Bearer YOUR_ACCESS_TOKEN"), "auth.token_empty", a2},
 		{"3 template", raw("Bearer {{access_token}}"), "auth.token_empty", a2},
 		{"3 two parts", raw("Bearer a b"), "auth.malformed", a1},
 		{"3 Bearer twice", raw("Bearer Bearer " + good), "auth.malformed", a1},

@@ -68,9 +68,12 @@ func run(ctx context.Context, rounds int) error {
 		return err
 	}
 	floor := verify["floor"].ns
-	r.line("verify a token with a known key / bare RSA", verify["good"].ns/floor, "times", 1.2)
+	r.line("verify a token of B2C with a known key / bare RSA", verify["good"].ns/floor, "times", 1.2)
+	r.line("verify one of External ID / bare RSA", verify["external"].ns/floor, "times", 1.2)
+	r.line("verify one of Entra ID / bare RSA", verify["entra"].ns/floor, "times", 1.2)
 	r.line("refuse a forged signature / verify a good one", verify["forged"].ns/verify["good"].ns, "times", 1.1)
 	r.line("refuse an unknown key ID / bare RSA", verify["unknown_kid"].ns/floor, "times", 0.15)
+	r.line("refuse another service's token / bare RSA", verify["foreign"].ns/floor, "times", 0.15)
 	r.line("refuse garbage / bare RSA", verify["garbage"].ns/floor, "times", 0.1)
 	r.line("refuse garbage in three parts / bare RSA", verify["garbage_json"].ns/floor, "times", 0.1)
 
