@@ -20,7 +20,7 @@ import (
 //	 │   ▲
 //	 │   │ another instance was first, or another change in the transaction was refused
 //	 ▼   │
-//	under way ─── its client leaves ────▶ given up: perhaps kept
+//	under way ─── its client leaves ────▶ given up: perhaps kept, never tried again
 //	 │
 //	 ▼
 //	settled: kept under a number of its own, refused, or failed
@@ -38,7 +38,8 @@ type write struct {
 	unused []string
 	size   int // of all that as it is sent, in bytes, at most
 
-	underWay bool // guarded by the lines' mutex
+	underWay bool // guarded by the lines' mutex, as is
+	left     bool // whether its client has, while it was under way
 	result        // when settled is closed
 	settled  chan struct{}
 }
@@ -149,13 +150,15 @@ func (w *write) rows() (keys []string) {
 	return append(keys, w.unused...)
 }
 
-// again has those of a group wait that are not settled.
-func (ls *lines) again(group []*write) {
+// again has those of a group wait that are not settled, but for those whose client has
+// left: what it does next must not be overtaken by this.
+func (ls *lines) again(l *line, group []*write) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
 	for _, w := range group {
 		w.underWay = false
 	}
+	l.waiting = slices.DeleteFunc(l.waiting, func(w *write) bool { return w.left && !w.underWay })
 }
 
 func (ls *lines) settle(l *line, r result, group ...*write) {
@@ -179,6 +182,7 @@ func (ls *lines) giveUp(l *line, w *write) result {
 		return w.result // it was settled in this moment
 	}
 	if w.underWay {
+		w.left = true
 		err := fmt.Errorf("wait for the transaction: %w: %w: %w", items.ErrOutcomeUnknown, items.ErrTimeout, w.ctx.Err())
 		return result{err: err}
 	}
@@ -311,7 +315,7 @@ func (s *Store) write(partition string, l *line, group []*write) bool {
 		}
 		return true
 	}
-	s.lines.again(group)
+	s.lines.again(l, group)
 	first := 0 // operation of the write
 	for _, w := range group {
 		if n := o.refused.operation - first; n < len(w.operations) {

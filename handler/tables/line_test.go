@@ -296,6 +296,31 @@ func TestLeaving(t *testing.T) {
 	require.Len(t, list(t, s, owner), 3+1+63)
 }
 
+// A change whose client has left is not tried again, when that may have asked for
+// something else since.
+func TestLeavingForGood(t *testing.T) {
+	service := strictService(t)
+	g := newGate()
+	s, other := open(t, service.ConnectionString(), in("items"), through(g)), open(t, service.ConnectionString(), in("items"))
+	create(t, s, alice, "first")
+	ctx, cancel := context.WithCancel(t.Context())
+	g.closed.Store(true)
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := keep(ctx, s, alice, []items.Draft{draft("abandoned")}, nil)
+		done <- err
+	}()
+	<-g.arrived
+	g.closed.Store(false)
+	create(t, other, alice, "quicker")
+	cancel()
+	require.ErrorIs(t, <-done, items.ErrOutcomeUnknown)
+	g.let <- struct{}{}
+	waiting(t, s, alice, 0)
+	create(t, s, alice, "last")
+	require.Len(t, list(t, s, alice), 3)
+}
+
 // When a reply is lost, all who were in the transaction learn what became of it.
 func TestTogetherInTrouble(t *testing.T) {
 	for _, tt := range []struct {
