@@ -29,6 +29,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items/itemstest"
@@ -68,7 +69,7 @@ func TestSequences(t *testing.T) {
 			Verify: func(_ context.Context, c entra.Credentials, _ ...entra.Need) (*entra.Caller, error) {
 				return &entra.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
 			},
-			Store: store, ReadScope: "read", WriteScope: "write", Realm: "itemsapi", Collection: "items",
+			Store: store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
 		}))
 		t.Cleanup(s.Close)
 		urls = append(urls, s.URL)

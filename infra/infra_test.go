@@ -89,7 +89,7 @@ func at(v any, path string) any {
 // short is the last parts of a resource's ID, without the names' generated ends.
 func short(id string) string {
 	parts := strings.Split(id, "/providers/")
-	return regexp.MustCompile(`([a-z-])[a-z0-9]{10}(/|$)`).ReplaceAllString(parts[len(parts)-1], "$1*$2")
+	return regexp.MustCompile(`^([^/]+/[^/]+/[^/]+?)[a-z0-9]{10}(/|$)`).ReplaceAllString(parts[len(parts)-1], "$1*$2")
 }
 
 // checks are what must hold for each case. Each returns what is wrong.

@@ -28,6 +28,7 @@ import (
 
 func main() {
 	short := flag.Bool("short", false, "leave out npm ci and the race detector")
+	long := flag.Bool("long", false, "run what takes long, too; it takes up to an hour")
 	run := flag.String("run", "", "run only the tests whose name matches `REGEXP`")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: go run ./scripts/check [flags]\n\nIt checks the whole repository, the way CI does.\n\n")
@@ -38,7 +39,7 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	failed, err := check(*short, *run)
+	failed, err := check(*short, *long, *run)
 	if err != nil {
 		fmt.Println("check:", err)
 	}
@@ -48,7 +49,7 @@ func main() {
 }
 
 // check runs all steps. The error says why it could not.
-func check(short bool, run string) (failed bool, err error) {
+func check(short, long bool, run string) (failed bool, err error) {
 	root, err := project.Root(context.Background())
 	if err != nil {
 		return false, err
@@ -103,10 +104,13 @@ func check(short bool, run string) (failed bool, err error) {
 	s.command(nil, "go", "mod", "tidy", "-diff")
 	s.step("build for Azure, under 12 MB", build)
 
-	args := testArgs(!short && raceError == "", run)
+	args := testArgs(!short && raceError == "", long, run)
 	fmt.Printf("\ngo test %s\n", strings.Join(args, " "))
 	tests := exec.Command("go", tool("gotestsum", append([]string{"--format", "pkgname", "--"}, args...)...)...)
 	tests.Stdout, tests.Stderr = os.Stdout, os.Stderr
+	if long {
+		tests.Env = append(os.Environ(), "CHECK_LONG=1") // which the tests ask for
+	}
 	failed = tests.Run() != nil
 	if len(s.failed) > 0 { // last, as nobody looks above the tests' DONE
 		fmt.Printf("\nFAILED before the tests: %s\n", strings.Join(s.failed, "; "))
@@ -152,8 +156,11 @@ func tool(name string, args ...string) []string {
 }
 
 // testArgs are the arguments of go test.
-func testArgs(race bool, run string) []string {
+func testArgs(race, long bool, run string) []string {
 	var args []string
+	if long {
+		args = append(args, "-timeout", "90m") // of a package
+	}
 	if race {
 		args = append(args, "-race")
 	}

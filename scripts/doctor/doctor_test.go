@@ -52,8 +52,11 @@ func newWorld(t testing.TB) *world {
 	_, err = service.CreateTable(context.Background(), config.Collection, nil)
 	require.NoError(t, err)
 
-	for _, name := range []string{"host.json", "items-read/function.json", "items-write/function.json", "openapi/function.json"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", name))
+	// Two functions have other names than the project's, on which no text depends then.
+	for name, from := range map[string]string{
+		"host.json": "", "openapi/function.json": "", "read/function.json": config.Collection + "-", "write/function.json": config.Collection + "-",
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", from+name))
 		require.NoError(t, err)
 		w.write(t, name, string(text))
 	}
@@ -157,7 +160,7 @@ func TestGoldenFailures(t *testing.T) {
 	w := newWorld(t)
 	w.env["B2C_POLICIES"] = "B2C_1_signupsignin,B2C_1_profiledit"
 	w.env["ITEMS_TABLE"] = "other"
-	w.edit(t, "items-read/function.json", `"anonymous"`, `"function"`)
+	w.edit(t, "read/function.json", `"anonymous"`, `"function"`)
 	w.write(t, "local.settings.json", `{"Host":{"CORS":"*"}}`)
 	stdout, _, status := w.run(t)
 	require.Equal(t, 1, status)
@@ -335,9 +338,9 @@ func TestBreakages(t *testing.T) {
 		{"executable without x", func(t testing.TB, w *world) {
 			require.NoError(t, os.Chmod(filepath.Join(w.app, "bin", "handler"), 0o644))
 		}, "executable", "chmod +x", false},
-		{"authLevel function", edit("items-read/function.json", `"anonymous"`, `"function"`), "function items-read", "function key", false},
-		{"authLevel missing", edit("items-write/function.json", `"authLevel"`, `"level"`), "function items-write", "is missing, which means function", false},
-		{"method missing", edit("items-write/function.json", `, "delete"`, ""), "route items/{*path}", "DELETE", false},
+		{"authLevel function", edit("read/function.json", `"anonymous"`, `"function"`), "function read", "function key", false},
+		{"authLevel missing", edit("write/function.json", `"authLevel"`, `"level"`), "function write", "is missing, which means function", false},
+		{"method missing", edit("write/function.json", `, "delete"`, ""), "route " + config.Collection + "/{*path}", "DELETE", false},
 		{"route misspelt", edit("openapi/function.json", `"openapi.json"`, `"openapi"`), "route openapi.json", "GET, HEAD", false},
 		{"function disabled", edit("openapi/function.json", `"bindings"`, `"disabled": true, "bindings"`), "function openapi", "disabled", false},
 		{"no answer binding", edit("openapi/function.json", `"http",`, `"queue",`), "function openapi", "no http binding", false},
