@@ -356,10 +356,10 @@ var (
 func setTenant(t *Trust, v string) error {
 	v = strings.ToLower(v)
 	if name, ok := strings.CutSuffix(v, ".onmicrosoft.com"); ok {
-		return fmt.Errorf("wants the name alone, %q", name)
+		return fmt.Errorf("expects just the name: %q", name)
 	}
 	if !tenantRE.MatchString(v) {
-		return fmt.Errorf("%q is no tenant name (letters, digits and dashes)", v)
+		return fmt.Errorf("%q is not a tenant name (letters, digits and dashes)", v)
 	}
 	t.Tenant = v
 	return nil
@@ -460,14 +460,14 @@ func scope(v string) (string, error) {
 		return "", fmt.Errorf("%q is a full scope value, but tokens carry the short name, %q", v, v[i+1:])
 	}
 	if !scopeRE.MatchString(v) {
-		return "", fmt.Errorf("%q is no scope name", v)
+		return "", fmt.Errorf("%q is not a scope name", v)
 	}
 	return v, nil
 }
 
 func setHost(t *Trust, v string) error {
 	if !hostRE.MatchString(v) {
-		return fmt.Errorf("%q is no host name (no scheme, no path)", v)
+		return fmt.Errorf("%q is not a host name (no scheme, no path)", v)
 	}
 	t.Host = strings.ToLower(v)
 	return nil
@@ -477,7 +477,7 @@ func setExtraIssuers(t *Trust, v string) error {
 	for _, issuer := range list(v) {
 		u, err := url.Parse(issuer)
 		if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
-			return fmt.Errorf("%q is no issuer, which is an https URL", issuer)
+			return fmt.Errorf("%q is not an issuer, which is an https URL", issuer)
 		}
 		t.ExtraIssuers = append(t.ExtraIssuers, issuer)
 	}
@@ -505,7 +505,7 @@ func checkMetadataURL(template, placeholders string) error {
 	u, err := url.Parse(filled)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.Fragment != "":
-		return fmt.Errorf("%q is no URL", template)
+		return fmt.Errorf("%q is not a valid URL", template)
 	case u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())):
 		return errors.New("must start with https://, or with http:// to localhost or a loopback address")
 	}
@@ -537,7 +537,7 @@ func setTablesConnectionString(c *Config, v string) error {
 	case parts["AccountName"] == "" || (parts["AccountKey"] == "" && parts["SharedAccessSignature"] == ""):
 		return errors.New("wants UseDevelopmentStorage=true, or AccountName and AccountKey separated by semicolons")
 	case !accounts.MatchString(parts["AccountName"]):
-		return errors.New("its AccountName is no name of a storage account (3 to 24 lower-case letters and digits)")
+		return errors.New("its AccountName is not the name of a storage account (3 to 24 lower-case letters and digits)")
 	}
 	if endpoint := parts["TableEndpoint"]; endpoint != "" {
 		u, err := url.Parse(endpoint)
@@ -553,7 +553,7 @@ func setTablesConnectionString(c *Config, v string) error {
 
 func setTable(c *Config, v string) error {
 	if !tableRE.MatchString(v) {
-		return fmt.Errorf("%q is no table name: a letter, then 2 to 62 letters and digits", v)
+		return fmt.Errorf("%q is not a table name: a letter, then 2 to 62 letters and digits", v)
 	}
 	c.Table = v
 	return nil
@@ -569,7 +569,7 @@ func setExplain(c *Config, v string) error {
 
 func setLogLevel(c *Config, v string) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, v) {
-		return fmt.Errorf("%q is none of debug, info, warn, error", v)
+		return fmt.Errorf("%q is not debug, info, warn or error", v)
 	}
 	return c.LogLevel.UnmarshalText([]byte(v))
 }
@@ -577,7 +577,7 @@ func setLogLevel(c *Config, v string) error {
 func setPort(c *Config, v string) error {
 	port, err := strconv.Atoi(v)
 	if err != nil || port < 1 || port > 65535 {
-		return fmt.Errorf("%q is no port", v)
+		return fmt.Errorf("%q is not a port", v)
 	}
 	c.Port = port
 	return nil
@@ -600,7 +600,7 @@ func guid(v string) (string, error) {
 	if strings.Contains(v, "://") {
 		return "", fmt.Errorf("%q is an App ID URI; tokens carry the application (client) ID, a GUID", v)
 	}
-	return "", fmt.Errorf("%q is no application ID, which is a GUID", v)
+	return "", fmt.Errorf("%q is not an application ID, which is a GUID", v)
 }
 
 func connectionParts(v string) map[string]string {

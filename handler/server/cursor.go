@@ -56,7 +56,7 @@ func openCursor(cursor string, kind byte, owner items.Owner, filters string, now
 	case kind == deltaToken && age > tokenLife:
 		return "", deltaResync(time.Time{})
 	case kind != deltaToken && age > cursorLife:
-		return "", &problem{Code: "cursor.expired", Detail: "A cursor lives for 24 hours. Start again from the first page."}
+		return "", &problem{Code: "cursor.expired", Detail: "A cursor is valid for 24 hours. Start again from the first page."}
 	}
 	return position, nil
 }

@@ -16,11 +16,11 @@ var kinds = map[string]struct {
 	title  string
 }{
 	"route.not_found":          {http.StatusNotFound, "There is nothing here"},
-	"method.not_allowed":       {http.StatusMethodNotAllowed, "This path does not know the method"},
-	"accept.unsupported":       {http.StatusNotAcceptable, "The client accepts no JSON"},
+	"method.not_allowed":       {http.StatusMethodNotAllowed, "Method not allowed"},
+	"accept.unsupported":       {http.StatusNotAcceptable, "The client does not accept JSON"},
 	"parameter.unknown":        {http.StatusBadRequest, "Unknown parameter"},
 	"parameter.invalid":        {http.StatusBadRequest, "Invalid parameter"},
-	"cursor.invalid":           {http.StatusBadRequest, "The cursor is not from here"},
+	"cursor.invalid":           {http.StatusBadRequest, "The cursor was not issued by this API"},
 	"cursor.expired":           {http.StatusGone, "The cursor is too old"},
 	"delta.resync":             {http.StatusGone, "The delta token is too old"},
 	"if_match.required":        {http.StatusPreconditionRequired, "The request does not say which version it is for"},
@@ -31,10 +31,10 @@ var kinds = map[string]struct {
 	"item.invalid":             {http.StatusUnprocessableEntity, "The item is not valid"},
 	"idempotency.key_reused":   {http.StatusUnprocessableEntity, "The key was used for another request"},
 	"item.not_found":           {http.StatusNotFound, "There is no such item"},
-	"item.exists":              {http.StatusPreconditionFailed, "There is such an item"},
+	"item.exists":              {http.StatusPreconditionFailed, "The item exists already"},
 	"item.deleted":             {http.StatusGone, "The ID was used before"},
 	"item.changed":             {http.StatusPreconditionFailed, "The item has changed"},
-	"overloaded":               {http.StatusServiceUnavailable, "Too much to do"},
+	"overloaded":               {http.StatusServiceUnavailable, "Too many requests in progress"},
 	"storage.unavailable":      {http.StatusServiceUnavailable, "The storage is unavailable"},
 	"storage.timeout":          {http.StatusGatewayTimeout, "The storage did not answer in time"},
 	"internal":                 {http.StatusInternalServerError, "Internal error"},
@@ -90,11 +90,11 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 	case errors.Is(err, items.ErrNotFound):
 		p = &problem{Code: "item.not_found", Detail: "The caller has no item with this ID."}
 	case errors.Is(err, items.ErrChanged):
-		p = &problem{Code: "item.changed", Detail: "No ETag in If-Match is the item's. Read it again, make the change to what it is now, and send that with its etag."}
+		p = &problem{Code: "item.changed", Detail: "None of the ETags in If-Match matches the item. Read it again, make the change to what it is now, and send that with its etag."}
 	case errors.Is(err, items.ErrExists):
 		p = &problem{Code: "item.exists", Detail: "The caller has an item with this ID. Read it, and change it with If-Match and its etag."}
 	case errors.Is(err, items.ErrDeleted):
-		p = &problem{Code: "item.deleted", Detail: "An item with this ID was deleted. Create one with another ID, if it shall be there again."}
+		p = &problem{Code: "item.deleted", Detail: "An item with this ID was deleted. To have it again, create one with another ID."}
 	case errors.Is(err, items.ErrKeyReused):
 		p = &problem{Code: "idempotency.key_reused", Detail: "This Idempotency-Key came with another body before. A repeat sends the same body; a new request needs a new key."}
 	case errors.Is(err, items.ErrTooLarge):

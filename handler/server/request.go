@@ -39,9 +39,9 @@ func (c *call) parameters(known ...string) error {
 	}
 	for name, values := range query {
 		if !slices.Contains(known, name) {
-			detail := fmt.Sprintf("%.80q is no parameter here; there is none.", name)
+			detail := fmt.Sprintf("%.80q is not a parameter of this route; it takes none.", name)
 			if len(known) > 0 {
-				detail = fmt.Sprintf("%.80q is no parameter here; there are %s.", name, strings.Join(known, ", "))
+				detail = fmt.Sprintf("%.80q is not a parameter of this route; it takes %s.", name, strings.Join(known, ", "))
 			}
 			return &problem{Code: "parameter.unknown", Detail: detail}
 		}

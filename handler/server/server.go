@@ -257,7 +257,7 @@ func (s *server) find(c *call) (*route, error) {
 		return nil, &problem{Code: "route.not_found", Detail: "There is nothing at this path. The items are at " + s.path() + "."}
 	}
 	allow := strings.Join(allowed, ", ")
-	return nil, &problem{Code: "method.not_allowed", Detail: "This path knows " + allow + ".", header: http.Header{"Allow": {allow}}}
+	return nil, &problem{Code: "method.not_allowed", Detail: "This path supports " + allow + ".", header: http.Header{"Allow": {allow}}}
 }
 
 // match compares a path with a pattern, and returns the segment that stands

@@ -105,7 +105,7 @@ func askStandIn(ctx context.Context, path string, q url.Values) (string, error) 
 	if authority := os.Getenv("B2C_AUTHORITY"); authority != "" {
 		u, err := url.Parse(authority)
 		if err != nil || u.Host == "" {
-			return "", fmt.Errorf("B2C_AUTHORITY is no URL: %q", authority)
+			return "", fmt.Errorf("B2C_AUTHORITY is not a URL: %q", authority)
 		}
 		origin = u.Scheme + "://" + u.Host
 	}

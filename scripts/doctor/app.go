@@ -208,7 +208,7 @@ func (d *doctor) checkCORS() {
 		case strings.HasSuffix(trimmed, "/"):
 			fail(fmt.Sprintf("%q of Host.CORS ends with a slash, so no page matches. %s", trimmed, compared), "Write "+strings.TrimRight(trimmed, "/"))
 		case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-			fail(fmt.Sprintf("%q of Host.CORS is no origin.", cut(trimmed)), "An origin is scheme, host and port: http://localhost:9912")
+			fail(fmt.Sprintf("%q of Host.CORS is not an origin.", cut(trimmed)), "An origin is scheme, host and port: http://localhost:9912")
 		}
 	}
 	if !failed {

@@ -98,7 +98,7 @@ func (d *doctor) lintClient(c config.Config, q url.Values) {
 	case strings.EqualFold(client, c.B2C.APIClientID):
 		d.fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the wrong application, or B2C would find no redirect URI.", "Put the client's application ID there; the API appears in scope alone. "+portal+"(the client) > Overview.")
 	case !guid.MatchString(client):
-		d.fail(name, fmt.Sprintf("%q is no application ID, which is a GUID (AADB2C90018).", cut(client)), portal+"(the client) > Overview > Application (client) ID.")
+		d.fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", cut(client)), portal+"(the client) > Overview > Application (client) ID.")
 	case len(c.B2C.AllowedClients) > 0 && !slices.Contains(c.B2C.AllowedClients, strings.ToLower(client)):
 		d.fail(name, client+" is not among B2C_ALLOWED_CLIENTS, so its tokens are refused with azp.not_allowed.", "Use an admitted client, or have whoever runs the API add this one.")
 	default:

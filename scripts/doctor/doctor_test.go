@@ -347,7 +347,7 @@ func TestBreakages(t *testing.T) {
 		{"function no JSON", func(t testing.TB, w *world) { w.write(t, "openapi/function.json", "{") }, "function openapi", "cannot be read", false},
 		{"CORS with a slash", local(`{"Host":{"CORS":"http://localhost:9912/"}}`), "CORS", "Write http://localhost:9912", false},
 		{"CORS with a blank", local(`{"Host":{"CORS":"http://localhost:1, http://localhost:2"}}`), "CORS", "blank", false},
-		{"CORS with a path", local(`{"Host":{"CORS":"http://localhost:1/app"}}`), "CORS", "no origin", false},
+		{"CORS with a path", local(`{"Host":{"CORS":"http://localhost:1/app"}}`), "CORS", "not an origin", false},
 		{"CORS * with credentials", local(`{"Host":{"CORS":"*","CORSCredentials":true}}`), "CORS", "500", false},
 		{"CORS * and more", local(`{"Host":{"CORS":"*,http://localhost:1"}}`), "CORS", "remove the *", false},
 		{"CORS *", local(`{"Host":{"CORS":"*"}}`), "CORS", "every web page", true},

@@ -127,7 +127,7 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 	name := "metadata of " + p.Name
 	u, err := url.Parse(p.MetadataURL)
 	if err != nil {
-		d.fail(name, p.MetadataURL+" is no URL.", "Check B2C_METADATA_URL.")
+		d.fail(name, p.MetadataURL+" is not a valid URL.", "Check B2C_METADATA_URL.")
 		return
 	}
 	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.B2C.Tenant + ".b2clogin.com), and whether a proxy or firewall is in the way."
