@@ -181,12 +181,13 @@ func (e *evidence) awaitMetadata(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, waitAtMost)
 	defer cancel()
 	for e.entry != nil && e.entry.keys.current(e.now) == nil {
-		if e.entry.keys.ready(ctx, e.now) == nil {
-			return false
+		read := e.entry.keys.ready(ctx, e.now) != nil
+		e.find() // what was read, this or another, may be the token's or not
+		if !read {
+			break
 		}
-		e.find() // what was read may not be the token's
 	}
-	return true
+	return e.entry == nil || e.entry.keys.current(e.now) != nil
 }
 
 // verify checks the signature, with the entry's own keys.
