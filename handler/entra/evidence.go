@@ -154,14 +154,9 @@ func (e *evidence) load(ctx context.Context) {
 	if e.entry == nil {
 		return
 	}
-	first, cancel := context.WithTimeout(ctx, waitAtMost)
-	defer cancel()
-	for e.entry != nil && e.entry.keys.current(e.now) == nil {
-		if e.entry.keys.ready(first, e.now) == nil {
-			e.keyError = errNeverRead
-			return
-		}
-		e.find() // what was read may not be the token's
+	if e.entry.keys.current(e.now) == nil && !e.awaitMetadata(ctx) {
+		e.keyError = errNeverRead
+		return
 	}
 	e.keys = e.home.keys.current(e.now)
 	if e.keys == nil || e.keys.has(e.token.kid) {
@@ -178,6 +173,21 @@ func (e *evidence) load(ctx context.Context) {
 		return
 	}
 	e.keys = set
+}
+
+// awaitMetadata waits until an entry has been read that the token may belong to. It
+// reports false if that took too long.
+func (e *evidence) awaitMetadata(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, waitAtMost)
+	defer cancel()
+	for e.entry != nil && e.entry.keys.current(e.now) == nil {
+		read := e.entry.keys.ready(ctx, e.now) != nil
+		e.find() // what was read, this or another, may be the token's or not
+		if !read {
+			break
+		}
+	}
+	return e.entry == nil || e.entry.keys.current(e.now) != nil
 }
 
 // verify checks the signature, with the entry's own keys.

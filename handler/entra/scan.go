@@ -127,7 +127,7 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 // nameSet is the names of one object. Comparing each with all others would let a
 // token of thousands of names take milliseconds.
 type nameSet struct {
-	few  [16]string
+	few  [32]string
 	n    int
 	many map[string]struct{}
 }
@@ -143,7 +143,7 @@ func (s *nameSet) add(name string) bool {
 		return true
 	}
 	if s.many == nil {
-		s.many = make(map[string]struct{}, 4*len(s.few))
+		s.many = make(map[string]struct{}, 2*len(s.few))
 		for _, one := range s.few {
 			s.many[one] = struct{}{}
 		}

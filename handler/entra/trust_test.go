@@ -29,6 +29,15 @@ func TestNewRefuses(t *testing.T) {
 			c.Trust[0].Audience, c.Trust[0].AppIDURI, c.Trust[0].Scopes = was.Audience, was.AppIDURI, was.Scopes
 		}
 	}
+	family := func(x entra.Trust, change ...func(*entra.Trust)) func(*entra.Config) {
+		return func(c *entra.Config) {
+			x.Audience, x.AppIDURI, x.Scopes = c.Trust[0].Audience, c.Trust[0].AppIDURI, c.Trust[0].Scopes
+			for _, f := range change {
+				f(&x)
+			}
+			c.Trust = append(c.Trust, x)
+		}
+	}
 	for _, tt := range []struct {
 		name   string
 		change func(*entra.Config)
@@ -106,6 +115,38 @@ func TestNewRefuses(t *testing.T) {
 			"metadata with another placeholder",
 			trust(func(x *entra.Trust) { x.MetadataURL = "https://login.contoso.com/{policy}/{tid}" }), "only the placeholders",
 		},
+		{"a tenant of many", family(entra.Workforce("Common")), "stands for many tenants"},
+		{"all organizations", family(entra.Workforce("organizations")), "stands for many tenants"},
+		{"all consumers", family(entra.ExternalID("consumers")), "stands for many tenants"},
+		{
+			"all Microsoft accounts", family(entra.Workforce("9188040D-6C67-4C5B-B112-36A304B66DAD")), "stands for many tenants",
+		},
+		{"a workforce tenant by name", family(entra.Workforce("contoso")), "not a GUID or a verified domain"},
+		{"a workforce tenant by URL", family(entra.Workforce("https://contoso.com")), "not a GUID or a verified domain"},
+		{"an external tenant by domain", family(entra.ExternalID("contoso.onmicrosoft.com")), "not the name of a tenant"},
+		{"no external tenant", family(entra.ExternalID("")), "not the name of a tenant"},
+		{
+			"a host of a workforce tenant", family(entra.Workforce("contoso.com"), func(x *entra.Trust) { x.Host = "login.contoso.com" }),
+			"no Host of its own",
+		},
+		{
+			"extra issuers of another family",
+			family(entra.ExternalID("contoso"), func(x *entra.Trust) { x.ExtraIssuers = []string{"https://x/"} }), "only B2C",
+		},
+		{
+			"a policy of another family",
+			family(entra.ExternalID("contoso"), func(x *entra.Trust) { x.MetadataURL = "https://login.contoso.com/{policy}" }),
+			"only the placeholders {host} and {tenant}",
+		},
+		{
+			"another family's metadata by http",
+			family(entra.Workforce("contoso.com"), func(x *entra.Trust) { x.MetadataURL = "http://{host}/{tenant}" }),
+			"neither https nor http on loopback",
+		},
+		{"one tenant of two families", func(c *entra.Config) {
+			family(entra.ExternalID(entratest.ExternalTenantID))(c)
+			family(entra.Workforce(strings.ToUpper(entratest.ExternalTenantID)))(c)
+		}, "the same tenant is there as one of External ID"},
 		{"the same policy in two entries", func(c *entra.Config) {
 			c.Trust = append(c.Trust, c.Trust[0])
 		}, "is there twice"},

@@ -124,8 +124,8 @@ func init() {
 		})},
 		{
 			"token.code_or_refresh", "This is a refresh token; only the token endpoint takes it.",
-			brokenToken(func(*Server) string {
-				return sealed()
+			brokenToken(func(s *Server) string {
+				return sealed(s.b2c)
 			}),
 		},
 		{"token.malformed", "Half of the token's payload was lost when it was copied.", brokenToken(func(s *Server) string {
@@ -433,9 +433,12 @@ func signHS256(header, claims map[string]any, secret []byte) string {
 	return signed + "." + base64url(mac.Sum(nil))
 }
 
-// sealed makes a value that looks as B2C's codes and refresh tokens do: a JWE
-// whose second part is empty. Nobody can read it; it is only a name.
-func sealed() string {
+// sealed makes a value that looks as codes and refresh tokens do: B2C's are a JWE whose
+// second part is empty. Nobody can read it; it is only a name.
+func sealed(d *directory) string {
+	if d.family != B2C {
+		return "1.A" + randomText(90) + "." + randomText(240)
+	}
 	header := `{"kid":"cpimcore_09252015","ver":"1.0","zip":"Deflate","ser":"1.0"}`
 	return base64url([]byte(header)) + ".." + randomText(12) + "." + randomText(192) + "." + randomText(16)
 }

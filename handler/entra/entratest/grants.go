@@ -78,7 +78,7 @@ type grants struct {
 func (s *Server) putCode(g *grant) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	code := sealed()
+	code := sealed(g.policy.dir)
 	s.grants.codes.put(code, g)
 	return code
 }
@@ -123,7 +123,7 @@ func (s *Server) newRefreshToken(g grant) (token string, left time.Duration) {
 		}
 	}
 	g.issued, g.used, g.challenge = now, false, ""
-	token = sealed()
+	token = sealed(g.policy.dir)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.grants.refresh.put(token, &g)

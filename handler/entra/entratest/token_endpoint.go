@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// tokenResponse has B2C's members. Numbers are numbers.
+// tokenResponse has B2C's members, of which Entra's families have some. Numbers are
+// numbers.
 type tokenResponse struct {
 	AccessToken           string `json:"access_token,omitempty"`
 	IDToken               string `json:"id_token,omitempty"`
 	TokenType             string `json:"token_type"`
-	NotBefore             int64  `json:"not_before"`
+	NotBefore             int64  `json:"not_before,omitempty"`
 	ExpiresIn             int64  `json:"expires_in,omitempty"`
 	ExpiresOn             int64  `json:"expires_on,omitempty"`
 	Resource              string `json:"resource,omitempty"`
@@ -223,6 +224,10 @@ func (s *Server) tokens(r *http.Request, g grant, asked scopeRequest) (*tokenRes
 	if asked.offline {
 		token, left := s.newRefreshToken(g)
 		answer.RefreshToken, answer.RefreshTokenExpiresIn = token, int64(left.Seconds())
+	}
+	if g.policy.dir != s.b2c {
+		answer.NotBefore, answer.ExpiresOn, answer.Resource, answer.ProfileInfo = 0, 0, "", ""
+		answer.IDTokenExpiresIn, answer.RefreshTokenExpiresIn = 0, 0
 	}
 	return answer, nil
 }

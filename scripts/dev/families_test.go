@@ -1,0 +1,27 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The local world trusts a tenant of each family, and has a token of each.
+func TestTokenOfEachFamily(t *testing.T) {
+	curl(t)
+	path, err := built()
+	require.NoError(t, err)
+	script := `for family in b2c external entra; do
+		token=$("` + path + `" token -family $family -user bob -scope read)
+		curl -s -o /dev/null -w "%{http_code}\\n" -H "Authorization: Bearer $token" "$API_URL/api/items"
+		curl -s -o /dev/null -w "%{http_code}\\n" -H "Authorization: Bearer $token" -d '{"name":"x"}' "$API_URL/api/items"
+	done
+	"` + path + `" token -broken token.b2c | cut -c1-3
+	"` + path + `" token -family okta || echo refused`
+	stdout, stderr, status := finish(t, dev(t, "exec", "--", "sh", "-c", script))
+	require.Equal(t, 0, status, stderr)
+	require.Equal(t, []string{"200", "403", "200", "403", "200", "403", "eyJ", "refused"}, strings.Fields(stdout))
+	require.Contains(t, stderr, "only an API that does not trust the family b2c answers token.b2c")
+	require.Contains(t, stderr, "there are b2c, external and entra")
+}
