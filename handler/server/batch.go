@@ -78,7 +78,8 @@ func (s *server) batchProblem(c *call, b batch, failed *items.OpsError) *problem
 	for _, f := range failed.Failed {
 		p := s.problemOf(c, f.Err)
 		if first == nil {
-			first = &problem{Code: p.Code, Detail: fmt.Sprintf("Nothing was changed. Of the first that failed, number %d: %s", f.Index, p.Detail)}
+			detail := fmt.Sprintf("Nothing was changed. Of the first that failed, number %d: %s", f.Index, p.Detail)
+			first = &problem{Code: p.Code, Detail: detail}
 		}
 		pointer := fmt.Sprintf("/changes/%d", f.Index)
 		faults, _ := p.More["errors"].([]fault)

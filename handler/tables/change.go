@@ -43,7 +43,9 @@ func tombstoneKey(id string) string { return "t-" + id }
 //
 // At first it looks at no row that it need not: the transaction fails if a version is not
 // the item's any more. Only then it reads, to say why.
-func (s *Store) Apply(ctx context.Context, owner items.Owner, ops []items.Op, key *items.Key) ([]items.Change, bool, error) {
+func (s *Store) Apply(
+	ctx context.Context, owner items.Owner, ops []items.Op, key *items.Key,
+) ([]items.Change, bool, error) {
 	made, replayed, err := s.apply(ctx, partitionKey(owner), ops, key)
 	if err != nil {
 		return nil, false, fmt.Errorf("change items: %w", err)
@@ -51,7 +53,9 @@ func (s *Store) Apply(ctx context.Context, owner items.Owner, ops []items.Op, ke
 	return made, replayed, nil
 }
 
-func (s *Store) apply(ctx context.Context, partition string, ops []items.Op, key *items.Key) ([]items.Change, bool, error) {
+func (s *Store) apply(
+	ctx context.Context, partition string, ops []items.Op, key *items.Key,
+) ([]items.Change, bool, error) {
 	for blind := true; ; blind = false {
 		subjects, err := s.look(ctx, partition, ops, blind)
 		if err != nil {
@@ -114,7 +118,7 @@ func (s *Store) look(ctx context.Context, partition string, ops []items.Op, blin
 		}
 	}
 	if len(unseen) >= fewItems {
-		if err := items.Room(ctx, pageRoom+int64(min(len(unseen), atOnce))*rowRoom); err != nil {
+		if err := items.Room(ctx, pageRoom); err != nil {
 			return nil, err
 		}
 	}
@@ -217,7 +221,9 @@ type composed struct {
 }
 
 // compose makes operations and an answer of what is asked for. All of it is one change.
-func (s *Store) compose(partition string, ops []items.Op, subjects []subject, key *items.Key) (b composed, failed []items.FailedOp) {
+func (s *Store) compose(
+	partition string, ops []items.Op, subjects []subject, key *items.Key,
+) (b composed, failed []items.FailedOp) {
 	fail := func(i int, err error) { failed = append(failed, items.FailedOp{Index: i, Err: err}) }
 	now := s.clock.now()
 	ids := s.idsFor(ops)
@@ -264,7 +270,7 @@ func (s *Store) compose(partition string, ops []items.Op, subjects []subject, ke
 				fail(i, err)
 				continue
 			}
-			item := items.Item{ID: op.ID, Draft: draft, CreatedAt: sub.was.CreatedAt, UpdatedAt: made.time(), ETag: made.tag()}
+			item := newItem(draft, ids[i], made)
 			row := rowOf(partition, item)
 			prior, _ := changeOf(sub.was.ETag)
 			row.Prior, row.Request = string(prior), hex.EncodeToString(op.Request[:])
@@ -285,7 +291,10 @@ func (s *Store) compose(partition string, ops []items.Op, subjects []subject, ke
 	}
 	w.entry.Items, w.entry.Gone = strings.Join(there, ","), strings.Join(gone, ",")
 	if key != nil {
-		row := keyRow{PartitionKey: partition, RowKey: keyKey(key), Request: hex.EncodeToString(key.Request[:]), Change: made, Items: join(ids)}
+		row := keyRow{
+			PartitionKey: partition, RowKey: keyKey(key),
+			Request: hex.EncodeToString(key.Request[:]), Change: made, Items: join(ids),
+		}
 		w.entry.Key = row.RowKey
 		w.operations = slices.Insert(w.operations, 0, add(row.RowKey, row))
 	}
@@ -302,7 +311,9 @@ func deletion(id string, made change) items.Change {
 }
 
 // replay makes the answer again that was given for the key, if it was used.
-func (s *Store) replay(ctx context.Context, partition string, ops []items.Op, key *items.Key) (made []items.Change, replayed bool, err error) {
+func (s *Store) replay(
+	ctx context.Context, partition string, ops []items.Op, key *items.Key,
+) (made []items.Change, replayed bool, err error) {
 	row, _, err := get[keyRow](ctx, s, partition, keyKey(key))
 	switch {
 	case errors.Is(err, items.ErrNotFound):
@@ -314,7 +325,8 @@ func (s *Store) replay(ctx context.Context, partition string, ops []items.Op, ke
 	}
 	ids := strings.Split(row.Items, ",")
 	if len(ids) != len(ops) {
-		return nil, false, fmt.Errorf("the row %s is not of the form that this version writes: %w", row.RowKey, items.ErrUnavailable)
+		err := fmt.Errorf("the row %s is not of the form that this version writes", row.RowKey)
+		return nil, false, fmt.Errorf("%w: %w", items.ErrUnavailable, err)
 	}
 	for i, op := range ops {
 		id, err := uuid.Parse(ids[i])

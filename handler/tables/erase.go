@@ -60,7 +60,9 @@ func (s *Store) erase(ctx context.Context, partition string) (erased int64, more
 }
 
 // kinds are ranges of keys that have all rows but the head between them, items first.
-var kinds = [][2]string{{itemPrefix, after(itemPrefix)}, {"", itemPrefix}, {after(itemPrefix), headKey}, {headKey, "~"}}
+var kinds = [][2]string{
+	{itemPrefix, after(itemPrefix)}, {"", itemPrefix}, {after(itemPrefix), headKey}, {headKey, "~"},
+}
 
 // keysOf finds rows between the keys, as many as come at once or more, and what of the
 // kinds is left after that.

@@ -86,7 +86,8 @@ func (s *Store) readHead(ctx context.Context, partition string) (*head, error) {
 		h.erasedAt, errs[2] = time.Parse(time.RFC3339, row.ErasedAt)
 	}
 	if err := errors.Join(errs[:]...); err != nil || etag == "" {
-		return nil, fmt.Errorf("the row %s is not of the form that this version writes: %w: %w", headKey, items.ErrUnavailable, err)
+		err = fmt.Errorf("the row %s is not of the form that this version writes: %w", headKey, err)
+		return nil, fmt.Errorf("%w: %w", items.ErrUnavailable, err)
 	}
 	return h, nil
 }

@@ -183,8 +183,8 @@ func (ls *lines) giveUp(l *line, w *write) result {
 	}
 	if w.underWay {
 		w.left = true
-		err := fmt.Errorf("wait for the transaction: %w: %w: %w", items.ErrOutcomeUnknown, items.ErrTimeout, w.ctx.Err())
-		return result{err: err}
+		err := fmt.Errorf("wait for the transaction: %w: %w", items.ErrTimeout, w.ctx.Err())
+		return result{err: fmt.Errorf("%w: %w", items.ErrOutcomeUnknown, err)}
 	}
 	l.waiting = slices.Delete(l.waiting, i, i+1)
 	return result{err: fmt.Errorf("wait for other changes: %w: %w", items.ErrTimeout, w.ctx.Err())}

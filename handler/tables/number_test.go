@@ -267,6 +267,16 @@ func TestCosts(t *testing.T) {
 			item, err = update(ctx, s, owner, item.ID, anyVersion, rewrite("y"))
 			return err
 		}},
+		{"PUT that is refused", 1 + 1, func(ctx context.Context) error {
+			_, err := update(ctx, s, owner, item.ID, version(batched[0].ETag), rewrite("x"))
+			require.ErrorIs(t, err, items.ErrChanged)
+			return nil
+		}},
+		{"creation under an ID that is taken", 2 + 1, func(ctx context.Context) error {
+			_, err := apply(ctx, s, owner, createAs(item.ID, "x"), "another")
+			require.ErrorIs(t, err, items.ErrExists)
+			return nil
+		}},
 		{"DELETE", 1, func(ctx context.Context) error {
 			_, err := drop(ctx, s, owner, item.ID, version(item.ETag))
 			return err

@@ -94,9 +94,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, in io.R
 		return fmt.Errorf("look for the caller in %s: %w", where, err)
 	}
 	if !sum.Known {
-		return fmt.Errorf("there is no such caller in %s: nothing is kept of subject %s of tenant %s", where, owner.Subject, owner.Tenant)
+		return fmt.Errorf("there is no such caller in %s: nothing is kept of %s", where, nameOf(owner))
 	}
-	fmt.Fprintf(out, "Caller   subject %s of tenant %s\nStorage  %s\nItems    %d\n", owner.Subject, owner.Tenant, where, sum.Count)
+	fmt.Fprintf(out, "Caller   %s\nStorage  %s\nItems    %d\n", nameOf(owner), where, sum.Count)
 	if !sum.ErasedAt.IsZero() {
 		fmt.Fprintf(out, "Erased   last at %s\n", items.FormatTime(sum.ErasedAt))
 	}
@@ -110,6 +110,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, in io.R
 		return err
 	}
 	return erase(ctx, store, owner, out)
+}
+
+func nameOf(owner items.Owner) string {
+	return "subject " + owner.Subject + " of tenant " + owner.Tenant
 }
 
 // open opens the store that the settings name, and says where it is.
