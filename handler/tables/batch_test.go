@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/items"
+	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/tables/tablestest"
 )
 
@@ -166,6 +167,20 @@ func testBatches(t *testing.T, s, other items.Store) {
 		require.ErrorIs(t, all[1], items.ErrNotFound)
 		require.ErrorIs(t, all[2], items.ErrExists)
 		require.Len(t, list(t, s, owner), 2)
+	})
+
+	t.Run("nothing is sent of what is too large", func(t *testing.T) {
+		owner := someone("large batcher")
+		create(t, s, owner, "warm")
+		var ops []items.Op
+		for i := 0; i < 40 || i*ops[0].Create.Bytes()*6 < 5<<20; i++ {
+			d := itemstest.Draft(itemstest.LargeContent(i, "<"))
+			ops = append(ops, items.Op{ID: newID(), Create: &d})
+		}
+		ctx, calls := items.CountCalls(ctx)
+		_, _, err := s.Apply(ctx, owner, ops, nil)
+		require.ErrorIs(t, err, items.ErrTooLarge)
+		require.Zero(t, calls.Load())
 	})
 
 	t.Run("forty of the largest kind fit", func(t *testing.T) {

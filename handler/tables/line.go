@@ -193,16 +193,19 @@ func (ls *lines) giveUp(l *line, w *write) result {
 // commit carries out a write on a partition, in one transaction with what else waits. It returns a refusal if one of the
 // operations failed; where others changed the partition meanwhile it tries again.
 func (s *Store) commit(ctx context.Context, partition string, one write) (*refusal, error) {
-	l, err := s.lines.enter(partition)
-	if err != nil {
-		return nil, err
-	}
-	defer s.lines.leave(l)
 	w := &one
 	w.ctx, w.settled, w.size = ctx, make(chan struct{}), add("", w.entry).size()
 	for _, o := range w.operations {
 		w.size += o.size()
 	}
+	if w.size+operationSize > maxTransaction {
+		return nil, items.ErrTooLarge
+	}
+	l, err := s.lines.enter(partition)
+	if err != nil {
+		return nil, err
+	}
+	defer s.lines.leave(l)
 	s.lines.wait(l, w)
 	for {
 		select {

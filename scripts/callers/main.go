@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, in io.R
 		}
 		return export(ctx, store, owner, *file, out)
 	}
-	if err := confirm(owner, in, out); err != nil {
+	if err := confirm(ctx, owner, in, out); err != nil {
 		return err
 	}
 	return erase(ctx, store, owner, out)
@@ -184,12 +184,23 @@ func listed(ctx context.Context, store *tables.Store, owner items.Owner, q items
 }
 
 // confirm has the two IDs typed again.
-func confirm(owner items.Owner, in io.Reader, out io.Writer) error {
+func confirm(ctx context.Context, owner items.Owner, in io.Reader, out io.Writer) error {
 	fmt.Fprintln(out, "\nAll of that will be erased, and cannot be had back. Type the IDs again to go on.")
-	lines := bufio.NewScanner(in)
+	typed := make(chan string, 2)
+	go func() { // it may wait for ever
+		defer close(typed)
+		for lines := bufio.NewScanner(in); len(typed) < cap(typed) && lines.Scan(); {
+			typed <- strings.ToLower(strings.TrimSpace(lines.Text()))
+		}
+	}()
 	for _, id := range []struct{ name, value string }{{"tenant", owner.Tenant}, {"subject", owner.Subject}} {
 		fmt.Fprintf(out, "%s: ", id.name)
-		if !lines.Scan() || strings.ToLower(strings.TrimSpace(lines.Text())) != id.value {
+		var text string
+		select {
+		case text = <-typed:
+		case <-ctx.Done():
+		}
+		if text != id.value {
 			fmt.Fprintln(out)
 			return fmt.Errorf("the %s was not typed as it is in -%s; nothing was erased", id.name, id.name)
 		}
