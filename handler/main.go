@@ -89,7 +89,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		Verify: verifier.Verify, Store: store, ReadScope: c.ReadScope, WriteScope: c.WriteScope, Log: log,
 		Realm: config.Realm, Collection: config.Collection,
 		SignIn: server.SignIn{
-			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"), AppIDURI: c.AppIDURI,
+			AuthorizationURL: c.Policies[0].SignInURL("authorize"), TokenURL: c.Policies[0].SignInURL("token"),
+			AppIDURI: c.AppIDURI,
 		},
 	}), log)
 }
