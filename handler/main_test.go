@@ -27,6 +27,7 @@ import (
 	"itemsapi/handler/server/openapitest"
 	"itemsapi/handler/tables/tablestest"
 	"itemsapi/handler/tables/tablestest/azurite"
+	"itemsapi/handler/waittest"
 )
 
 // binary builds the handler once.
@@ -155,7 +156,7 @@ func startProgram(t testing.TB, settings map[string]string) *program {
 	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
-		<-p.ended
+		waittest.For(t, p.ended)
 	})
 	require.Eventually(t, func() bool {
 		resp, err := http.Get(p.url + "/")
@@ -292,7 +293,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	}})
 	status := make(chan int, 1)
 	go func() {
-		s, _, _ := send(t, "POST", p.url+"/api/items", token, itemstest.Text("last"))
+		s, _, _, _ := identityCall("POST", p.url+"/api/items", token, itemstest.Text("last"))
 		status <- s
 	}()
 	select {
@@ -303,8 +304,8 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		require.Fail(t, "no change came to storage")
 	}
 	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
-	require.Equal(t, 201, <-status)
-	<-p.ended
+	require.Equal(t, 201, waittest.For(t, status))
+	waittest.For(t, p.ended)
 	require.Equal(t, 0, p.cmd.ProcessState.ExitCode())
 	require.Contains(t, p.output.String(), `"msg":"stopping"`)
 }

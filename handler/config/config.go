@@ -127,36 +127,214 @@ func (s Setting) tenantSetting() string {
 
 // Settings are all settings, in the order in which they are documented.
 var Settings = []Setting{
-	{"B2C_TENANT", false, "one of the three", "contoso", "name of the Azure AD B2C tenant: contoso means the domain contoso.onmicrosoft.com and the host contoso.b2clogin.com", b2c(setTenant)},
-	{"B2C_POLICIES", true, "", "B2C_1_signupsignin,B2C_1_profileedit", "comma list of the user flows and custom policies whose tokens are accepted", b2c(setPolicies)},
-	{"B2C_API_CLIENT_ID", true, "", "ecfb57af-c76a-49a0-b48f-37311846956f", "application ID of the API: the one audience accepted", b2c(setAPIClientID)},
-	{"B2C_APP_ID_URI", false, "https://{tenant}.onmicrosoft.com/{api client id}", "https://contoso.onmicrosoft.com/b2capi", "prefix of the full scope values shown in answers", b2c(setAppIDURI)},
+	{
+		"B2C_TENANT",
+		false,
+		"one of the three",
+		"contoso",
+		"name of the Azure AD B2C tenant: contoso means the domain contoso.onmicrosoft.com and the host " +
+			"contoso.b2clogin.com",
+		b2c(setTenant),
+	},
+	{
+		"B2C_POLICIES",
+		true,
+		"",
+		"B2C_1_signupsignin,B2C_1_profileedit",
+		"comma list of the user flows and custom policies whose tokens are accepted",
+		b2c(setPolicies),
+	},
+	{
+		"B2C_API_CLIENT_ID",
+		true,
+		"",
+		"ecfb57af-c76a-49a0-b48f-37311846956f",
+		"application ID of the API: the one audience accepted",
+		b2c(setAPIClientID),
+	},
+	{
+		"B2C_APP_ID_URI",
+		false,
+		"https://{tenant}.onmicrosoft.com/{api client id}",
+		"https://contoso.onmicrosoft.com/b2capi",
+		"prefix of the full scope values shown in answers",
+		b2c(setAppIDURI),
+	},
 	{"B2C_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", b2c(setReadScope)},
 	{"B2C_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", b2c(setWriteScope)},
-	{"B2C_ALLOWED_CLIENTS", false, "any", "47840c35-e986-468b-8d2c-e25aa02d3d08", "comma list of the client application IDs that may call", b2c(setAllowedClients)},
-	{"B2C_HOST", false, "{tenant}.b2clogin.com", "login.contoso.com", "host of the tenant's endpoints, for a custom domain", b2c(setHost)},
-	{"B2C_EXTRA_ISSUERS", false, "none", "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/", "comma list of exact issuers accepted besides each policy's own, of the same tenant", b2c(setExtraIssuers)},
-	{"B2C_METADATA_URL", false, b2cMetadata, "http://localhost:9911/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration", "template of the metadata URL; http only to loopback, and then only with storage on loopback too", b2c(setPolicyMetadataURL)},
-	{"EXTERNAL_TENANT", false, "one of the three", "contosocustomers", "name or GUID of an external tenant of Entra External ID", external(setExternalTenant)},
-	{"EXTERNAL_API_CLIENT_ID", true, "", "e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", "application ID of the API in the external tenant: the one audience accepted", external(setAPIClientID)},
-	{"EXTERNAL_APP_ID_URI", false, "api://{api client id}", "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", "prefix of the full scope values shown in answers", external(setAppIDURI)},
-	{"EXTERNAL_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", external(setReadScope)},
-	{"EXTERNAL_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", external(setWriteScope)},
-	{"EXTERNAL_ALLOWED_CLIENTS", false, "any", "e1c51e27-6b0f-4d83-9a57-30d8c4f1b962", "comma list of the client application IDs that may call", external(setAllowedClients)},
-	{"EXTERNAL_HOST", false, "{tenant}.ciamlogin.com", "login.contosocustomers.com", "a custom URL domain of the tenant: where metadata and keys are read; the issuer stays the tenant's own unless the metadata there name this host", external(setHost)},
-	{"EXTERNAL_METADATA_URL", false, entraMetadata, "http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration", "template of the metadata URL, where {tenant} is the GUID or name.onmicrosoft.com; http only to loopback, and then only with storage on loopback too", external(setMetadataURL)},
-	{"ENTRA_TENANT", false, "one of the three", "contosoworkforce.onmicrosoft.com", "GUID or verified domain of a workforce tenant of Entra ID; never common, organizations or consumers", entra(setEntraTenant)},
-	{"ENTRA_API_CLIENT_ID", true, "", "3aa91000-8f16-4d7c-a0b5-24e9c7d3f608", "application ID of the API in the workforce tenant: the one audience accepted", entra(setAPIClientID)},
-	{"ENTRA_APP_ID_URI", false, "api://{api client id}", "api://3aa91000-8f16-4d7c-a0b5-24e9c7d3f608", "prefix of the full scope values shown in answers", entra(setAppIDURI)},
+	{
+		"B2C_ALLOWED_CLIENTS",
+		false,
+		"any",
+		"47840c35-e986-468b-8d2c-e25aa02d3d08",
+		"comma list of the client application IDs that may call",
+		b2c(setAllowedClients),
+	},
+	{
+		"B2C_HOST",
+		false,
+		"{tenant}.b2clogin.com",
+		"login.contoso.com",
+		"host of the tenant's endpoints, for a custom domain",
+		b2c(setHost),
+	},
+	{
+		"B2C_EXTRA_ISSUERS",
+		false,
+		"none",
+		"https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
+		"comma list of exact issuers accepted besides each policy's own, of the same tenant",
+		b2c(setExtraIssuers),
+	},
+	{
+		"B2C_METADATA_URL",
+		false,
+		b2cMetadata,
+		"http://localhost:9911/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
+		"template of the metadata URL; http only to loopback, and then only with storage on loopback too",
+		b2c(setPolicyMetadataURL),
+	},
+	{
+		"EXTERNAL_TENANT",
+		false,
+		"one of the three",
+		"contosocustomers",
+		"name or GUID of an external tenant of Entra External ID",
+		external(setExternalTenant),
+	},
+	{
+		"EXTERNAL_API_CLIENT_ID",
+		true,
+		"",
+		"e1a91000-3d5e-4c92-b7f8-6a04e2d9c135",
+		"application ID of the API in the external tenant: the one audience accepted",
+		external(setAPIClientID),
+	},
+	{
+		"EXTERNAL_APP_ID_URI",
+		false,
+		"api://{api client id}",
+		"api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135",
+		"prefix of the full scope values shown in answers",
+		external(setAppIDURI),
+	},
+	{
+		"EXTERNAL_READ_SCOPE",
+		false,
+		"read",
+		"read",
+		"short name of the scope that reading needs",
+		external(setReadScope),
+	},
+	{
+		"EXTERNAL_WRITE_SCOPE",
+		false,
+		"write",
+		"write",
+		"short name of the scope that writing needs",
+		external(setWriteScope),
+	},
+	{
+		"EXTERNAL_ALLOWED_CLIENTS",
+		false,
+		"any",
+		"e1c51e27-6b0f-4d83-9a57-30d8c4f1b962",
+		"comma list of the client application IDs that may call",
+		external(setAllowedClients),
+	},
+	{
+		"EXTERNAL_HOST",
+		false,
+		"{tenant}.ciamlogin.com",
+		"login.contosocustomers.com",
+		"a custom URL domain of the tenant: where metadata and keys are read; the issuer stays the tenant's own " +
+			"unless the metadata there name this host",
+		external(setHost),
+	},
+	{
+		"EXTERNAL_METADATA_URL",
+		false,
+		entraMetadata,
+		"http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration",
+		"template of the metadata URL, where {tenant} is the GUID or name.onmicrosoft.com; http only to loopback, " +
+			"and then only with storage on loopback too",
+		external(setMetadataURL),
+	},
+	{
+		"ENTRA_TENANT",
+		false,
+		"one of the three",
+		"contosoworkforce.onmicrosoft.com",
+		"GUID or verified domain of a workforce tenant of Entra ID; never common, organizations or consumers",
+		entra(setEntraTenant),
+	},
+	{
+		"ENTRA_API_CLIENT_ID",
+		true,
+		"",
+		"3aa91000-8f16-4d7c-a0b5-24e9c7d3f608",
+		"application ID of the API in the workforce tenant: the one audience accepted",
+		entra(setAPIClientID),
+	},
+	{
+		"ENTRA_APP_ID_URI",
+		false,
+		"api://{api client id}",
+		"api://3aa91000-8f16-4d7c-a0b5-24e9c7d3f608",
+		"prefix of the full scope values shown in answers",
+		entra(setAppIDURI),
+	},
 	{"ENTRA_READ_SCOPE", false, "read", "read", "short name of the scope that reading needs", entra(setReadScope)},
 	{"ENTRA_WRITE_SCOPE", false, "write", "write", "short name of the scope that writing needs", entra(setWriteScope)},
-	{"ENTRA_ALLOWED_CLIENTS", false, "any", "3ac11e47-e5f2-4b09-a683-97c0d12e58f4", "comma list of the client application IDs that may call", entra(setAllowedClients)},
-	{"ENTRA_METADATA_URL", false, strings.ReplaceAll(entraMetadata, "{host}", entraHost), "http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration", "template of the metadata URL; http only to loopback, and then only with storage on loopback too", entra(setMetadataURL)},
-	{"TABLES_ENDPOINT", false, "", "https://contosoitems.table.core.windows.net", "Table service reached by managed identity; this or TABLES_CONNECTION_STRING", setTablesEndpoint},
-	{"TABLES_CONNECTION_STRING", false, "", "UseDevelopmentStorage=true", "Table service for local use; this or TABLES_ENDPOINT", setTablesConnectionString},
-	{"AZURE_CLIENT_ID", false, "the system-assigned identity", "3a4b5c6d-0000-4000-8000-1234567890ab", "client ID of the user-assigned identity that reaches TABLES_ENDPOINT", setIdentityClientID},
+	{
+		"ENTRA_ALLOWED_CLIENTS",
+		false,
+		"any",
+		"3ac11e47-e5f2-4b09-a683-97c0d12e58f4",
+		"comma list of the client application IDs that may call",
+		entra(setAllowedClients),
+	},
+	{
+		"ENTRA_METADATA_URL",
+		false,
+		strings.ReplaceAll(entraMetadata, "{host}", entraHost),
+		"http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration",
+		"template of the metadata URL; http only to loopback, and then only with storage on loopback too",
+		entra(setMetadataURL),
+	},
+	{
+		"TABLES_ENDPOINT",
+		false,
+		"",
+		"https://contosoitems.table.core.windows.net",
+		"Table service reached by managed identity; this or TABLES_CONNECTION_STRING",
+		setTablesEndpoint,
+	},
+	{
+		"TABLES_CONNECTION_STRING",
+		false,
+		"",
+		"UseDevelopmentStorage=true",
+		"Table service for local use; this or TABLES_ENDPOINT",
+		setTablesConnectionString,
+	},
+	{
+		"AZURE_CLIENT_ID",
+		false,
+		"the system-assigned identity",
+		"3a4b5c6d-0000-4000-8000-1234567890ab",
+		"client ID of the user-assigned identity that reaches TABLES_ENDPOINT",
+		setIdentityClientID,
+	},
 	{"ITEMS_TABLE", false, Collection, Collection, "name of the table", setTable},
-	{"AUTH_EXPLAIN", false, "full", "code", "full: a refusal carries expected, actual and fix; code: the code alone", setExplain},
+	{
+		"AUTH_EXPLAIN",
+		false,
+		"full",
+		"code",
+		"full: a refusal carries expected, actual and fix; code: the code alone",
+		setExplain,
+	},
 	{"LOG_LEVEL", false, "info", "debug", "debug, info, warn or error", setLogLevel},
 	{"FUNCTIONS_CUSTOMHANDLER_PORT", true, "", "7072", "the port to listen on, set by the Functions host", setPort},
 }
@@ -210,7 +388,11 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 	problems = append(problems, missingTenants(value)...)
 	problems = append(problems, c.read(Settings, value)...)
 	if t := c.Entra.Tenant; t != "" && (t == c.External.Tenant || t == c.External.directory()) {
-		problems = append(problems, "ENTRA_TENANT and EXTERNAL_TENANT name the same tenant: it is of one kind alone. Unset the one that it is not")
+		problems = append(
+			problems,
+			"ENTRA_TENANT and EXTERNAL_TENANT name the same tenant: it is of one kind alone. Unset the one that it "+
+				"is not",
+		)
 	}
 	c.finish()
 	stored := c.TablesEndpoint != "" || c.TablesConnectionString != ""
@@ -220,7 +402,12 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 	}{{"B2C", c.B2C}, {"EXTERNAL", c.External}, {"ENTRA", c.Entra}} {
 		if t.trust.onLoopback() && stored && !storageOnLoopback(c) {
 			name := t.prefix + "_METADATA_URL"
-			problems = append(problems, name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint tokens for everybody, so it works with local storage only. Unset "+name+", or set TABLES_CONNECTION_STRING=UseDevelopmentStorage=true")
+			problems = append(
+				problems,
+				name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint "+
+					"tokens for everybody, so it works with local storage only. Unset "+name+", or set "+
+					"TABLES_CONNECTION_STRING=UseDevelopmentStorage=true",
+			)
 		}
 	}
 	for _, t := range []struct {
@@ -228,7 +415,10 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 		trust Trust
 	}{{B2CNames, c.B2C}, {ExternalNames, c.External}, {EntraNames, c.Entra}} {
 		if t.trust.Tenant != "" && slices.Contains(t.trust.AllowedClients, t.trust.APIClientID) {
-			c.Warnings = append(c.Warnings, t.names.Clients+" has the API's own ID, "+t.names.Audience+"; it is for the clients' IDs")
+			c.Warnings = append(
+				c.Warnings,
+				t.names.Clients+" has the API's own ID, "+t.names.Audience+"; it is for the clients' IDs",
+			)
 		}
 	}
 	if problems != nil {
@@ -266,14 +456,25 @@ func (c *Config) read(settings []Setting, value func(name string) string) (probl
 				problems = append(problems, fmt.Sprintf("%s: %v. Example: %s=%s", s.Name, err, s.Name, s.Example))
 			}
 		case s.Required && !without:
-			problems = append(problems, fmt.Sprintf("%s is not set: %s. Example: %s=%s", s.Name, s.Meaning, s.Name, s.Example))
+			problems = append(
+				problems,
+				fmt.Sprintf("%s is not set: %s. Example: %s=%s", s.Name, s.Meaning, s.Name, s.Example),
+			)
 		}
 	}
 	switch endpoint, connection := value("TABLES_ENDPOINT") != "", value("TABLES_CONNECTION_STRING") != ""; {
 	case endpoint && connection:
-		problems = append(problems, "TABLES_ENDPOINT and TABLES_CONNECTION_STRING are both set: keep the first in Azure, the second locally")
+		problems = append(
+			problems,
+			"TABLES_ENDPOINT and TABLES_CONNECTION_STRING are both set: keep the first in Azure, the second locally",
+		)
 	case !endpoint && !connection:
-		problems = append(problems, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set. Example: TABLES_ENDPOINT=https://contosoitems.table.core.windows.net in Azure, TABLES_CONNECTION_STRING=UseDevelopmentStorage=true locally")
+		problems = append(
+			problems,
+			"TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set. Example: "+
+				"TABLES_ENDPOINT=https://contosoitems.table.core.windows.net in Azure, "+
+				"TABLES_CONNECTION_STRING=UseDevelopmentStorage=true locally",
+		)
 	}
 	return problems
 }
@@ -294,12 +495,19 @@ func missingTenants(value func(name string) string) (problems []string) {
 		}
 		some = some || len(set) > 0
 		if len(set) > 0 && value(tenant.Name) == "" {
-			problems = append(problems, fmt.Sprintf("%s is not set, and these mean nothing without it: %s. Example: %s=%s",
-				tenant.Name, strings.Join(set, ", "), tenant.Name, tenant.Example))
+			problems = append(
+				problems,
+				fmt.Sprintf("%s is not set, and these mean nothing without it: %s. Example: %s=%s",
+					tenant.Name, strings.Join(set, ", "), tenant.Name, tenant.Example),
+			)
 		}
 	}
 	if !some {
-		problems = append(problems, "B2C_TENANT, EXTERNAL_TENANT or ENTRA_TENANT must be set, or several of them: whose tokens are accepted. Example: B2C_TENANT=contoso")
+		problems = append(
+			problems,
+			"B2C_TENANT, EXTERNAL_TENANT or ENTRA_TENANT must be set, or several of them: whose tokens are "+
+				"accepted. Example: B2C_TENANT=contoso",
+		)
 	}
 	return problems
 }
@@ -338,7 +546,16 @@ func (t *Trust) fill(host, directory, appIDURI string) {
 		t.AppIDURI = appIDURI
 	}
 	for i, p := range t.Policies {
-		t.Policies[i].MetadataURL = strings.NewReplacer("{host}", host, "{tenant}", directory, "{policy}", p.Name).Replace(t.MetadataURL)
+		t.Policies[i].MetadataURL = strings.NewReplacer(
+			"{host}",
+			host,
+			"{tenant}",
+			directory,
+			"{policy}",
+			p.Name,
+		).Replace(
+			t.MetadataURL,
+		)
 	}
 }
 
@@ -398,7 +615,10 @@ func setPolicies(t *Trust, v string) error {
 	seen := map[string]bool{}
 	for _, name := range list(v) {
 		if !policyRE.MatchString(name) {
-			return fmt.Errorf("%q is no name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_", name)
+			return fmt.Errorf(
+				"%q is no name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
+				name,
+			)
 		}
 		if seen[strings.ToLower(name)] {
 			return fmt.Errorf("%q is there twice", name)
@@ -438,7 +658,8 @@ func setAllowedClients(t *Trust, v string) error {
 
 func setAppIDURI(t *Trust, v string) error {
 	u, err := url.Parse(v)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "api") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || (u.Scheme != "https" && u.Scheme != "api") || u.Host == "" || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return fmt.Errorf("%q is no App ID URI, which starts with https:// or api://", v)
 	}
 	t.AppIDURI = strings.TrimRight(v, "/")
@@ -514,7 +735,9 @@ func checkMetadataURL(template, placeholders string) error {
 
 func setTablesEndpoint(c *Config, v string) error {
 	u, err := url.Parse(v)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+		u.RawQuery != "" ||
+		u.Fragment != "" {
 		return errors.New("must be the https URL of a Table service, without path and query")
 	}
 	c.TablesEndpoint = strings.TrimRight(v, "/")
@@ -537,7 +760,9 @@ func setTablesConnectionString(c *Config, v string) error {
 	case parts["AccountName"] == "" || (parts["AccountKey"] == "" && parts["SharedAccessSignature"] == ""):
 		return errors.New("wants UseDevelopmentStorage=true, or AccountName and AccountKey separated by semicolons")
 	case !accounts.MatchString(parts["AccountName"]):
-		return errors.New("its AccountName is not the name of a storage account (3 to 24 lower-case letters and digits)")
+		return errors.New(
+			"its AccountName is not the name of a storage account (3 to 24 lower-case letters and digits)",
+		)
 	}
 	if endpoint := parts["TableEndpoint"]; endpoint != "" {
 		u, err := url.Parse(endpoint)

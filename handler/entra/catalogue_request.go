@@ -42,7 +42,8 @@ var requestRules = []rule{
 		code: "auth.malformed", status: http.StatusBadRequest, title: "More than one token was sent",
 		description: "More than one credential was sent", applies: shaped(severalTokens),
 		explain: func(*evidence) (string, string) {
-			return "The request has several Authorization values, or one in the header and an access_token in the query.",
+			return "The request has several Authorization values, or one in the header and an access_token in the " +
+					"query.",
 				"Send the access token once: one header, Authorization: Bearer <access token>."
 		},
 	},
@@ -52,7 +53,8 @@ var requestRules = []rule{
 		explain: func(*evidence) (string, string) {
 			return "The query has an access_token, and there is no Authorization header. URLs end up in logs, so a " +
 					"token there is not read.",
-				"Send the header Authorization: Bearer <access token> instead, and treat the token in the URL as leaked."
+				"Send the header Authorization: Bearer <access token> instead, and treat the token in the URL as " +
+					"leaked."
 		},
 	},
 	{
@@ -77,7 +79,8 @@ var requestRules = []rule{
 		applies: shaped(otherScheme),
 		explain: func(*evidence) (string, string) {
 			return "The Authorization header uses a scheme that is not Bearer.",
-				"Send Authorization: Bearer <access token>: the word Bearer without colon or quotes, one space, the token."
+				"Send Authorization: Bearer <access token>: the word Bearer without colon or quotes, one space, " +
+					"the token."
 		},
 	},
 	{
@@ -87,8 +90,11 @@ var requestRules = []rule{
 			if e.raw == "" {
 				return "After the word Bearer comes no token.", noTokenFix(e)
 			}
-			return "After the word Bearer comes no token, but a placeholder that was not filled in, or what a program prints " +
-				"for a value that it does not have (undefined, null, [object Promise]).", noTokenFix(e)
+			return "After the word Bearer comes no token, but a placeholder that was not filled in, or what a " +
+					"program prints " +
+					"for a value that it does not have (undefined, null, [object Promise]).", noTokenFix(
+					e,
+				)
 		},
 	},
 	{
@@ -96,7 +102,8 @@ var requestRules = []rule{
 		description: "The Authorization header has extra parts", applies: shaped(severalWords),
 		explain: func(*evidence) (string, string) {
 			return "After the word Bearer come several words.",
-				"Send exactly Authorization: Bearer <access token>: the word Bearer once, one space, the token without " +
+				"Send exactly Authorization: Bearer <access token>: the word Bearer once, one space, the token " +
+					"without " +
 					"spaces or line breaks."
 		},
 	},
@@ -108,7 +115,8 @@ var formRules = []rule{
 		description: "The token is longer than 16 KiB", applies: shaped(tooLarge),
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token has %d bytes; at most %d are read.", len(e.raw), maxToken),
-				"Have the sign-in put fewer claims into the token. Portal: Azure AD B2C > User flows > (the policy) > " +
+				"Have the sign-in put fewer claims into the token. Portal: Azure AD B2C > User flows > (the " +
+					"policy) > " +
 					"Application claims, or, for Entra's tenants, App registrations > (the API) > Token configuration."
 		},
 	},
@@ -125,9 +133,11 @@ var formRules = []rule{
 		code: "token.code_or_refresh", status: http.StatusUnauthorized, title: "This is a code or a refresh token",
 		description: "The token is an authorization code or a refresh token", applies: shaped(codeOrRefresh),
 		explain: func(*evidence) (string, string) {
-			return "The token has the form of an authorization code or a refresh token, which only the sign-in that issued " +
+			return "The token has the form of an authorization code or a refresh token, which only the sign-in " +
+					"that issued " +
 					"it can read.",
-				"Redeem it at the token endpoint that belongs to the authority, and send the access_token of the answer."
+				"Redeem it at the token endpoint that belongs to the authority, and send the access_token of the " +
+					"answer."
 		},
 	},
 	{
@@ -140,7 +150,8 @@ var formRules = []rule{
 		code: "token.encrypted", status: http.StatusUnauthorized, title: "The token is encrypted",
 		description: "The token is encrypted", applies: shaped(encrypted),
 		explain: func(*evidence) (string, string) {
-			return "The token has five parts and says how it is encrypted (enc). This API reads signed tokens, of three parts.",
+			return "The token has five parts and says how it is encrypted (enc). This API reads signed tokens, of " +
+					"three parts.",
 				"Have the token issued signed and not encrypted. Portal: App registrations > (the API) > Manifest: " +
 					"tokenEncryptionKeyId is null."
 		},
@@ -149,7 +160,8 @@ var formRules = []rule{
 		code: "token.pop", status: http.StatusUnauthorized, title: "This is a signed HTTP request, not an access token",
 		description: "The token is a signed HTTP request", applies: shaped(signedRequest),
 		explain: func(*evidence) (string, string) {
-			return "The token's typ is pop: it is an envelope that the client signed, with the access token in it (at).",
+			return "The token's typ is pop: it is an envelope that the client signed, with the access token in it " +
+					"(at).",
 				"Send the access token itself after the word Bearer: leave out the proof of possession (in MSAL, the " +
 					"authentication scheme POP)."
 		},

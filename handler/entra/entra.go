@@ -177,7 +177,8 @@ func prepare(c Config) (*Verifier, error) {
 	for _, t := range c.Trust {
 		x := t.entry(c.Hints)
 		guard := &tenantGuard{
-			family: t.family, extra: slices.Clone(t.ExtraIssuers), setting: x.settings.ExtraIssuers, log: v.log, all: tenants,
+			family: t.family, extra: slices.Clone(t.ExtraIssuers), setting: x.settings.ExtraIssuers,
+			log: v.log, all: tenants,
 		}
 		if !t.family.byPolicy && isGUID(t.tenant) {
 			guard.tenant = t.tenant

@@ -143,7 +143,10 @@ func (c *Config) check() error {
 	guids := map[string]*family{}
 	for i, t := range c.Trust {
 		if t.family == nil {
-			problems = append(problems, fmt.Errorf("the entry Trust[%d] was not made by B2C, ExternalID or Workforce", i))
+			problems = append(
+				problems,
+				fmt.Errorf("the entry Trust[%d] was not made by B2C, ExternalID or Workforce", i),
+			)
 			continue
 		}
 		found := t.check()

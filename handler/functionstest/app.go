@@ -109,10 +109,12 @@ func readApp(cfg Config) (*app, error) {
 
 	for _, origin := range a.origins {
 		if strings.HasSuffix(origin, "/") {
-			a.notes = append(a.notes, fmt.Sprintf("CORS: %s ends in a slash, which no browser sends, so it allows nothing", origin))
+			a.notes = append(a.notes, fmt.Sprintf("CORS: %s ends in a slash, which no browser sends, so it allows "+
+				"nothing", origin))
 		}
 	}
-	a.insights = a.getenv("APPLICATIONINSIGHTS_CONNECTION_STRING") != "" || a.getenv("APPINSIGHTS_INSTRUMENTATIONKEY") != ""
+	a.insights = a.getenv("APPLICATIONINSIGHTS_CONNECTION_STRING") != "" ||
+		a.getenv("APPINSIGHTS_INSTRUMENTATIONKEY") != ""
 	a.functionTimeout = cmp.Or(cfg.FunctionTimeout, a.functionTimeout, defaultFunctionTime)
 	a.bodyLimit = cmp.Or(cfg.BodyLimit, defaultBodyLimit)
 	if limit := a.getenv("FUNCTIONS_REQUEST_BODY_SIZE_LIMIT"); limit != "" && cfg.BodyLimit == 0 {
@@ -133,7 +135,8 @@ func (a *app) readLocalSettings(cfg Config) error {
 		return err
 	}
 	if encrypted := settings.IsEncrypted; len(settings.Values) > 0 && (encrypted == nil || *encrypted) {
-		return errors.New(`IsEncrypted is true, which it also is when it is missing, and encrypted values cannot be read here; write "IsEncrypted": false and plain Values`)
+		return errors.New(`IsEncrypted is true, which it also is when it is missing, and encrypted values ` +
+			`cannot be read here; write "IsEncrypted": false and plain Values`)
 	}
 	if cfg.CORS == nil {
 		for origin := range strings.SplitSeq(settings.Host.CORS, ",") {
@@ -194,7 +197,8 @@ func (a *app) readHost(cfg Config) (prefix string, err error) {
 	case host.ConfigurationProfile != "" && host.ConfigurationProfile != "default":
 		return "", fmt.Errorf("configurationProfile %q is not known here", host.ConfigurationProfile)
 	case handler == nil:
-		return "", errors.New("customHandler is missing; customHandler.description.defaultExecutablePath names the handler")
+		return "", errors.New("customHandler is missing; customHandler.description.defaultExecutablePath names the " +
+			"handler")
 	case handler.HTTP != nil:
 		return "", errors.New("customHandler.http is not known here; describe each function in its own function.json")
 	case handler.EnableProxying && !cfg.Forward:
@@ -202,9 +206,11 @@ func (a *app) readHost(cfg Config) (prefix string, err error) {
 	case handler.EnableForwarding:
 		a.mode = forwardMode
 	case handler.EnableProxying:
-		return "", errors.New("customHandler sets enableProxyingHttpRequest alone, and a host that does not know it ignores it; set enableForwardingHttpRequest too")
+		return "", errors.New("customHandler sets enableProxyingHttpRequest alone, and a host that does not know it " +
+			"ignores it; set enableForwardingHttpRequest too")
 	default:
-		return "", errors.New("customHandler sets neither enableProxyingHttpRequest nor enableForwardingHttpRequest, and Data/Metadata invocations are not spoken here")
+		return "", errors.New("customHandler sets neither enableProxyingHttpRequest nor enableForwardingHttpRequest, " +
+			"and Data/Metadata invocations are not spoken here")
 	}
 	a.port = handler.Port
 	a.initTime = defaultInitTime
@@ -319,7 +325,8 @@ func (a *app) readFunction(name, prefix string) (*function, error) {
 	case trigger < 0:
 		return nil, errors.New("bindings has no httpTrigger")
 	case outputs != 1:
-		return nil, fmt.Errorf(`bindings has %d http outputs; the handler's answer needs exactly one {"type": "http", "direction": "out", "name": "res"}`, outputs)
+		return nil, fmt.Errorf(`bindings has %d http outputs; the handler's answer needs exactly one `+
+			`{"type": "http", "direction": "out", "name": "res"}`, outputs)
 	}
 	b := fj.Bindings[trigger]
 	route := name

@@ -325,7 +325,8 @@ func (h *Host) awaitReady() (*worker, error) {
 	case <-h.stopping:
 		return nil, errors.New("the host is stopping and the handler is not ready")
 	case <-limit.C:
-		err := fmt.Errorf("the handler was not ready after %s, four times customHandler.initializationTimeout", 4*h.app.initTime)
+		err := fmt.Errorf("the handler was not ready after %s, four times customHandler.initializationTimeout",
+			4*h.app.initTime)
 		h.stop(err)
 		return nil, err
 	}

@@ -13,11 +13,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"itemsapi/handler/waittest"
+
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 )
 
 const ok200 = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -45,6 +47,15 @@ func (f *fixture) get(t testing.TB, path string) int {
 	status, err := f.request("GET", path, "")
 	require.NoError(t, err)
 	return status
+}
+
+// call200 is an error unless the call is answered 200.
+func (f *fixture) call200(method, body string) error {
+	status, err := f.request(method, "/api/things", body)
+	if err == nil && status != 200 {
+		err = fmt.Errorf("%s was answered %d", method, status)
+	}
+	return err
 }
 
 func (f *fixture) request(method, path, body string) (int, error) {
@@ -208,18 +219,14 @@ func TestCallsWaitForTheStart(t *testing.T) {
 		s.Start = "gate:1"
 		f := start(t, plainApp(m), s)
 		require.ErrorIs(t, f.Ready(cancelled()), context.Canceled)
-		var calls sync.WaitGroup
+		var calls errgroup.Group
 		for range 20 {
-			calls.Go(func() {
-				status, err := f.request("POST", "/api/things", "{}")
-				require.NoError(t, err)
-				require.Equal(t, 200, status)
-			})
+			calls.Go(func() error { return f.call200("POST", "{}") })
 		}
 		require.Eventually(t, func() bool { return f.busy() == 20 }, 10*time.Second, time.Millisecond)
 		require.Empty(t, f.saw("head", false))
 		f.openGate(t, 1)
-		calls.Wait()
+		require.NoError(t, calls.Wait())
 		require.Len(t, f.saw("request", false), 20)
 	})
 }
@@ -239,18 +246,14 @@ func TestCallsWaitForARestart(t *testing.T) {
 		require.NoError(t, f.write(next))
 		f.line(t, "starting it again")
 
-		var calls sync.WaitGroup
+		var calls errgroup.Group
 		for range 20 {
-			calls.Go(func() {
-				status, err := f.request("GET", "/api/things", "")
-				require.NoError(t, err)
-				require.Equal(t, 200, status)
-			})
+			calls.Go(func() error { return f.call200("GET", "") })
 		}
 		require.Eventually(t, func() bool { return f.busy() >= 20 }, 10*time.Second, time.Millisecond)
 		f.openGate(t, 1)
-		calls.Wait()
-		require.Equal(t, 500, <-crash)
+		require.NoError(t, calls.Wait())
+		require.Equal(t, 500, waittest.For(t, crash))
 		require.Len(t, f.saw("request", false), 20, "none twice, and the POST with a body not again")
 	})
 }
@@ -271,7 +274,10 @@ func TestCloseLetsCallsFinish(t *testing.T) {
 
 		answer := make(chan got, 1)
 		c := f.dial(t)
-		go func() { answer <- send(t, c, []byte("GET /api/things HTTP/1.1\r\nHost: x\r\n\r\n")) }()
+		go func() {
+			g, _ := exchangeOn(c, []byte("GET /api/things HTTP/1.1\r\nHost: x\r\n\r\n"))
+			answer <- g
+		}()
 		f.await(t, "request", false, 1)
 		closed := make(chan error, 1)
 		go func() { closed <- f.Close() }()
@@ -287,10 +293,10 @@ func TestCloseLetsCallsFinish(t *testing.T) {
 		require.False(t, isClosed(f.Done()))
 
 		f.openGate(t, 1)
-		g := <-answer
+		g := waittest.For(t, answer)
 		require.Equal(t, "HTTP/1.1 200 OK", g.first)
 		require.Equal(t, "close", g.header.get("Connection"))
-		require.NoError(t, <-closed)
+		require.NoError(t, waittest.For(t, closed))
 		require.NoError(t, f.Err())
 		f.handlerGone(t)
 		require.Empty(t, f.saw("gone", false), "the handler was told nothing")
@@ -321,7 +327,7 @@ func TestCloseWhileTheHandlerStarts(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return f.busy() == 1 }, 10*time.Second, time.Millisecond)
 	require.NoError(t, f.Close())
-	require.Equal(t, 500, <-answer)
+	require.Equal(t, 500, waittest.For(t, answer))
 	require.ErrorContains(t, f.Ready(t.Context()), "closed")
 }
 
@@ -371,11 +377,10 @@ func TestProxyModeStreams(t *testing.T) {
 	t.Parallel()
 	f := start(t, plainApp(proxyMode), script{Steps: []step{{Gates: true, Answer: []byte(
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n|5\r\nfirst\r\n|6\r\nsecond\r\n0\r\n\r\n")}}})
-	resp := make(chan *http.Response)
+	resp := make(chan *http.Response, 1)
 	go func() {
-		r, err := http.Get(f.URL() + "/api/things")
-		require.NoError(t, err)
-		resp <- r
+		r, _ := http.Get(f.URL() + "/api/things")
+		resp <- r // nil if it failed
 	}()
 	f.await(t, "request", false, 1)
 	select {
@@ -384,7 +389,8 @@ func TestProxyModeStreams(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	f.openGate(t, 1)
-	r := <-resp
+	r := waittest.For(t, resp)
+	require.NotNil(t, r, "no answer")
 	defer r.Body.Close()
 	first := make([]byte, 5)
 	_, err := io.ReadFull(r.Body, first)
@@ -540,9 +546,9 @@ func TestManyClientsOfANetHTTPHandler(t *testing.T) {
 		f := start(t, plainApp(m), script{Echo: true})
 		client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 		defer client.CloseIdleConnections()
-		var clients sync.WaitGroup
+		var clients errgroup.Group
 		for n := range 8 {
-			clients.Go(func() {
+			clients.Go(func() error {
 				for i := range 30 {
 					body := bytes.Repeat([]byte{byte('a' + n)}, i*i*100)
 					var reader io.Reader = bytes.NewReader(body)
@@ -550,17 +556,23 @@ func TestManyClientsOfANetHTTPHandler(t *testing.T) {
 						reader = io.MultiReader(reader) // of unknown length: chunked
 					}
 					resp, err := client.Post(f.URL()+"/api/things", "text/plain", reader)
-					require.NoError(t, err)
+					if err != nil {
+						return err
+					}
 					echoed, err := io.ReadAll(resp.Body)
-					require.NoError(t, err)
-					require.NoError(t, resp.Body.Close())
-					require.Equal(t, 200, resp.StatusCode)
-					require.Equal(t, "POST", resp.Header.Get("X-Method"))
-					require.True(t, bytes.Equal(body, echoed), "call %d of client %d: %d bytes for %d", i, n, len(echoed), len(body))
+					resp.Body.Close()
+					if err != nil {
+						return err
+					}
+					if resp.StatusCode != 200 || resp.Header.Get("X-Method") != "POST" || !bytes.Equal(body, echoed) {
+						return fmt.Errorf("call %d of client %d: %s to %q, %d bytes for %d",
+							i, n, resp.Status, resp.Header.Get("X-Method"), len(echoed), len(body))
+					}
 				}
+				return nil
 			})
 		}
-		clients.Wait()
+		require.NoError(t, clients.Wait())
 		f.pool.mu.Lock()
 		idle := len(f.pool.idle)
 		f.pool.mu.Unlock()

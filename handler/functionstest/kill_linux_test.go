@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"itemsapi/handler/waittest"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -61,7 +63,7 @@ func TestTheHandlersChildrenDieToo(t *testing.T) {
 				return strings.HasSuffix(string(text), "\n")
 			}, 10*time.Second, 5*time.Millisecond)
 			if end == "exit 1" {
-				<-h.Done()
+				waittest.For(t, h.Done())
 			}
 			require.NoError(t, h.Close())
 			text, err := os.ReadFile(children)

@@ -230,14 +230,16 @@ func (h *Host) attend(w *worker, quit <-chan struct{}) (why string, counts bool)
 			h.mu.Unlock()
 		case old := <-h.restarts:
 			if old == w {
-				return "handler killed because a call took longer than functionTimeout, " + h.app.functionTimeout.String(), false
+				return "handler killed because a call took longer than functionTimeout, " +
+					h.app.functionTimeout.String(), false
 			}
 		case <-exited:
 			switch code := w.status.ExitCode(); {
 			case code == 200:
 				return "handler asked for a restart with exit status 200", false
 			case code == 0 && ready:
-				h.logf("handler exited with status 0, which the host takes for an orderly end: it does not start it again, and every call from now on is answered with 500")
+				h.logf("handler exited with status 0, which the host takes for an orderly end: it does not start it " +
+					"again, and every call from now on is answered with 500")
 				exited = nil
 			case code == 0:
 				h.logf("handler exited with status 0 before it listened on port %d", h.port)

@@ -213,7 +213,8 @@ func (r *request) parse() (status int, err error) {
 // handle is the host's pipeline.
 func (h *Host) handle(r *request) {
 	if host := r.header.get("Host"); host != "" && !h.cfg.anyHost && !loopbacktest.IsLoopback(host) {
-		h.reply(r, answerOf(http.StatusForbidden, "Only localhost and loopback addresses are answered here, and the Host header is neither.\n"))
+		h.reply(r, answerOf(http.StatusForbidden,
+			"Only localhost and loopback addresses are answered here, and the Host header is neither.\n"))
 		return
 	}
 	if h.cors != nil && r.header.has("Origin") {
@@ -230,7 +231,8 @@ func (h *Host) handle(r *request) {
 	switch {
 	case f != nil:
 		h.invoke(r)
-	case strings.EqualFold(strings.TrimSuffix(r.path, "/"), "/admin/host/ping") && (r.method == "GET" || r.method == "POST"):
+	case strings.EqualFold(strings.TrimSuffix(r.path, "/"), "/admin/host/ping") &&
+		(r.method == "GET" || r.method == "POST"):
 		h.hostPing(r)
 	case r.path == "/" && r.method == "GET":
 		h.reply(r, answerOf(http.StatusOK, h.homepage()))
@@ -253,7 +255,8 @@ func (h *Host) homepage() string {
 // handler whether it is still there; the outcome changes nothing.
 func (h *Host) hostPing(r *request) {
 	agent := r.header.get("User-Agent")
-	if strings.HasPrefix(agent, "HttpScaleManager") || strings.HasPrefix(agent, "ElasticScaleController") || strings.Contains(r.query, "checkHealth=1") {
+	if strings.HasPrefix(agent, "HttpScaleManager") || strings.HasPrefix(agent, "ElasticScaleController") ||
+		strings.Contains(r.query, "checkHealth=1") {
 		if _, err := h.awaitReady(); err == nil {
 			_ = h.ping(h.ctx)
 		}
@@ -268,7 +271,8 @@ func (h *Host) hostPing(r *request) {
 func (h *Host) invoke(r *request) {
 	if r.framing.length > h.app.bodyLimit {
 		r.last = true
-		h.fail(r, fmt.Sprintf("the request body is over %d bytes, the limit that FUNCTIONS_REQUEST_BODY_SIZE_LIMIT sets", h.app.bodyLimit))
+		h.fail(r, fmt.Sprintf("the request body is over %d bytes, the limit that FUNCTIONS_REQUEST_BODY_SIZE_LIMIT "+
+			"sets", h.app.bodyLimit))
 		return
 	}
 	if h.app.mode == forwardMode && r.framing.chunked {

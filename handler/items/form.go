@@ -266,7 +266,10 @@ func checkTree(v jsontext.Value, levels int) error {
 					if len(number) > 20 {
 						number = number[:20] + "…"
 					}
-					return fmt.Errorf("has a number, %s, beyond the greatest that most readers take, some 1.8e308", number)
+					return fmt.Errorf(
+						"has a number, %s, beyond the greatest that most readers take, some 1.8e308",
+						number,
+					)
 				}
 			}
 			i = end - 1

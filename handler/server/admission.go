@@ -200,8 +200,11 @@ func bodyEnded(err error) error {
 	_, network := errors.AsType[net.Error](err)
 	if network || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &problem{
-			Code:   "request.timeout",
-			Detail: fmt.Sprintf("The body was not whole after %.0f s, or was cut off. Send the request again.", bodyTimeout.Seconds()),
+			Code: "request.timeout",
+			Detail: fmt.Sprintf(
+				"The body was not whole after %.0f s, or was cut off. Send the request again.",
+				bodyTimeout.Seconds(),
+			),
 		}
 	}
 	return &problem{Code: "request.malformed", Detail: "The body cannot be read as HTTP/1.1 frames it."}

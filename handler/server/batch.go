@@ -163,7 +163,10 @@ func (r *reading) batch(members map[string]jsontext.Value) (b batch) {
 			b.kinds[i], b.ops[i] = r.change(pointer, raw)
 			id := b.ops[i].ID
 			if before, twice := places[id]; twice && id != "" {
-				r.report(pointer+"/"+b.kinds[i]+"/id", fmt.Sprintf("is in /changes/%d already; make one change of the two", before))
+				r.report(
+					pointer+"/"+b.kinds[i]+"/id",
+					fmt.Sprintf("is in /changes/%d already; make one change of the two", before),
+				)
 			} else {
 				places[id] = i
 			}

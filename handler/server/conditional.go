@@ -77,14 +77,21 @@ func anyTagMatches(values []string, tag string) bool {
 func ifMatch(h http.Header) (items.Match, error) {
 	list := strings.TrimSpace(strings.Join(h.Values("If-Match"), ","))
 	if list == "" {
-		detail := "Send If-Match with the item's etag as it was read, quotes included, or * if its version does not matter."
-		return items.Match{}, &problem{Code: "if_match.required", Detail: detail + " PUT with If-None-Match: * creates an item."}
+		detail := "Send If-Match with the item's etag as it was read, quotes included, or * if its version does " +
+			"not matter."
+		return items.Match{}, &problem{
+			Code:   "if_match.required",
+			Detail: detail + " PUT with If-None-Match: * creates an item.",
+		}
 	}
 	if list == "*" {
 		return items.Match{Any: true}, nil
 	}
 	var m items.Match
-	malformed := &problem{Code: "parameter.invalid", Detail: `If-Match must be *, or ETags in double quotes with commas between them.`}
+	malformed := &problem{
+		Code:   "parameter.invalid",
+		Detail: `If-Match must be *, or ETags in double quotes with commas between them.`,
+	}
 	if len(list) > maxIfMatch {
 		return m, malformed
 	}
@@ -95,7 +102,8 @@ func ifMatch(h http.Header) (items.Match, error) {
 		}
 		tag, weak := strings.CutPrefix(list, "W/")
 		end := strings.IndexByte(strings.TrimPrefix(tag, `"`), '"')
-		if !strings.HasPrefix(tag, `"`) || end < 0 || strings.ContainsFunc(tag[1:end+1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		if !strings.HasPrefix(tag, `"`) || end < 0 ||
+			strings.ContainsFunc(tag[1:end+1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 			return m, malformed
 		}
 		if !weak {

@@ -42,7 +42,13 @@ func sealCursor(kind byte, position string, owner items.Owner, filters string, n
 }
 
 // openCursor returns the position in a cursor of that kind.
-func openCursor(cursor string, kind byte, owner items.Owner, filters string, now time.Time) (position string, err error) {
+func openCursor(
+	cursor string,
+	kind byte,
+	owner items.Owner,
+	filters string,
+	now time.Time,
+) (position string, err error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(b) <= cursorHead+cursorSum || b[0] != cursorVersion || b[1] != kind {
 		return "", cursorInvalid()
@@ -56,7 +62,10 @@ func openCursor(cursor string, kind byte, owner items.Owner, filters string, now
 	case kind == deltaToken && age > tokenLife:
 		return "", deltaResync(time.Time{})
 	case kind != deltaToken && age > cursorLife:
-		return "", &problem{Code: "cursor.expired", Detail: "A cursor is valid for 24 hours. Start again from the first page."}
+		return "", &problem{
+			Code:   "cursor.expired",
+			Detail: "A cursor is valid for 24 hours. Start again from the first page.",
+		}
 	}
 	return position, nil
 }
@@ -72,13 +81,21 @@ func checksum(head []byte, position string, owner items.Owner, filters string) [
 }
 
 func cursorInvalid() *problem {
-	return &problem{Code: "cursor.invalid", Detail: "A cursor or token is taken from nextLink or deltaLink as it is, by the same caller and with the same filters. Start again from the first page."}
+	return &problem{
+		Code: "cursor.invalid",
+		Detail: "A cursor or token is taken from nextLink or deltaLink as it is, by the same caller and with the " +
+			"same filters. Start again from the first page.",
+	}
 }
 
 // deltaResync is about a token that is out of date. erasedAt is when the caller's items
 // were erased, or zero.
 func deltaResync(erasedAt time.Time) *problem {
-	p := &problem{Code: "delta.resync", Detail: "What changed since this token is no longer remembered. Start again from the delta without a token, and drop what it does not name."}
+	p := &problem{
+		Code: "delta.resync",
+		Detail: "What changed since this token is no longer remembered. Start again from the delta without a " +
+			"token, and drop what it does not name.",
+	}
 	if !erasedAt.IsZero() {
 		p.ErasedAt = items.FormatTime(erasedAt)
 		p.Detail += " Everything was erased at " + p.ErasedAt + ": drop what you have queued from before, too."

@@ -137,7 +137,10 @@ func (s *server) delta(c *call) (*answer, error) {
 	after := ""
 	switch {
 	case c.query.Has("cursor") && c.query.Has("token"):
-		return nil, &problem{Code: "parameter.invalid", Detail: "A request has a cursor, from nextLink, or a token, from deltaLink, and not both."}
+		return nil, &problem{
+			Code:   "parameter.invalid",
+			Detail: "A request has a cursor, from nextLink, or a token, from deltaLink, and not both.",
+		}
 	case c.query.Has("cursor"):
 		after, err = openCursor(c.query.Get("cursor"), deltaCursor, c.owner(), "", time.Now())
 	case c.query.Has("token"):
@@ -224,7 +227,11 @@ func (s *server) patch(c *call) (*answer, error) {
 	return s.edit(c, items.Patch, "application/merge-patch+json", "application/json")
 }
 
-func (s *server) edit(c *call, decode func(map[string]jsontext.Value) (items.Edit, error), media ...string) (*answer, error) {
+func (s *server) edit(
+	c *call,
+	decode func(map[string]jsontext.Value) (items.Edit, error),
+	media ...string,
+) (*answer, error) {
 	if err := c.parameters(); err != nil {
 		return nil, err
 	}

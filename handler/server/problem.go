@@ -86,19 +86,41 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 		return document
 	case errors.As(err, &p):
 	case errors.As(err, &invalid):
-		p = &problem{Code: "item.invalid", Detail: "See errors for what is wrong with which member.", Errors: faultsOf(invalid.Problems)}
+		p = &problem{
+			Code:   "item.invalid",
+			Detail: "See errors for what is wrong with which member.",
+			Errors: faultsOf(invalid.Problems),
+		}
 	case errors.Is(err, items.ErrNotFound):
 		p = &problem{Code: "item.not_found", Detail: "The caller has no item with this ID."}
 	case errors.Is(err, items.ErrChanged):
-		p = &problem{Code: "item.changed", Detail: "None of the ETags in If-Match matches the item. Read it again, make the change to what it is now, and send that with its etag."}
+		p = &problem{
+			Code: "item.changed",
+			Detail: "None of the ETags in If-Match matches the item. Read it again, make the change to what it is " +
+				"now, and send that with its etag.",
+		}
 	case errors.Is(err, items.ErrExists):
-		p = &problem{Code: "item.exists", Detail: "The caller has an item with this ID. Read it, and change it with If-Match and its etag."}
+		p = &problem{
+			Code:   "item.exists",
+			Detail: "The caller has an item with this ID. Read it, and change it with If-Match and its etag.",
+		}
 	case errors.Is(err, items.ErrDeleted):
-		p = &problem{Code: "item.deleted", Detail: "An item with this ID was deleted. To have it again, create one with another ID."}
+		p = &problem{
+			Code:   "item.deleted",
+			Detail: "An item with this ID was deleted. To have it again, create one with another ID.",
+		}
 	case errors.Is(err, items.ErrKeyReused):
-		p = &problem{Code: "idempotency.key_reused", Detail: "This Idempotency-Key came with another body before. A repeat sends the same body; a new request needs a new key."}
+		p = &problem{
+			Code: "idempotency.key_reused",
+			Detail: "This Idempotency-Key came with another body before. A repeat sends the same body; a new " +
+				"request needs a new key.",
+		}
 	case errors.Is(err, items.ErrTooLarge):
-		p = &problem{Code: "body.too_large", Detail: "Together the items are more than storage takes at once, 4 MiB in its own encoding. Send them in several batches."}
+		p = &problem{
+			Code: "body.too_large",
+			Detail: "Together the items are more than storage takes at once, 4 MiB in its own encoding. Send them " +
+				"in several batches.",
+		}
 	case errors.Is(err, items.ErrPosition): // a cursor made by hand
 		p = cursorInvalid()
 	case errors.As(err, &erased):
@@ -106,22 +128,35 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 	case errors.Is(err, items.ErrResync):
 		p = deltaResync(time.Time{})
 	case errors.Is(err, items.ErrBusy):
-		p = &problem{Code: "overloaded", Detail: "Too many changes of this caller wait for each other, as they are made one after the other.", retryAfter: time.Second}
+		p = &problem{
+			Code:       "overloaded",
+			Detail:     "Too many changes of this caller wait for each other, as they are made one after the other.",
+			retryAfter: time.Second,
+		}
 	case errors.Is(err, items.ErrNoRoom):
 		p = &problem{
 			Code: "overloaded", retryAfter: time.Second,
 			Detail: "Other requests hold all the memory that there is for large bodies and large pages.",
 		}
 	case errors.Is(err, items.ErrTimeout):
-		p = &problem{Code: "storage.timeout", Detail: "The storage did not answer within the time that a request may take.", retryAfter: storageRetry}
+		p = &problem{
+			Code:       "storage.timeout",
+			Detail:     "The storage did not answer within the time that a request may take.",
+			retryAfter: storageRetry,
+		}
 	case errors.Is(err, items.ErrUnavailable):
-		p = &problem{Code: "storage.unavailable", Detail: "The storage cannot be reached or does not work. The log has the cause.", retryAfter: storageRetry}
+		p = &problem{
+			Code:       "storage.unavailable",
+			Detail:     "The storage cannot be reached or does not work. The log has the cause.",
+			retryAfter: storageRetry,
+		}
 	default:
 		p = &problem{Code: "internal"}
 	}
 	if errors.Is(err, items.ErrOutcomeUnknown) {
 		p.Outcome = "unknown"
-		p.Detail += " The change may have been kept: send the same request again, with the same Idempotency-Key or If-Match, to learn it."
+		p.Detail += " The change may have been kept: send the same request again, with the same Idempotency-Key or " +
+			"If-Match, to learn it."
 	}
 	document := &entra.Problem{
 		Type: entra.ProblemType(s.Realm, p.Code), Title: kinds[p.Code].title, Status: kinds[p.Code].status,

@@ -35,13 +35,20 @@ const (
 func (c *call) parameters(known ...string) error {
 	query, err := url.ParseQuery(c.URL.RawQuery)
 	if err != nil {
-		return &problem{Code: "parameter.invalid", Detail: "The query is not a list of name=value, separated by & and percent-encoded."}
+		return &problem{
+			Code:   "parameter.invalid",
+			Detail: "The query is not a list of name=value, separated by & and percent-encoded.",
+		}
 	}
 	for name, values := range query {
 		if !slices.Contains(known, name) {
 			detail := fmt.Sprintf("%.80q is not a parameter of this route; it takes none.", name)
 			if len(known) > 0 {
-				detail = fmt.Sprintf("%.80q is not a parameter of this route; it takes %s.", name, strings.Join(known, ", "))
+				detail = fmt.Sprintf(
+					"%.80q is not a parameter of this route; it takes %s.",
+					name,
+					strings.Join(known, ", "),
+				)
 			}
 			return &problem{Code: "parameter.unknown", Detail: detail}
 		}
@@ -54,7 +61,9 @@ func (c *call) parameters(known ...string) error {
 }
 
 // creation reads what the two routes have in common that take an Idempotency-Key.
-func (c *call) creation(limit int64) (key *items.Key, members map[string]jsontext.Value, sum [sha256.Size]byte, err error) {
+func (c *call) creation(
+	limit int64,
+) (key *items.Key, members map[string]jsontext.Value, sum [sha256.Size]byte, err error) {
 	if err := c.parameters(); err != nil {
 		return nil, nil, sum, err
 	}
@@ -82,8 +91,15 @@ func idempotencyKey(h http.Header) (*items.Key, error) {
 	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
 		key = key[1 : len(key)-1]
 	}
-	if len(values) > 1 || key == "" || len(key) > maxKey || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("Idempotency-Key must be one value of 1 to %d visible ASCII characters, such as a UUID.", maxKey)}
+	if len(values) > 1 || key == "" || len(key) > maxKey ||
+		strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &problem{
+			Code: "parameter.invalid",
+			Detail: fmt.Sprintf(
+				"Idempotency-Key must be one value of 1 to %d visible ASCII characters, such as a UUID.",
+				maxKey,
+			),
+		}
 	}
 	return &items.Key{Value: key}, nil
 }
@@ -92,7 +108,10 @@ func idempotencyKey(h http.Header) (*items.Key, error) {
 // media types, in which no object has a name twice. Each member's value has no
 // blanks between tokens. sum is a hash of what the body says and what is asked:
 // neither blanks nor the order of members count, digits do.
-func (c *call) object(limit int64, media ...string) (members map[string]jsontext.Value, sum [sha256.Size]byte, err error) {
+func (c *call) object(
+	limit int64,
+	media ...string,
+) (members map[string]jsontext.Value, sum [sha256.Size]byte, err error) {
 	is, params, err := mime.ParseMediaType(c.Header.Get("Content-Type"))
 	charset := params["charset"]
 	encoding := c.Header.Get("Content-Encoding")
@@ -117,7 +136,10 @@ func (c *call) object(limit int64, media ...string) (members map[string]jsontext
 		}
 	}
 	if err := jsonv2.Unmarshal(body, &members); err != nil || members == nil {
-		return nil, sum, &problem{Code: "request.malformed", Detail: "The body must be one JSON object in UTF-8, with each name once: " + trouble(body, err)}
+		return nil, sum, &problem{
+			Code:   "request.malformed",
+			Detail: "The body must be one JSON object in UTF-8, with each name once: " + trouble(body, err),
+		}
 	}
 	for name, value := range members {
 		if err := value.Compact(); err != nil {
@@ -150,7 +172,11 @@ func trouble(body []byte, err error) string {
 
 func (c *call) unsupported(detail string, media []string) error {
 	name := map[string]string{http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept"}[c.Method]
-	return &problem{Code: "content_type.unsupported", Detail: detail, header: http.Header{name: {strings.Join(media, ", ")}}}
+	return &problem{
+		Code:   "content_type.unsupported",
+		Detail: detail,
+		header: http.Header{name: {strings.Join(media, ", ")}},
+	}
 }
 
 func tooLarge(limit int64) error {
@@ -184,7 +210,10 @@ func listQuery(query url.Values) (items.Query, error) {
 		}
 		at, err := time.Parse(time.RFC3339, query.Get(name))
 		if err != nil {
-			return q, &problem{Code: "parameter.invalid", Detail: name + " must be a time as in RFC 3339, such as 2026-11-24T20:26:31.543Z."}
+			return q, &problem{
+				Code:   "parameter.invalid",
+				Detail: name + " must be a time as in RFC 3339, such as 2026-11-24T20:26:31.543Z.",
+			}
 		}
 		*field = at
 	}
@@ -205,7 +234,10 @@ func limit(query url.Values) (int, error) {
 	}
 	n, err := strconv.Atoi(query.Get("limit"))
 	if err != nil || n < 1 || n > maxLimit {
-		return 0, &problem{Code: "parameter.invalid", Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit)}
+		return 0, &problem{
+			Code:   "parameter.invalid",
+			Detail: fmt.Sprintf("limit must be a whole number from 1 to %d.", maxLimit),
+		}
 	}
 	return n, nil
 }
@@ -218,7 +250,11 @@ func selection(query url.Values) ([]string, error) {
 	selected := strings.Split(query.Get("select"), ",")
 	for _, name := range selected {
 		if !slices.Contains(items.Members, name) {
-			detail := fmt.Sprintf("select must be a comma list of %s; %.80q is not one of them.", strings.Join(items.Members, ", "), name)
+			detail := fmt.Sprintf(
+				"select must be a comma list of %s; %.80q is not one of them.",
+				strings.Join(items.Members, ", "),
+				name,
+			)
 			return nil, &problem{Code: "parameter.invalid", Detail: detail}
 		}
 	}
@@ -233,7 +269,10 @@ func wantsCount(query url.Values, filtered bool) (bool, error) {
 	case value != "true":
 		return false, &problem{Code: "parameter.invalid", Detail: "count must be true or false."}
 	case filtered:
-		return false, &problem{Code: "parameter.invalid", Detail: "count is the number of all items; leave it out where there is a filter."}
+		return false, &problem{
+			Code:   "parameter.invalid",
+			Detail: "count is the number of all items; leave it out where there is a filter.",
+		}
 	}
 	return true, nil
 }

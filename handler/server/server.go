@@ -70,7 +70,8 @@ type server struct {
 // New returns the API. It panics if a field that is required is missing, or the schema
 // of the content is not JSON.
 func New(c Config) http.Handler {
-	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" || c.Collection == "" {
+	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" ||
+		c.Collection == "" {
 		panic("server: Verify, Store, ReadScope, WriteScope, Realm and Collection are required")
 	}
 	if c.Log == nil {
@@ -254,10 +255,17 @@ func (s *server) find(c *call) (*route, error) {
 		}
 	}
 	if allowed == nil {
-		return nil, &problem{Code: "route.not_found", Detail: "There is nothing at this path. The items are at " + s.path() + "."}
+		return nil, &problem{
+			Code:   "route.not_found",
+			Detail: "There is nothing at this path. The items are at " + s.path() + ".",
+		}
 	}
 	allow := strings.Join(allowed, ", ")
-	return nil, &problem{Code: "method.not_allowed", Detail: "This path supports " + allow + ".", header: http.Header{"Allow": {allow}}}
+	return nil, &problem{
+		Code:   "method.not_allowed",
+		Detail: "This path supports " + allow + ".",
+		header: http.Header{"Allow": {allow}},
+	}
 }
 
 // match compares a path with a pattern, and returns the segment that stands
@@ -286,7 +294,11 @@ func invocationID(h http.Header) string {
 
 // ping answers the host, which asks GET / to learn whether the handler is there.
 func (s *server) ping(*call) (*answer, error) {
-	return &answer{status: http.StatusOK, header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Cache-Control": {"no-store"}}, body: []byte("ok\n")}, nil
+	return &answer{
+		status: http.StatusOK,
+		header: http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "Cache-Control": {"no-store"}},
+		body:   []byte("ok\n"),
+	}, nil
 }
 
 // acceptsJSON reads the values of Accept (RFC 9110, section 12.5.1).
@@ -295,7 +307,8 @@ func acceptsJSON(values []string) error {
 		return nil
 	}
 	ranges := []string{"*/*", "application/*", "application/json"} // the later, the more specific
-	best := -1.0                                                   // the quality of the most specific range that covers application/json
+	// best is the quality of the most specific range that covers application/json.
+	best := -1.0
 	specific := -1
 	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		media, params, _ := strings.Cut(part, ";")
@@ -308,5 +321,8 @@ func acceptsJSON(values []string) error {
 	if best > 0 {
 		return nil
 	}
-	return &problem{Code: "accept.unsupported", Detail: "Answers are application/json, which the Accept header leaves out."}
+	return &problem{
+		Code:   "accept.unsupported",
+		Detail: "Answers are application/json, which the Accept header leaves out.",
+	}
 }

@@ -203,7 +203,13 @@ func (s *Store) item(e *itemRow) (items.Item, error) {
 	}
 	if leftOut != nil {
 		s.leftOut.Do(func() {
-			s.log.Warn("stored content has members that this version does not show", "row", e.RowKey, "members", leftOut)
+			s.log.Warn(
+				"stored content has members that this version does not show",
+				"row",
+				e.RowKey,
+				"members",
+				leftOut,
+			)
 		})
 	}
 	return newItem(d, id, made), nil

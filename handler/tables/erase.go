@@ -66,7 +66,11 @@ var kinds = [][2]string{
 
 // keysOf finds rows between the keys, as many as come at once or more, and what of the
 // kinds is left after that.
-func (s *Store) keysOf(ctx context.Context, partition string, of [][2]string) (keys []string, left [][2]string, err error) {
+func (s *Store) keysOf(
+	ctx context.Context,
+	partition string,
+	of [][2]string,
+) (keys []string, left [][2]string, err error) {
 	type row struct {
 		RowKey string `json:"RowKey"`
 	}

@@ -78,7 +78,10 @@ func Open(c Config) (*Store, error) {
 	}
 	s := &Store{log: c.Log, clock: clock{now: c.Now}, lines: lines{by: map[string]*line{}}, logLife: logLife}
 	options := &aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
-		Transport:       &http.Client{Transport: c.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		Transport: &http.Client{
+			Transport:     c.Transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
 		Retry:           policy.RetryOptions{MaxRetries: -1}, // attempts does it
 		Telemetry:       policy.TelemetryOptions{Disabled: true},
 		PerCallPolicies: []policy.Policy{attempts{}},
@@ -108,9 +111,12 @@ func Open(c Config) (*Store, error) {
 // load they dial, with TLS, all the time.
 func newTransport() *http.Transport {
 	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)},
+		Proxy:       http.ProxyFromEnvironment,
+		DialContext: (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			ClientSessionCache: tls.NewLRUClientSessionCache(64),
+		},
 		TLSHandshakeTimeout:   3 * time.Second,
 		MaxIdleConns:          512,
 		MaxIdleConnsPerHost:   256,

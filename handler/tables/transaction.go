@@ -158,7 +158,8 @@ func readTransaction(body []byte) (etag string, refused *refusal, understood boo
 			}
 		}
 	}
-	if refused != nil && refused.operation < 0 && refused.status < http.StatusInternalServerError || lines.Err() != nil {
+	if refused != nil && refused.operation < 0 && refused.status < http.StatusInternalServerError ||
+		lines.Err() != nil {
 		return "", nil, false // without the operation it says nothing
 	}
 	return etag, refused, understood

@@ -32,7 +32,8 @@ func main() {
 	defer stop()
 	rounds := flag.Int("rounds", 8, "how often floor and handler are measured in turn")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [-rounds N]\n\nMeasures the handler against floors of the same run.")
+		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [-rounds N]\n\nMeasures the handler against floors of "+
+			"the same run.")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -69,7 +70,8 @@ func run(ctx context.Context, rounds int) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	fmt.Printf("%s %s/%s, %d CPUs, %d rounds\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
+	fmt.Printf("%s %s/%s, %d CPUs, %d rounds\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
+		rounds)
 	r := &report{}
 
 	verify, err := benchmark(ctx, dir, "./handler/entra", "Verify", short, rounds)
@@ -111,7 +113,11 @@ func run(ctx context.Context, rounds int) error {
 		return err
 	}
 	second := func(name string) float64 { return 1e9 / caller[name].ns }
-	fmt.Printf("%-58s %9.2f changes a second\n", "one caller, storage 8 ms away: one at a time", second("one_at_a_time"))
+	fmt.Printf(
+		"%-58s %9.2f changes a second\n",
+		"one caller, storage 8 ms away: one at a time",
+		second("one_at_a_time"),
+	)
 	r.least("64 at a time, on one instance", second("one_instance"), "a second", 1140)
 	r.least("64 at a time, on four instances", second("four_instances"), "a second", 570)
 
@@ -171,7 +177,8 @@ func benchmark(ctx context.Context, dir, pkg, name string, run runs, rounds int)
 // ships against a bare net/http program, and the handler's size and idle memory.
 func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 	for pkg, name := range map[string]string{"./handler": "handler", "./scripts/bench/testdata/bare": "bare"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, name+".exe"), pkg)
+		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o",
+			filepath.Join(dir, name+".exe"), pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
@@ -191,7 +198,8 @@ func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 			}
 		}
 	}
-	r.line("exec to the first answer / bare net/http program", float64(best["handler"])/float64(best["bare"]), "times", 1.5)
+	r.line("exec to the first answer / bare net/http program", float64(best["handler"])/float64(best["bare"]), "times",
+		1.5)
 	if memory > 0 {
 		r.line("idle memory", memory/(1<<20), "MiB", 25)
 	}
@@ -200,7 +208,8 @@ func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 		return err
 	}
 	r.line("bin/handler, stripped", float64(info.Size())/1e6, "MB", 12)
-	fmt.Printf("\n(exec to the first answer: handler %s, bare %s)\n", best["handler"].Round(10*time.Microsecond), best["bare"].Round(10*time.Microsecond))
+	fmt.Printf("\n(exec to the first answer: handler %s, bare %s)\n", best["handler"].Round(10*time.Microsecond),
+		best["bare"].Round(10*time.Microsecond))
 	return nil
 }
 
@@ -215,10 +224,12 @@ func startOnce(ctx context.Context, path string, measureMemory bool) (took time.
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = []string{
 		"FUNCTIONS_CUSTOMHANDLER_PORT=" + port,
-		"B2C_TENANT=contoso", "B2C_POLICIES=B2C_1_signupsignin", "B2C_API_CLIENT_ID=ecfb57af-c76a-49a0-b48f-37311846956f",
+		"B2C_TENANT=contoso", "B2C_POLICIES=B2C_1_signupsignin",
+		"B2C_API_CLIENT_ID=ecfb57af-c76a-49a0-b48f-37311846956f",
 		// Nobody listens there: a start waits for neither keys nor storage.
 		"B2C_METADATA_URL=http://127.0.0.1:1/{policy}",
-		"TABLES_CONNECTION_STRING=AccountName=devstoreaccount1;AccountKey=eA==;TableEndpoint=http://127.0.0.1:1/devstoreaccount1",
+		"TABLES_CONNECTION_STRING=AccountName=devstoreaccount1;AccountKey=eA==;" +
+			"TableEndpoint=http://127.0.0.1:1/devstoreaccount1",
 	}
 	start := time.Now()
 	if err := cmd.Start(); err != nil {

@@ -31,7 +31,8 @@ func main() {
 	long := flag.Bool("long", false, "run what takes long, too; it takes up to an hour")
 	run := flag.String("run", "", "run only the tests whose name matches `REGEXP`")
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "usage: go run ./scripts/check [flags]\n\nIt checks the whole repository, the way CI does.\n\n")
+		fmt.Fprintf(flag.CommandLine.Output(), "usage: go run ./scripts/check [flags]\n\nIt checks the whole "+
+			"repository, the way CI does.\n\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -62,7 +63,9 @@ func check(short, long bool, run string) (failed bool, err error) {
 		return false, err
 	}
 	named := func(ending string) []string {
-		return slices.DeleteFunc(slices.Clone(files), func(name string) bool { return !strings.HasSuffix(name, ending) })
+		return slices.DeleteFunc(slices.Clone(files), func(name string) bool {
+			return !strings.HasSuffix(name, ending)
+		})
 	}
 	goFiles, locks := named(".go"), named("package-lock.json")
 	raceError := ""
@@ -97,7 +100,8 @@ func check(short, long bool, run string) (failed bool, err error) {
 		}
 		return string(names), err
 	})
-	for _, goos := range slices.Compact(slices.Sorted(slices.Values([]string{runtime.GOOS, "linux", "darwin", "windows"}))) {
+	systems := slices.Values([]string{runtime.GOOS, "linux", "darwin", "windows"})
+	for _, goos := range slices.Compact(slices.Sorted(systems)) {
 		s.command([]string{"GOOS=" + goos}, "go", "vet", "./...")
 	}
 	s.step("staticcheck", func() (string, error) { return output(nil, "go", tool("staticcheck", "./...")...) })
@@ -138,7 +142,8 @@ func (s *steps) step(name string, do func() (string, error)) {
 
 // command is a step that runs one command, with env added to the environment.
 func (s *steps) command(env []string, name string, args ...string) {
-	s.step(strings.Join(slices.Concat(env, []string{name}, args), " "), func() (string, error) { return output(env, name, args...) })
+	s.step(strings.Join(slices.Concat(env, []string{name}, args), " "),
+		func() (string, error) { return output(env, name, args...) })
 }
 
 // output runs a command and returns what it printed, without the blanks around.

@@ -23,6 +23,7 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items/itemstest"
+	"itemsapi/handler/waittest"
 )
 
 var built = sync.OnceValues(func() (string, error) {
@@ -111,7 +112,7 @@ func show(t testing.TB, cmd *exec.Cmd) *running {
 		case <-r.ended:
 		case <-time.After(40 * time.Second):
 			_ = cmd.Process.Kill()
-			<-r.ended
+			waittest.For(t, r.ended)
 		}
 		free(t)
 	})
@@ -196,7 +197,7 @@ func TestScreenKeepsItsWord(t *testing.T) {
 	dir := regexp.MustCompile(`@(\S+)/alice `).FindStringSubmatch(r.screen)[1]
 	require.DirExists(t, dir)
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
-	<-r.ended
+	waittest.For(t, r.ended)
 	require.Equal(t, 0, r.cmd.ProcessState.ExitCode())
 	require.NoDirExists(t, dir)
 	noHandlers(t)
@@ -273,7 +274,7 @@ func TestAzuriteKeepsItems(t *testing.T) {
 	require.Len(t, page.Value, 1)
 	require.Equal(t, "Milk", itemstest.TextOf(page.Value[0]))
 	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
-	<-r.ended
+	waittest.For(t, r.ended)
 	free(t)
 	require.Equal(t, before, list(show(t, dev(t, "-azurite"))))
 }

@@ -131,7 +131,11 @@ func (t *tokens) remove() { os.RemoveAll(t.dir) }
 // screen is what a person sees when all is up.
 func screen(w *world, t *tokens) string {
 	api := w.apiURL + config.CollectionPath
-	post := ` -H "Content-Type: application/json" -d '` + strings.ReplaceAll(itemstest.Text("Milk"), "'", `'\''`) + `' ` + api
+	post := ` -H "Content-Type: application/json" -d '` + strings.ReplaceAll(
+		itemstest.Text("Milk"),
+		"'",
+		`'\''`,
+	) + `' ` + api
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	try := func(status, what, command string) {
@@ -144,9 +148,27 @@ func screen(w *world, t *tokens) string {
 	line("")
 	line("  App       %s", w.spa)
 	line("  API       %s", api)
-	line("  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)", w.tenant.URL(), entratest.TenantName)
-	line("            and beside it %s of Entra External ID, %s of Entra ID", entratest.ExternalTenantName, entratest.WorkforceTenantName)
-	line("  Metadata  %s", strings.NewReplacer("{tenant}", entratest.TenantName, "{policy}", entratest.PolicySignUpSignIn).Replace(w.tenant.MetadataTemplate()))
+	line(
+		"  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)",
+		w.tenant.URL(),
+		entratest.TenantName,
+	)
+	line(
+		"            and beside it %s of Entra External ID, %s of Entra ID",
+		entratest.ExternalTenantName,
+		entratest.WorkforceTenantName,
+	)
+	line(
+		"  Metadata  %s",
+		strings.NewReplacer(
+			"{tenant}",
+			entratest.TenantName,
+			"{policy}",
+			entratest.PolicySignUpSignIn,
+		).Replace(
+			w.tenant.MetadataTemplate(),
+		),
+	)
 	line("  Storage   %s", w.storage)
 	line("")
 	line("Try it in another terminal. The tokens are renewed while this runs.")
@@ -154,7 +176,11 @@ func screen(w *world, t *tokens) string {
 	try("200", "list alice's items", "curl -i -H @"+t.path("alice")+" "+api)
 	try("201", "create one", "curl -i -H @"+t.path("alice")+post)
 	try("401", "no token", "curl -i "+api)
-	try("401", "the article's mistake: a token for the client, not for the API", "curl -i -H @"+t.path(brokenShown)+" "+api)
+	try(
+		"401",
+		"the article's mistake: a token for the client, not for the API",
+		"curl -i -H @"+t.path(brokenShown)+" "+api,
+	)
 	try("403", "a token that may read, not write", "curl -i -H @"+t.path("alice-reads")+post)
 	line("A token by itself:         go run ./scripts/dev token -user bob -scope read")
 	line("Of another family:         go run ./scripts/dev token -family external (or entra)")

@@ -47,7 +47,13 @@ func runToken(ctx context.Context, args []string) error {
 		return errors.New("-curl goes with -broken CODE")
 	}
 	if *broken == "" {
-		q := url.Values{"family": {*family}, "user": {*user}, "scope": {*scope}, "policy": {*policy}, "client": {*client}}
+		q := url.Values{
+			"family": {*family},
+			"user":   {*user},
+			"scope":  {*scope},
+			"policy": {*policy},
+			"client": {*client},
+		}
 		token, err := askStandIn(ctx, "/dev/token", q)
 		if err != nil {
 			return err
@@ -68,8 +74,12 @@ func runToken(ctx context.Context, args []string) error {
 		return fmt.Errorf("read the stand-in's answer: %w", err)
 	}
 	if b.Untrusted != "" {
-		fmt.Fprintf(os.Stderr, "dev: only an API that does not trust the family %s answers %s; the local world's trusts all three\n",
-			b.Untrusted, *broken)
+		fmt.Fprintf(
+			os.Stderr,
+			"dev: only an API that does not trust the family %s answers %s; the local world's trusts all three\n",
+			b.Untrusted,
+			*broken,
+		)
 	}
 	switch {
 	case *curl:
@@ -82,7 +92,11 @@ func runToken(ctx context.Context, args []string) error {
 		}
 		fmt.Println(strings.Join(arguments, " "))
 	case b.Token == "":
-		return fmt.Errorf("no token alone causes %s; -curl prints what does: go run ./scripts/dev token -broken %s -curl", *broken, *broken)
+		return fmt.Errorf(
+			"no token alone causes %s; -curl prints what does: go run ./scripts/dev token -broken %s -curl",
+			*broken,
+			*broken,
+		)
 	default:
 		fmt.Println(b.Token)
 	}
@@ -92,7 +106,8 @@ func runToken(ctx context.Context, args []string) error {
 // quote quotes an argument for a POSIX shell, where it needs it.
 func quote(s string) string {
 	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune("-_./:=@", r)
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') &&
+			!strings.ContainsRune("-_./:=@", r)
 	}) {
 		return s
 	}
@@ -117,7 +132,11 @@ func askStandIn(ctx context.Context, path string, q url.Values) (string, error) 
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("no sign-in stand-in answers at %s: start one with go run ./scripts/dev, or run this inside go run ./scripts/dev exec", origin)
+		return "", fmt.Errorf(
+			"no sign-in stand-in answers at %s: start one with go run ./scripts/dev, or run this inside go run "+
+				"./scripts/dev exec",
+			origin,
+		)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))

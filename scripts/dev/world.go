@@ -109,7 +109,10 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 	}()
 
 	err = at(signInAddr, func(address string) (err error) {
-		w.tenant, err = entratest.Start(entratest.Options{Addr: address, Log: func(line string) { o.log("sign-in", line) }})
+		w.tenant, err = entratest.Start(entratest.Options{
+			Addr: address,
+			Log:  func(line string) { o.log("sign-in", line) },
+		})
 		return err
 	})
 	if err != nil {
@@ -197,7 +200,8 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 	}
 	s, err := azurite.Start(ctx, ao)
 	if errors.Is(err, azurite.ErrNotInstalled) {
-		if err := installNode(ctx, w.root, o.messages, "Azurite", filepath.Join("handler", "tables", "tablestest", "azurite")); err != nil {
+		if err := installNode(ctx, w.root, o.messages, "Azurite",
+			filepath.Join("handler", "tables", "tablestest", "azurite")); err != nil {
 			return "", fmt.Errorf("%w: %w. Without -azurite it is not needed", azurite.ErrNotInstalled, err)
 		}
 		s, err = azurite.Start(ctx, ao)
@@ -210,7 +214,8 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 			fmt.Fprintf(o.messages, "dev: %v\n", err)
 		}
 	})
-	w.storage = fmt.Sprintf("http://%s/devstoreaccount1  (Azurite, kept in %s)", s.Addr(), filepath.Join(".dev", "azurite"))
+	w.storage = fmt.Sprintf("http://%s/devstoreaccount1  (Azurite, kept in %s)", s.Addr(),
+		filepath.Join(".dev", "azurite"))
 	return s.ConnectionString(), nil
 }
 
@@ -254,7 +259,8 @@ func (w *world) startHost(ctx context.Context, o options, address string) error 
 func (w *world) startCoreTools(ctx context.Context, o options) error {
 	path, err := exec.LookPath("func")
 	if err != nil {
-		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a double of the host does")
+		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a double " +
+			"of the host does")
 	}
 	cmd := exec.CommandContext(ctx, path, "start", "--port", "7071", "--cors", spaOrigins)
 	cmd.Dir = w.root
@@ -345,8 +351,11 @@ func final(resp *http.Response) bool {
 // settings are the handler's in this world.
 func settings(tenant *entratest.Server, connection string) []string {
 	values := map[string]string{
-		"B2C_TENANT":               entratest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit, entratest.PolicyROPC}, ","),
+		"B2C_TENANT": entratest.TenantName,
+		"B2C_POLICIES": strings.Join([]string{
+			entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit,
+			entratest.PolicyROPC,
+		}, ","),
 		"B2C_API_CLIENT_ID":        entratest.APIClientID,
 		"B2C_APP_ID_URI":           entratest.AppIDURI,
 		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,

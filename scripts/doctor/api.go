@@ -53,7 +53,9 @@ func (d *doctor) callAPI(ctx context.Context, base *url.URL, token, origin strin
 	case a.status == http.StatusUnauthorized && (s.Problem.Code == "auth.missing" || s.Problem.Code == ""):
 		d.ok(bare, "401 by the API itself, as it should be")
 	case a.status == http.StatusOK:
-		d.fail(bare, "200: it lets callers in without a token.", "This is not how this API answers. Look for a gateway that adds a token, or another program at this address.")
+		d.fail(bare, "200: it lets callers in without a token.",
+			"This is not how this API answers. Look for a gateway that adds a token, or another program at this "+
+				"address.")
 	case strings.HasPrefix(s.Problem.Code, "auth.") || strings.HasPrefix(s.Problem.Code, "token."):
 		d.problem(bare, a, s, "Something on the way puts credentials of its own into the request. ")
 	default:
@@ -74,7 +76,8 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 		d.skip(name, "the token has characters that no header takes")
 		return
 	case base.Scheme == "http" && !loopback.Is(base.Host):
-		d.fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.", "Use https.")
+		d.fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.",
+			"Use https.")
 		return
 	}
 	a, err := call(ctx, http.MethodGet, items, http.Header{"Authorization": {"Bearer " + token}})
@@ -87,13 +90,15 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 	case !s.Ours:
 		d.fail(name, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
 	case a.status == http.StatusOK && d.tokenFailed():
-		d.warn(name, "200: the running API accepts what the settings here refuse.", "It has other settings. Compare its app settings with those here.")
+		d.warn(name, "200: the running API accepts what the settings here refuse.",
+			"It has other settings. Compare its app settings with those here.")
 	case a.status == http.StatusOK:
 		d.ok(name, "200, a page of %d items", s.Items)
 	default:
 		hint := ""
 		if a.status == http.StatusUnauthorized && !d.tokenFailed() {
-			hint = "By the settings here the token is right, so the running API has other settings, or something on the way replaces the header. "
+			hint = "By the settings here the token is right, so the running API has other settings, or something on " +
+				"the way replaces the header. "
 		}
 		d.problem(name, a, s, hint)
 	}
@@ -120,7 +125,8 @@ func (d *doctor) problem(name string, a answer, s sender.Sender, hint string) {
 	} else if fix == "" {
 		fix = "The API's log has the cause under " + cut(s.Problem.Instance) + "."
 	}
-	d.add(check{Name: name, Status: statusFail, Code: cut(s.Problem.Code), Detail: a.said() + " by the API itself. " + hint + cutTo(600, detail), Fix: cutTo(600, fix)})
+	d.add(check{Name: name, Status: statusFail, Code: cut(s.Problem.Code), Detail: a.said() + " by the API itself. " +
+		hint + cutTo(600, detail), Fix: cutTo(600, fix)})
 }
 
 func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
@@ -135,7 +141,8 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 	}
 	preflight := func(origin string) (answer, error) {
 		return call(ctx, http.MethodOptions, items, http.Header{
-			"Origin": {origin}, "Access-Control-Request-Method": {"GET"}, "Access-Control-Request-Headers": {"authorization"},
+			"Origin": {origin}, "Access-Control-Request-Method": {"GET"},
+			"Access-Control-Request-Headers": {"authorization"},
 		})
 	}
 	every := false
@@ -152,18 +159,23 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 			continue
 		}
 		allowed := a.header.Get("Access-Control-Allow-Origin")
-		fix := "Add " + cut(o) + ", without a slash at its end, to Host.CORS of local.settings.json; in Azure to the app's own. Portal: (the function app) > API > CORS."
+		fix := "Add " + cut(o) + ", without a slash at its end, to Host.CORS of local.settings.json; in Azure to the " +
+			"app's own. Portal: (the function app) > API > CORS."
 		switch {
 		case a.status/100 == 2 && (allowed == o || allowed == "*") && allowsHeader(a.header, "authorization"):
 			d.ok(name, "allowed")
 		case a.status/100 == 2 && (allowed == o || allowed == "*"):
-			d.fail(name, "The origin is allowed, the header Authorization is not.", "The Functions host allows every header; find what answers in its place: a gateway's CORS policy.")
+			d.fail(name, "The origin is allowed, the header Authorization is not.",
+				"The Functions host allows every header; find what answers in its place: a gateway's CORS policy.")
 		case a.status/100 == 2:
-			d.fail(name, "The origin is not allowed, so the browser shows a CORS error and hides the API's answer.", fix)
+			d.fail(name, "The origin is not allowed, so the browser shows a CORS error and hides the API's answer.",
+				fix)
 		case a.status == http.StatusNotFound:
 			d.fail(name, "404: no CORS is set up at all.", fix)
 		default:
-			d.fail(name, a.said()+": the preflight has no token, and something in front of the API asks for one, or fails.", "Let OPTIONS through: CORS must be answered before authentication. Switch App Service authentication off, or give the gateway a CORS policy.")
+			d.fail(name, a.said()+": the preflight has no token, and something in front of the API asks for one, or "+
+				"fails.", "Let OPTIONS through: CORS must be answered before authentication. Switch App Service "+
+				"authentication off, or give the gateway a CORS policy.")
 		}
 	}
 
@@ -173,9 +185,11 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 	case err != nil:
 		d.fail(name, trouble(err)+".", "Check the address.")
 	case allowed == foreignOrigin:
-		d.fail(name, "The API allows whatever origin asks.", "List the origins of the pages that call it; something echoes the Origin header.")
+		d.fail(name, "The API allows whatever origin asks.",
+			"List the origins of the pages that call it; something echoes the Origin header.")
 	case allowed == "*" && strings.EqualFold(a.header.Get("Access-Control-Allow-Credentials"), "true"):
-		d.fail(name, "It allows * with credentials, which no browser takes.", "List the origins, and switch credentials off.")
+		d.fail(name, "It allows * with credentials, which no browser takes.",
+			"List the origins, and switch credentials off.")
 	case allowed == "*" && !every:
 		d.warn(name, "Every origin is allowed (*).", "List the origins of the pages that call the API.")
 	case allowed == "*":

@@ -40,27 +40,33 @@ func (d *doctor) checkHostFile() {
 		} `json:"customHandler"`
 	}
 	if err := d.readJSON("host.json", &host); err != nil {
-		d.fail("host.json", fmt.Sprintf("%s cannot be read: %v.", filepath.Join(d.app, "host.json"), err), "Run this in the function app's folder, or name it with -app.")
+		d.fail("host.json", fmt.Sprintf("%s cannot be read: %v.", filepath.Join(d.app, "host.json"), err),
+			"Run this in the function app's folder, or name it with -app.")
 		return
 	}
 	switch h := host.CustomHandler; {
 	case h.Proxying && h.Forwarding:
 		d.ok("host.json", "requests reach the handler as they are (proxying, and forwarding for older hosts)")
 	case !h.Proxying && !h.Forwarding:
-		d.fail("host.json", "Neither enableProxyingHttpRequest nor enableForwardingHttpRequest is set: the host wraps each request into JSON, and turns every 401 of the handler into a 500.",
+		d.fail("host.json", "Neither enableProxyingHttpRequest nor enableForwardingHttpRequest is set: the host wraps "+
+			"each request into JSON, and turns every 401 of the handler into a 500.",
 			"Set both to true in customHandler.")
 	case !h.Forwarding:
-		d.fail("host.json", "enableForwardingHttpRequest is not set: a host too old for enableProxyingHttpRequest turns every 401 of the handler into a 500.", "Set both to true in customHandler.")
+		d.fail("host.json", "enableForwardingHttpRequest is not set: a host too old for enableProxyingHttpRequest "+
+			"turns every 401 of the handler into a 500.", "Set both to true in customHandler.")
 	default:
-		d.fail("host.json", "enableProxyingHttpRequest is not set: forwarding loses headers, joins repeated parameters and answers chunked bodies with 500.", "Set both to true in customHandler.")
+		d.fail("host.json", "enableProxyingHttpRequest is not set: forwarding loses headers, joins repeated "+
+			"parameters and answers chunked bodies with 500.", "Set both to true in customHandler.")
 	}
 	if prefix := host.Extensions.HTTP.RoutePrefix; prefix != nil && *prefix != "api" {
-		d.fail("route prefix", fmt.Sprintf("extensions.http.routePrefix of host.json is %q; the handler's routes start with /api.", *prefix), `Set it to "api".`)
+		d.fail("route prefix", fmt.Sprintf("extensions.http.routePrefix of host.json is %q; the handler's routes "+
+			"start with /api.", *prefix), `Set it to "api".`)
 	}
 
 	path := host.CustomHandler.Description.DefaultExecutablePath
 	if path == "" {
-		d.fail("executable", "host.json has no customHandler.description.defaultExecutablePath.", `Set it to "bin/handler".`)
+		d.fail("executable", "host.json has no customHandler.description.defaultExecutablePath.",
+			`Set it to "bin/handler".`)
 		return
 	}
 	full := filepath.FromSlash(path)
@@ -73,9 +79,11 @@ func (d *doctor) checkHostFile() {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.fail("executable", "There is no "+path+", which host.json has the host start.", "Build it: go build -o bin/ ./handler")
+		d.fail("executable", "There is no "+path+", which host.json has the host start.",
+			"Build it: go build -o bin/ ./handler")
 	case err != nil:
-		d.fail("executable", path+" cannot be looked at: "+errors.Unwrap(err).Error()+".", "Build it anew: go build -o bin/ ./handler")
+		d.fail("executable", path+" cannot be looked at: "+errors.Unwrap(err).Error()+".",
+			"Build it anew: go build -o bin/ ./handler")
 	case !info.Mode().IsRegular():
 		d.fail("executable", path+" is no file.", "Build it: go build -o bin/ ./handler")
 	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
@@ -100,7 +108,8 @@ type function struct {
 func (d *doctor) checkFunctions() {
 	names, _ := filepath.Glob(filepath.Join(globEscape(d.app), "*", "function.json")) // the pattern is right
 	if len(names) == 0 {
-		d.fail("functions", "There is no function.json in any folder of "+d.app+".", "Run this in the function app's folder, or name it with -app.")
+		d.fail("functions", "There is no function.json in any folder of "+d.app+".",
+			"Run this in the function app's folder, or name it with -app.")
 		return
 	}
 	served := map[string][]string{}
@@ -109,7 +118,8 @@ func (d *doctor) checkFunctions() {
 		label := "function " + dir
 		var f function
 		if err := d.readJSON(filepath.Join(dir, "function.json"), &f); err != nil {
-			d.fail(label, fmt.Sprintf("%s/function.json cannot be read: %v.", dir, err), "Compare it with "+config.Collection+"-read/function.json.")
+			d.fail(label, fmt.Sprintf("%s/function.json cannot be read: %v.", dir, err),
+				"Compare it with "+config.Collection+"-read/function.json.")
 			continue
 		}
 		if f.Disabled {
@@ -142,12 +152,14 @@ func (d *doctor) checkFunctions() {
 				if b.AuthLevel == "" {
 					level = "is missing, which means function"
 				}
-				d.fail(label, "authLevel "+level+": in Azure (not locally) the host answers 401 with an empty body to every call without a function key, and the handler never sees it.",
+				d.fail(label, "authLevel "+level+": in Azure (not locally) the host answers 401 with an empty body to "+
+					"every call without a function key, and the handler never sees it.",
 					`Set "authLevel": "anonymous" in `+dir+"/function.json; the handler checks the tokens.")
 			}
 		}
 		if triggers > 0 && outputs == 0 {
-			d.fail(label, "It has an httpTrigger and no http binding for the answer.", `Add {"type":"http","direction":"out","name":"res"} to its bindings.`)
+			d.fail(label, "It has an httpTrigger and no http binding for the answer.",
+				`Add {"type":"http","direction":"out","name":"res"} to its bindings.`)
 		}
 	}
 	for _, needed := range neededRoutes {
@@ -158,7 +170,9 @@ func (d *doctor) checkFunctions() {
 			}
 		}
 		if missing != nil {
-			d.fail("route "+needed.route, "No function passes on "+strings.Join(missing, ", ")+": the host answers 404 with an empty body.", "Add the methods to the function.json with the route "+needed.route+".")
+			d.fail("route "+needed.route, "No function passes on "+strings.Join(missing, ", ")+
+				": the host answers 404 with an empty body.",
+				"Add the methods to the function.json with the route "+needed.route+".")
 		}
 	}
 }
@@ -197,18 +211,27 @@ func (d *doctor) checkCORS() {
 		case trimmed == "":
 			fail("Host.CORS has an empty entry.", "Take out the comma too many.")
 		case trimmed != origin:
-			fail(fmt.Sprintf("Host.CORS has a blank beside %q. %s", trimmed, compared), "Separate origins by a comma alone.")
+			fail(fmt.Sprintf("Host.CORS has a blank beside %q. %s", trimmed, compared),
+				"Separate origins by a comma alone.")
 		case trimmed == "*" && d.local.Host.CORSCredentials:
-			fail("Host.CORS is * and Host.CORSCredentials is true. No browser takes the two together, and the host answers 500.", "List the origins, or remove CORSCredentials: the API needs no cookies.")
+			fail("Host.CORS is * and Host.CORSCredentials is true. No browser takes the two together, and the host "+
+				"answers 500.", "List the origins, or remove CORSCredentials: the API needs no cookies.")
 		case trimmed == "*" && strings.Contains(text, ","):
 			fail("Host.CORS has * and other origins beside it.", "List the origins and remove the *.")
 		case trimmed == "*":
-			d.warn(name, "Host.CORS is *: every web page may call the API from its user's browser.", "List the origins of the pages that call it.")
+			d.warn(name, "Host.CORS is *: every web page may call the API from its user's browser.",
+				"List the origins of the pages that call it.")
 			failed = true // it has its line
 		case strings.HasSuffix(trimmed, "/"):
-			fail(fmt.Sprintf("%q of Host.CORS ends with a slash, so no page matches. %s", trimmed, compared), "Write "+strings.TrimRight(trimmed, "/"))
+			fail(
+				fmt.Sprintf("%q of Host.CORS ends with a slash, so no page matches. %s", trimmed, compared),
+				"Write "+strings.TrimRight(trimmed, "/"),
+			)
 		case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-			fail(fmt.Sprintf("%q of Host.CORS is not an origin.", cut(trimmed)), "An origin is scheme, host and port: http://localhost:9912")
+			fail(
+				fmt.Sprintf("%q of Host.CORS is not an origin.", cut(trimmed)),
+				"An origin is scheme, host and port: http://localhost:9912",
+			)
 		}
 	}
 	if !failed {

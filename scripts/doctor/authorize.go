@@ -17,7 +17,8 @@ const portal = "Portal: App registrations > "
 var (
 	guid      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 	challenge = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
-	graph     = regexp.MustCompile(`(?i)^(https://graph\.(microsoft\.com|windows\.net)/|(user|mail|calendars|files|directory|group|people|contacts)\.(read|readwrite|send|readbasic)(\.|$))`)
+	graph     = regexp.MustCompile(`(?i)^(https://graph\.(microsoft\.com|windows\.net)/|` +
+		`(user|mail|calendars|files|directory|group|people|contacts)\.(read|readwrite|send|readbasic)(\.|$))`)
 )
 
 // lintAuthorize looks at the URL that a sign-in starts with (RFC 6749, section
@@ -30,7 +31,8 @@ func (d *doctor) lintAuthorize(c config.Config, u *url.URL, scope string) {
 	q := u.Query()
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if len(q[name]) > 1 {
-			d.fail("sign-in, "+cut(name), "The parameter is there several times (RFC 6749, section 3.1, forbids it).", "Send it once; several scopes are one value, separated by blanks (%20).")
+			d.fail("sign-in, "+cut(name), "The parameter is there several times (RFC 6749, section 3.1, forbids it).",
+				"Send it once; several scopes are one value, separated by blanks (%20).")
 		}
 	}
 	d.lintAddress(c, u, q)
@@ -51,9 +53,12 @@ func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
 	case strings.EqualFold(u.Host, host):
 		d.ok("sign-in, host", "%s", host)
 	case strings.EqualFold(u.Host, "login.microsoftonline.com"):
-		d.fail("sign-in, host", "login.microsoftonline.com is B2C's old host, or Entra ID's own sign-in: the API refuses its tokens with iss.legacy_host or token.entra.", "Use https://"+host+".")
+		d.fail("sign-in, host", "login.microsoftonline.com is B2C's old host, or Entra ID's own sign-in: the API "+
+			"refuses its tokens with iss.legacy_host or token.entra.", "Use https://"+host+".")
 	default:
-		d.fail("sign-in, host", fmt.Sprintf("The host is %s, the API's is %s, so the token's issuer will be another one.", cut(u.Host), host), "Use https://"+host+", or set B2C_HOST (and B2C_METADATA_URL, if it is set) if the API is the one to move.")
+		d.fail("sign-in, host", fmt.Sprintf("The host is %s, the API's is %s, so the token's issuer will be another "+
+			"one.", cut(u.Host), host), "Use https://"+host+", or set B2C_HOST (and B2C_METADATA_URL, if it is set) "+
+			"if the API is the one to move.")
 	}
 
 	// /{tenant}/{policy}/oauth2/v2.0/authorize, /tfp/{tenant}/{policy}/…, or ?p={policy}.
@@ -70,7 +75,8 @@ func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
 	case guid.MatchString(tenant):
 		d.ok("sign-in, tenant", "%s (by its GUID, which was not compared)", tenant)
 	default:
-		d.fail("sign-in, tenant", fmt.Sprintf("The tenant is %q, the API's is %s.", cut(tenant), domain), "Sign in at the API's tenant; test and production are often mixed up here.")
+		d.fail("sign-in, tenant", fmt.Sprintf("The tenant is %q, the API's is %s.", cut(tenant), domain),
+			"Sign in at the API's tenant; test and production are often mixed up here.")
 	}
 	if policy == "" && len(parts) > 1 && !strings.EqualFold(parts[1], "oauth2") {
 		policy = parts[1]
@@ -81,11 +87,14 @@ func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
 	}
 	switch {
 	case policy == "":
-		d.fail("sign-in, policy", "The URL names no policy, neither in the path nor as p. Without one B2C answers 404.", "Put one of "+strings.Join(names, ", ")+" into it: …/"+domain+"/POLICY/oauth2/v2.0/authorize")
+		d.fail("sign-in, policy", "The URL names no policy, neither in the path nor as p. Without one B2C answers 404.",
+			"Put one of "+strings.Join(names, ", ")+" into it: …/"+domain+"/POLICY/oauth2/v2.0/authorize")
 	case slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, policy) }):
 		d.ok("sign-in, policy", "%s", policy)
 	default:
-		d.fail("sign-in, policy", fmt.Sprintf("The API does not accept tokens of the policy %s (policy.not_allowed); it accepts %s.", cut(policy), strings.Join(names, ", ")), "Sign in with one of those, or have whoever runs the API add this one to B2C_POLICIES.")
+		d.fail("sign-in, policy", fmt.Sprintf("The API does not accept tokens of the policy %s (policy.not_allowed); "+
+			"it accepts %s.", cut(policy), strings.Join(names,
+			", ")), "Sign in with one of those, or have whoever runs the API add this one to B2C_POLICIES.")
 	}
 }
 
@@ -94,13 +103,30 @@ func (d *doctor) lintClient(c config.Config, q url.Values) {
 	client := q.Get("client_id")
 	switch {
 	case client == "":
-		d.fail(name, "It is missing (AADB2C90008).", "Put the client's application ID there. "+portal+"(the client) > Overview.")
+		d.fail(
+			name,
+			"It is missing (AADB2C90008).",
+			"Put the client's application ID there. "+portal+"(the client) > Overview.",
+		)
 	case strings.EqualFold(client, c.B2C.APIClientID):
-		d.fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the wrong application, or B2C would find no redirect URI.", "Put the client's application ID there; the API appears in scope alone. "+portal+"(the client) > Overview.")
+		d.fail(
+			name,
+			client+" is the API's own ID. A client signs in, the API does not: the token would be for the wrong "+
+				"application, or B2C would find no redirect URI.",
+			"Put the client's application ID there; the API appears in scope alone. "+portal+"(the client) > Overview.",
+		)
 	case !guid.MatchString(client):
-		d.fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", cut(client)), portal+"(the client) > Overview > Application (client) ID.")
+		d.fail(
+			name,
+			fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", cut(client)),
+			portal+"(the client) > Overview > Application (client) ID.",
+		)
 	case len(c.B2C.AllowedClients) > 0 && !slices.Contains(c.B2C.AllowedClients, strings.ToLower(client)):
-		d.fail(name, client+" is not among B2C_ALLOWED_CLIENTS, so its tokens are refused with azp.not_allowed.", "Use an admitted client, or have whoever runs the API add this one.")
+		d.fail(
+			name,
+			client+" is not among B2C_ALLOWED_CLIENTS, so its tokens are refused with azp.not_allowed.",
+			"Use an admitted client, or have whoever runs the API add this one.",
+		)
 	default:
 		d.ok(name, "%s", client)
 	}
@@ -136,17 +162,33 @@ func (d *doctor) lintScope(c config.Config, q url.Values, wanted string) {
 		switch {
 		case slices.Contains([]string{"openid", "offline_access", "profile", "email"}, s):
 		case graph.MatchString(s):
-			fail(cut(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C mostly answers AADB2C90117.", "Ask for "+read+" or "+write+" instead.")
+			fail(cut(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C mostly "+
+				"answers AADB2C90117.", "Ask for "+read+" or "+write+" instead.")
 		case guid.MatchString(s):
-			fail(s+" is an application ID: a token for it has that application as audience and no scopes (aud.is_client).", "Ask for "+read+" or "+write+" instead.")
+			fail(s+" is an application ID: a token for it has that application as audience and no scopes "+
+				"(aud.is_client).", "Ask for "+read+" or "+write+" instead.")
 		case resource == "":
-			fail(fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", cut(s)), "Ask for "+c.B2C.AppIDURI+"/"+cut(s)+".")
+			fail(
+				fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", cut(s)),
+				"Ask for "+c.B2C.AppIDURI+"/"+cut(s)+".",
+			)
 		case resource != c.B2C.AppIDURI && strings.EqualFold(resource, c.B2C.AppIDURI):
-			fail(cut(s)+" differs from "+c.B2C.AppIDURI+"/… in case.", "Copy the full value. "+portal+"(the API) > Expose an API.")
+			fail(
+				cut(s)+" differs from "+c.B2C.AppIDURI+"/… in case.",
+				"Copy the full value. "+portal+"(the API) > Expose an API.",
+			)
 		case resource != c.B2C.AppIDURI:
-			fail(cut(s)+" belongs to another resource than this API, whose scopes start with "+c.B2C.AppIDURI+"/. If the App ID URI was renamed, B2C answers AADB2C90117.", "Ask for "+read+" or "+write+". "+portal+"(the API) > Expose an API shows the App ID URI; B2C_APP_ID_URI repeats it.")
+			fail(
+				cut(
+					s,
+				)+" belongs to another resource than this API, whose scopes start with "+c.B2C.AppIDURI+"/. If the "+
+					"App ID URI was renamed, B2C answers AADB2C90117.",
+				"Ask for "+read+" or "+write+". "+portal+"(the API) > Expose an API shows the App ID URI; "+
+					"B2C_APP_ID_URI repeats it.",
+			)
 		case short == ".default":
-			fail(cut(s)+" is for programs that sign in as themselves (client credentials).", "Ask for the scopes by name: "+read+", "+write+".")
+			fail(cut(s)+" is for programs that sign in as themselves (client credentials).",
+				"Ask for the scopes by name: "+read+", "+write+".")
 		case short == "":
 			fail(cut(s)+" has no scope name after the slash.", "Ask for "+read+" or "+write+".")
 		default:
@@ -155,14 +197,18 @@ func (d *doctor) lintScope(c config.Config, q url.Values, wanted string) {
 	}
 	slices.Sort(resources)
 	if resources = slices.Compact(resources); len(resources) > 1 {
-		fail("It names several resources; a token is for one (AADB2C90146).", "Ask for this API's scopes here, and for the other's in a request of its own.")
+		fail("It names several resources; a token is for one (AADB2C90146).",
+			"Ask for this API's scopes here, and for the other's in a request of its own.")
 	}
 	switch {
 	case failed:
 	case len(ours) == 0:
-		d.fail(name, fmt.Sprintf("%q asks for none of the API's scopes: B2C answers with an ID token alone, or with a token for nothing (AADB2C90055).", cut(value)), fix+" In the portal's Run now, choose the API under Access tokens.")
+		d.fail(name, fmt.Sprintf("%q asks for none of the API's scopes: B2C answers with an ID token alone, or with a "+
+			"token for nothing (AADB2C90055).", cut(value)), fix+" In the portal's Run now, choose the API under "+
+			"Access tokens.")
 	case !slices.Contains(ours, scopeName(c, wanted)):
-		d.warn(name, fmt.Sprintf("It asks for %s, but not for %s.", listed(ours), scopeName(c, wanted)), "Fine if the client never needs it. Otherwise: "+fix)
+		d.warn(name, fmt.Sprintf("It asks for %s, but not for %s.", listed(ours), scopeName(c, wanted)),
+			"Fine if the client never needs it. Otherwise: "+fix)
 	default:
 		d.ok(name, "%s of this API", strings.Join(ours, " "))
 	}
@@ -177,22 +223,28 @@ func (d *doctor) lintResponse(q url.Values) {
 	unknown := slices.ContainsFunc(types, func(t string) bool { return t != "code" && t != "token" && t != "id_token" })
 	switch {
 	case len(types) == 0:
-		d.fail(name, "It is missing.", "Use response_type=code with PKCE, or id_token token as the portal's Run now does.")
+		d.fail(name, "It is missing.", "Use response_type=code with PKCE, or id_token token as the portal's Run now "+
+			"does.")
 	case unknown:
-		d.fail(name, fmt.Sprintf("%q is unknown (AADB2C90013).", cut(value)), "Use code, or id_token token, separated by a blank (%20).")
+		d.fail(name, fmt.Sprintf("%q is unknown (AADB2C90013).", cut(value)),
+			"Use code, or id_token token, separated by a blank (%20).")
 	case !has("code") && !has("token"):
-		d.fail(name, "id_token alone brings an ID token and no access token.", "Use response_type=code with PKCE, or id_token token as the portal's Run now does.")
+		d.fail(name, "id_token alone brings an ID token and no access token.",
+			"Use response_type=code with PKCE, or id_token token as the portal's Run now does.")
 	case has("id_token") && !openid:
-		d.fail(name, "It has id_token, and scope lacks openid (AADB2C90110).", "Add openid to scope, or leave out id_token.")
+		d.fail(name, "It has id_token, and scope lacks openid (AADB2C90110).",
+			"Add openid to scope, or leave out id_token.")
 	default:
 		d.ok(name, "%s", strings.Join(types, " "))
 	}
 	if mode := q.Get("response_mode"); mode != "" {
 		switch {
 		case mode != "query" && mode != "fragment" && mode != "form_post":
-			d.fail("sign-in, response_mode", fmt.Sprintf("%q is unknown (AADB2C90014).", cut(mode)), "Use query, fragment or form_post.")
+			d.fail("sign-in, response_mode", fmt.Sprintf("%q is unknown (AADB2C90014).", cut(mode)),
+				"Use query, fragment or form_post.")
 		case mode == "query" && (has("token") || has("id_token")):
-			d.fail("sign-in, response_mode", "Tokens must not stand in a query.", "Use response_mode=fragment, or response_type=code.")
+			d.fail("sign-in, response_mode", "Tokens must not stand in a query.",
+				"Use response_mode=fragment, or response_type=code.")
 		default:
 			d.ok("sign-in, response_mode", "%s", mode)
 		}
@@ -202,14 +254,19 @@ func (d *doctor) lintResponse(q url.Values) {
 	switch given, method := q.Get("code_challenge"), q.Get("code_challenge_method"); {
 	case !has("code"):
 		if given != "" {
-			d.warn(pkce, "It is there, but response_type asks for no code, so it protects nothing.", "Use response_type=code.")
+			d.warn(pkce, "It is there, but response_type asks for no code, so it protects nothing.",
+				"Use response_type=code.")
 		}
 	case given == "":
-		d.fail(pkce, "response_type asks for a code without PKCE (RFC 7636). Clients registered as single-page apps get AADB2C99059, and every other one's code can be stolen.", "Send code_challenge and code_challenge_method=S256, as MSAL and go run ./scripts/run-now do.")
+		d.fail(pkce, "response_type asks for a code without PKCE (RFC 7636). Clients registered as single-page apps "+
+			"get AADB2C99059, and every other one's code can be "+
+			"stolen.", "Send code_challenge and code_challenge_method=S256, as MSAL and go run ./scripts/run-now do.")
 	case method != "S256":
-		d.fail(pkce, "code_challenge_method is not S256: without it the challenge counts as plain, which whoever sees the URL can answer.", "Send code_challenge_method=S256.")
+		d.fail(pkce, "code_challenge_method is not S256: without it the challenge counts as plain, which whoever sees "+
+			"the URL can answer.", "Send code_challenge_method=S256.")
 	case !challenge.MatchString(given):
-		d.fail(pkce, "It is no SHA-256 in base64url without padding, which has 43 characters.", "code_challenge = BASE64URL(SHA256(code_verifier)).")
+		d.fail(pkce, "It is no SHA-256 in base64url without padding, which has 43 characters.",
+			"code_challenge = BASE64URL(SHA256(code_verifier)).")
 	default:
 		d.ok(pkce, "S256")
 	}
@@ -219,7 +276,8 @@ func (d *doctor) lintResponse(q url.Values) {
 	case q.Get("nonce") != "":
 		d.ok(nonce, "there is one")
 	case has("id_token"):
-		d.fail(nonce, "It is missing, and required with id_token (OpenID Connect Core, section 3.2.2.1; AADB2C90083).", "Send a random value, and compare it with the claim nonce. Run now sends defaultNonce.")
+		d.fail(nonce, "It is missing, and required with id_token (OpenID Connect Core, section 3.2.2.1; AADB2C90083).",
+			"Send a random value, and compare it with the claim nonce. Run now sends defaultNonce.")
 	}
 }
 
@@ -231,25 +289,34 @@ func (d *doctor) lintRedirect(q url.Values) {
 	case value == "":
 		d.fail(name, "It is missing.", "Send one that is registered. "+portal+"(the client) > Authentication.")
 	case err != nil || u.Scheme == "":
-		d.fail(name, fmt.Sprintf("%q is no absolute URI (AADB2C90287).", cut(value)), "Send one that is registered, with its scheme. "+portal+"(the client) > Authentication.")
+		d.fail(name, fmt.Sprintf("%q is no absolute URI (AADB2C90287).", cut(value)),
+			"Send one that is registered, with its scheme. "+portal+"(the client) > Authentication.")
 	case strings.Contains(value, "#"):
 		d.fail(name, "It has a fragment, which RFC 6749, section 3.1.2, forbids.", "Leave out the # and what follows.")
 	case u.Scheme == "http" && !loopback.Is(u.Host):
-		d.fail(name, "It is http to another machine, so codes and tokens would travel in the open; B2C takes http for localhost alone.", "Use https.")
+		d.fail(name, "It is http to another machine, so codes and tokens would travel in the open; B2C takes http for "+
+			"localhost alone.", "Use https.")
 	case strings.EqualFold(u.Host, "jwt.ms"):
-		d.warn(name, "The token goes to https://jwt.ms, a page that shows it: right for a trial with a test user.", "It must be a redirect URI of the client (AADB2C90006), to the letter. "+portal+"(the client) > Authentication.")
+		d.warn(name, "The token goes to https://jwt.ms, a page that shows it: right for a trial with a test user.",
+			"It must be a redirect URI of the client (AADB2C90006), to the letter. "+
+				""+portal+"(the client) > Authentication.")
 	default:
 		d.ok(name, "%s (must be registered to the letter)", cut(value))
 	}
 }
 
 func (d *doctor) lintRest(q url.Values) {
-	if prompt := q.Get("prompt"); prompt != "" && !slices.Contains([]string{"none", "login", "consent", "select_account"}, prompt) {
-		d.fail("sign-in, prompt", fmt.Sprintf("%q is unknown (AADB2C90043).", cut(prompt)), "Use none, login, consent or select_account, or leave it out.")
+	if prompt := q.Get("prompt"); prompt != "" && !slices.Contains([]string{
+		"none", "login", "consent",
+		"select_account",
+	}, prompt) {
+		d.fail("sign-in, prompt", fmt.Sprintf("%q is unknown (AADB2C90043).", cut(prompt)),
+			"Use none, login, consent or select_account, or leave it out.")
 	}
 	for _, secret := range []string{"client_secret", "code_verifier"} {
 		if q.Has(secret) {
-			d.fail("sign-in, "+secret, "It stands in the URL, where the browser's history and every log keep it.", "Send it to the token endpoint alone, and treat this one as leaked.")
+			d.fail("sign-in, "+secret, "It stands in the URL, where the browser's history and every log keep it.",
+				"Send it to the token endpoint alone, and treat this one as leaked.")
 		}
 	}
 }

@@ -69,7 +69,9 @@ type doctor struct {
 }
 
 // run returns the exit status.
-func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, lookup func(string) (string, bool), stdin io.Reader, stdout,
+	stderr io.Writer,
+) int {
 	f := flag.NewFlagSet("doctor", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.Usage = func() {}
@@ -77,7 +79,8 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	tokenFile := f.String("token", "", "explain the token in `FILE`, - for standard input")
 	scope := f.String("scope", "read", "what the token is to open: read or write")
 	api := f.String("url", "", "call the running `API`, such as http://localhost:7071")
-	origin := f.String("origin", "", "with -url: the page's origin for the preflight (default: Host.CORS of local.settings.json)")
+	origin := f.String("origin", "", "with -url: the page's origin for the preflight (default: Host.CORS of "+
+		"local.settings.json)")
 	asJSON := f.Bool("json", false, "print one JSON document instead of lines")
 	help := func(w io.Writer) {
 		fmt.Fprint(w, usage)
@@ -190,14 +193,17 @@ func readPaste(name string, stdin io.Reader, stderr io.Writer) (string, error) {
 	if name == "-" {
 		if f, ok := stdin.(*os.File); ok {
 			if info, err := f.Stat(); err == nil && info.Mode()&fs.ModeCharDevice != 0 {
-				fmt.Fprintln(stderr, "Paste it, then press Enter and Ctrl-D (on Windows Ctrl-Z, Enter). Terminals cut lines of over 4,000 characters; put those into a file.")
+				fmt.Fprintln(stderr, "Paste it, then press Enter and Ctrl-D (on Windows Ctrl-Z, Enter). Terminals cut "+
+					"lines of over 4,000 characters; put those into a file.")
 			}
 		}
 	} else {
 		f, err := os.Open(name)
 		switch {
-		case err != nil && (strings.HasPrefix(name, "eyJ") || strings.Contains(name, "://") || strings.ContainsAny(name, " {#")):
-			return "", errors.New("-token wants the name of a file, not the token: shells keep what is typed. Put it into a file, or pipe it to -token -")
+		case err != nil && (strings.HasPrefix(name, "eyJ") || strings.Contains(name, "://") ||
+			strings.ContainsAny(name, " {#")):
+			return "", errors.New("-token wants the name of a file, not the token: shells keep what is typed. Put it " +
+				"into a file, or pipe it to -token -")
 		case err != nil:
 			return "", fmt.Errorf("-token: read the file: %w", errors.Unwrap(err))
 		}

@@ -22,8 +22,12 @@ type paste struct {
 }
 
 var (
-	headerLine = regexp.MustCompile(`(?im)^[>\s]*(?:(?:curl\s[^\n]*?)?(?:-H|--header)\s*)?['"]?authorization['"]?\s*:[ \t]*['"]?([^\r\n'"]*)`)
-	parameters = regexp.MustCompile(`^[#?&]?(access_token|id_token|error|error_description|code|state|token_type|client_info|session_state)=`)
+	headerLine = regexp.MustCompile(
+		`(?im)^[>\s]*(?:(?:curl\s[^\n]*?)?(?:-H|--header)\s*)?['"]?authorization['"]?\s*:[ \t]*['"]?([^\r\n'"]*)`,
+	)
+	parameters = regexp.MustCompile(
+		`^[#?&]?(access_token|id_token|error|error_description|code|state|token_type|client_info|session_state)=`,
+	)
 	urlStart   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:/`)
 	signInCode = regexp.MustCompile(`(?i)AADB2C\d{5}`)
 )
@@ -35,7 +39,10 @@ func recognise(text string) paste {
 		text = strings.Trim(text[1:len(text)-1], " \t\r\n")
 	}
 	if text == "" {
-		return paste{trouble: "There is nothing.", fix: "Copy the access token again; a client that prints an empty line got none."}
+		return paste{
+			trouble: "There is nothing.",
+			fix:     "Copy the access token again; a client that prints an empty line got none.",
+		}
 	}
 	if strings.HasPrefix(text, "{") {
 		return tokenResponse(text)
@@ -57,7 +64,10 @@ func recognise(text string) paste {
 		return paste{what: "an error message of B2C", signIn: text}
 	}
 	if strings.HasPrefix(strings.ToLower(text), "bearer") {
-		return paste{what: "the value of an Authorization header", credentials: &entra.Credentials{Authorization: []string{text}}}
+		return paste{
+			what:        "the value of an Authorization header",
+			credentials: &entra.Credentials{Authorization: []string{text}},
+		}
 	}
 	return bare("a token", text)
 }
@@ -74,7 +84,10 @@ func tokenResponse(text string) paste {
 		if signInCode.MatchString(text) {
 			return paste{what: "an error message of B2C", signIn: text}
 		}
-		return paste{trouble: "It starts like JSON, but is not one whole object.", fix: "Copy the whole token response, from { to }, or the access_token alone."}
+		return paste{
+			trouble: "It starts like JSON, but is not one whole object.",
+			fix:     "Copy the whole token response, from { to }, or the access_token alone.",
+		}
 	}
 	get := func(names ...string) string {
 		for _, name := range names {
@@ -88,7 +101,10 @@ func tokenResponse(text string) paste {
 	access, id := get("access_token", "accessToken"), get("id_token", "idToken")
 	switch {
 	case get("Authorization", "authorization") != "":
-		return paste{what: "the Authorization header", credentials: &entra.Credentials{Authorization: []string{get("Authorization", "authorization")}}}
+		return paste{
+			what:        "the Authorization header",
+			credentials: &entra.Credentials{Authorization: []string{get("Authorization", "authorization")}},
+		}
 	case access != "":
 		return bare("access_token of a token response", access)
 	case get("error_description", "error", "errorMessage") != "":
@@ -103,7 +119,10 @@ func tokenResponse(text string) paste {
 	if _, empty := members["accessToken"]; empty {
 		return bare("accessToken of MSAL's result", "")
 	}
-	return paste{trouble: "The JSON has neither access_token, id_token, refresh_token nor error.", fix: "Copy the answer of the policy's token endpoint."}
+	return paste{
+		trouble: "The JSON has neither access_token, id_token, refresh_token nor error.",
+		fix:     "Copy the answer of the policy's token endpoint.",
+	}
 }
 
 func fromURL(text string) paste {
@@ -124,7 +143,11 @@ func fromURL(text string) paste {
 	case q.Has("code"):
 		return redirect(u.RawQuery)
 	}
-	return paste{trouble: "The URL has neither a token, a code, an error nor the parameters of a sign-in.", fix: "Copy the whole URL, with what follows # or ?. Browsers drop the part after # when they follow a redirect."}
+	return paste{
+		trouble: "The URL has neither a token, a code, an error nor the parameters of a sign-in.",
+		fix: "Copy the whole URL, with what follows # or ?. Browsers drop the part after # when they follow a " +
+			"redirect.",
+	}
 }
 
 // redirect takes apart what B2C sends back to the client (RFC 6749, sections
@@ -136,7 +159,10 @@ func redirect(query string) paste {
 	case get("access_token") != "":
 		return bare("access_token of a redirect", get("access_token"))
 	case q.Has("error") || q.Has("error_description"):
-		return paste{what: "a redirect with an error of B2C", signIn: strings.TrimSpace(get("error") + ": " + get("error_description"))}
+		return paste{
+			what:   "a redirect with an error of B2C",
+			signIn: strings.TrimSpace(get("error") + ": " + get("error_description")),
+		}
 	case get("id_token") != "":
 		p := bare("id_token of a redirect", get("id_token"))
 		p.idTokenOnly = true
@@ -144,5 +170,8 @@ func redirect(query string) paste {
 	case get("code") != "":
 		return bare("code of a redirect", get("code"))
 	}
-	return paste{trouble: "The redirect has neither access_token, id_token, code nor error.", fix: "Copy the whole URL, with what follows # or ?."}
+	return paste{
+		trouble: "The redirect has neither access_token, id_token, code nor error.",
+		fix:     "Copy the whole URL, with what follows # or ?.",
+	}
 }

@@ -117,7 +117,8 @@ func (r *report) finish() int {
 			Checks []check `json:"checks"`
 		}{!failed, r.checks})
 	} else {
-		fmt.Fprintf(r.out, "\n%d ok, %d to look at, %d failed, %d skipped\n", count[statusOK], count[statusWarn], count[statusFail], count[statusSkip])
+		fmt.Fprintf(r.out, "\n%d ok, %d to look at, %d failed, %d skipped\n", count[statusOK], count[statusWarn],
+			count[statusFail], count[statusSkip])
 	}
 	if failed {
 		return 1

@@ -73,13 +73,16 @@ func (d *doctor) settings() (config.Config, bool) {
 	switch {
 	case local && len(d.local.Values) > 0 && (d.local.IsEncrypted == nil || *d.local.IsEncrypted):
 		local = false
-		d.fail("local.settings.json", `IsEncrypted is not false, so func start takes the values for encrypted ones.`, `Put "IsEncrypted": false into local.settings.json.`)
+		d.fail("local.settings.json", `IsEncrypted is not false, so func start takes the values for encrypted ones.`,
+			`Put "IsEncrypted": false into local.settings.json.`)
 	case !local && !errors.Is(d.local.err, fs.ErrNotExist):
-		d.fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".", "Compare it with local.settings.sample.json; every value is a string.")
+		d.fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
+			"Compare it with local.settings.sample.json; every value is a string.")
 	}
 
 	if runtime := d.local.Values["FUNCTIONS_WORKER_RUNTIME"]; local && len(d.local.Values) > 0 && runtime != "custom" {
-		d.warn("local.settings.json", fmt.Sprintf("FUNCTIONS_WORKER_RUNTIME is %q, so func start looks for another language's functions.", runtime), `Put "FUNCTIONS_WORKER_RUNTIME": "custom" into Values.`)
+		d.warn("local.settings.json", fmt.Sprintf("FUNCTIONS_WORKER_RUNTIME is %q, so func start looks for another "+
+			"language's functions.", runtime), `Put "FUNCTIONS_WORKER_RUNTIME": "custom" into Values.`)
 	}
 
 	fromEnvironment, fromFile := 0, 0
@@ -103,8 +106,10 @@ func (d *doctor) settings() (config.Config, bool) {
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
 	case wrong && fromEnvironment+fromFile == 0:
-		d.fail("settings", "There are none, neither in the environment nor in "+filepath.Join(d.app, "local.settings.json")+".",
-			"Copy local.settings.sample.json to local.settings.json and fill in your tenant, or try it all with go run ./scripts/dev exec -- go run ./scripts/doctor.")
+		d.fail("settings", "There are none, neither in the environment nor in "+filepath.Join(d.app,
+			"local.settings.json")+".",
+			"Copy local.settings.sample.json to local.settings.json and fill in your tenant, or try it all with go "+
+				"run ./scripts/dev exec -- go run ./scripts/doctor.")
 		return c, false
 	case wrong:
 		for _, p := range problems.Problems {
@@ -148,14 +153,27 @@ func (d *doctor) settings() (config.Config, bool) {
 // compareSettings looks at what is right by itself and odd together.
 func (d *doctor) compareSettings(c config.Config) {
 	if slices.Contains(c.B2C.AllowedClients, c.B2C.APIClientID) {
-		d.warn("B2C_ALLOWED_CLIENTS", "It names the API itself. With one registration for client and API, an ID token has the API's audience, too.", "Register the client by itself and name its ID. Portal: App registrations > New registration.")
+		d.warn(
+			"B2C_ALLOWED_CLIENTS",
+			"It names the API itself. With one registration for client and API, an ID token has the API's "+
+				"audience, too.",
+			"Register the client by itself and name its ID. Portal: App registrations > New registration.",
+		)
 	}
 	if c.B2C.ReadScope == c.B2C.WriteScope {
-		d.warn("B2C_WRITE_SCOPE", "It is the same as B2C_READ_SCOPE, so who may read may write.", "Publish a scope for each. Portal: App registrations > (the API) > Expose an API.")
+		d.warn(
+			"B2C_WRITE_SCOPE",
+			"It is the same as B2C_READ_SCOPE, so who may read may write.",
+			"Publish a scope for each. Portal: App registrations > (the API) > Expose an API.",
+		)
 	}
 	domain := c.B2C.Tenant + ".onmicrosoft.com"
 	if host := hostOf(c.B2C.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
-		d.warn("B2C_APP_ID_URI", c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".", "Copy it anew. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
+		d.warn(
+			"B2C_APP_ID_URI",
+			c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".",
+			"Copy it anew. Portal: App registrations > (the API) > Expose an API > Application ID URI.",
+		)
 	}
 }
 
@@ -171,12 +189,13 @@ func (d *doctor) readJSON(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	text = commentOrString.ReplaceAllFunc([]byte(strings.TrimPrefix(string(text), "\ufeff")), func(match []byte) []byte {
-		if match[0] == '"' {
-			return match
-		}
-		return []byte(" ")
-	})
+	text = commentOrString.ReplaceAllFunc([]byte(strings.TrimPrefix(string(text), "\ufeff")),
+		func(match []byte) []byte {
+			if match[0] == '"' {
+				return match
+			}
+			return []byte(" ")
+		})
 	err = json.Unmarshal(text, v)
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Errorf("%s is a %s where a %s is wanted", wrongType.Field, wrongType.Value, wrongType.Type)

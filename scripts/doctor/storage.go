@@ -22,13 +22,15 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 		return
 	}
 	d.hideParts("TABLES_CONNECTION_STRING", c.TablesConnectionString)
-	service, err := aztables.NewServiceClientFromConnectionString(c.TablesConnectionString, &aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
-		Transport: client,
-		Retry:     policy.RetryOptions{MaxRetries: -1},
-		Telemetry: policy.TelemetryOptions{Disabled: true},
-	}})
+	service, err := aztables.NewServiceClientFromConnectionString(c.TablesConnectionString,
+		&aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
+			Transport: client,
+			Retry:     policy.RetryOptions{MaxRetries: -1},
+			Telemetry: policy.TelemetryOptions{Disabled: true},
+		}})
 	if err != nil {
-		d.fail("storage", "TABLES_CONNECTION_STRING cannot be used: "+err.Error()+".", "Copy it anew. Portal: Storage accounts > (the account) > Access keys > Connection string.")
+		d.fail("storage", "TABLES_CONNECTION_STRING cannot be used: "+err.Error()+".",
+			"Copy it anew. Portal: Storage accounts > (the account) > Access keys > Connection string.")
 		return
 	}
 	table := service.NewClient(c.Table)
@@ -40,7 +42,9 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 	case err == nil || code == string(aztables.ResourceNotFound): // the table, not the row, is what matters
 		d.ok("storage", "answers, and the table %s is there", c.Table)
 	case code == string(aztables.TableNotFound):
-		d.fail("storage", "It answers, but there is no table "+c.Table+".", "Start the API once: with a connection string it creates the table. If there should be one, ITEMS_TABLE names another.")
+		d.fail("storage", "It answers, but there is no table "+c.Table+".",
+			"Start the API once: with a connection string it creates the table. If there should be one, ITEMS_TABLE "+
+				"names another.")
 		d.skip("storage, writing", "there is no table")
 		return
 	default:
@@ -64,7 +68,8 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 			if insertError != nil {
 				what = "A row may have been written, and could not be deleted"
 			}
-			d.storageFailed("storage, writing", fmt.Sprintf("%s: PartitionKey %s, RowKey %s in the table %s", what, row["PartitionKey"], row["RowKey"], c.Table), err)
+			d.storageFailed("storage, writing", fmt.Sprintf("%s: PartitionKey %s, RowKey %s in the table %s", what,
+				row["PartitionKey"], row["RowKey"], c.Table), err)
 			return
 		}
 	}
@@ -79,13 +84,17 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 func (d *doctor) checkEndpoint(ctx context.Context, endpoint string) {
 	a, err := call(ctx, http.MethodGet, endpoint+"/", nil)
 	if err != nil {
-		d.fail("storage", fmt.Sprintf("%s: %s.", endpoint, trouble(err)), "Check TABLES_ENDPOINT against the account's name. Portal: Storage accounts > (the account) > Endpoints > Table service.")
+		d.fail("storage", fmt.Sprintf("%s: %s.", endpoint, trouble(err)),
+			"Check TABLES_ENDPOINT against the account's name. Portal: Storage accounts > (the account) > Endpoints > "+
+				"Table service.")
 	} else if a.header.Get("X-Ms-Request-Id") == "" {
-		d.fail("storage", fmt.Sprintf("%s answers %s, but not as a storage account does.", endpoint, a.said()), "Check TABLES_ENDPOINT, and what stands between: a proxy, a private endpoint's name.")
+		d.fail("storage", fmt.Sprintf("%s answers %s, but not as a storage account does.", endpoint, a.said()),
+			"Check TABLES_ENDPOINT, and what stands between: a proxy, a private endpoint's name.")
 	} else {
 		d.ok("storage", "%s answers", endpoint)
 	}
-	d.skip("storage, writing", "the managed identity of TABLES_ENDPOINT exists in Azure alone; the app's log says whether it may write")
+	d.skip("storage, writing", "the managed identity of TABLES_ENDPOINT exists in Azure alone; the app's log says "+
+		"whether it may write")
 }
 
 func storageCode(err error) string {
@@ -107,17 +116,21 @@ func (d *doctor) storageFailed(name, what string, err error) {
 			}
 		}
 		d.fail(name, fmt.Sprintf("%s: %s%s.", what, where, trouble(err)),
-			"Start it: go run ./scripts/dev, or Azurite for UseDevelopmentStorage=true. Elsewhere check the account's name and its firewall (Portal: Storage accounts > (the account) > Networking).")
+			"Start it: go run ./scripts/dev, or Azurite for UseDevelopmentStorage=true. Elsewhere check the account's "+
+				"name and its firewall (Portal: Storage accounts > (the account) > Networking).")
 		return
 	}
 	fix := "Look the code up in Microsoft's \"Table service error codes\"."
 	switch refusal.ErrorCode {
 	case "AuthenticationFailed", "InvalidAuthenticationInfo":
-		fix = "The key is wrong, was rotated, or belongs to another account; or this machine's clock is off by more than 15 minutes. Portal: Storage accounts > (the account) > Access keys."
+		fix = "The key is wrong, was rotated, or belongs to another account; or this machine's clock is off by more " +
+			"than 15 minutes. Portal: Storage accounts > (the account) > Access keys."
 	case "AuthorizationPermissionMismatch", "AuthorizationFailure", "InsufficientAccountPermissions":
-		fix = "The credential lacks the permission, or the account's firewall keeps this machine out. Use the account's key, or a shared access signature that may read, add, update and delete."
+		fix = "The credential lacks the permission, or the account's firewall keeps this machine out. Use the " +
+			"account's key, or a shared access signature that may read, add, update and delete."
 	case "KeyBasedAuthenticationNotPermitted":
-		fix = "The account admits no keys. Use TABLES_ENDPOINT with a managed identity in Azure, and an emulator locally."
+		fix = "The account admits no keys. Use TABLES_ENDPOINT with a managed identity in Azure, and an emulator " +
+			"locally."
 	case "AccountIsDisabled":
 		fix = "The account is disabled; see its page in the portal."
 	}
@@ -125,5 +138,8 @@ func (d *doctor) storageFailed(name, what string, err error) {
 	if refusal.ErrorCode != "" {
 		said = refusal.ErrorCode
 	}
-	d.add(check{Name: name, Status: statusFail, Code: refusal.ErrorCode, Detail: fmt.Sprintf("%s: the Table service answered %d %s.", what, refusal.StatusCode, said), Fix: fix})
+	d.add(check{
+		Name: name, Status: statusFail, Code: refusal.ErrorCode,
+		Detail: fmt.Sprintf("%s: the Table service answered %d %s.", what, refusal.StatusCode, said), Fix: fix,
+	})
 }

@@ -49,7 +49,8 @@ type reading struct {
 
 // tenantInIssuer finds the GUID in both of B2C's forms of an issuer, and the
 // policy in the one with /tfp/.
-var tenantInIssuer = regexp.MustCompile(`^https?://([^/]+)/(?:tfp/)?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:/([^/]+))?/v2\.0(/?)$`)
+var tenantInIssuer = regexp.MustCompile(`^https?://([^/]+)/(?:tfp/)?` +
+	`([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})(?:/([^/]+))?/v2\.0(/?)$`)
 
 func (d *doctor) checkTenant(ctx context.Context, c config.Config) {
 	const notYet = "its metadata and keys are not looked at yet; -token reads them"
@@ -94,7 +95,8 @@ func (d *doctor) checkTenant(ctx context.Context, c config.Config) {
 
 func readPolicy(ctx context.Context, c config.Config, policy config.Policy) policyRead {
 	p := policyRead{Policy: policy}
-	if p.metadata, p.err = call(ctx, http.MethodGet, policy.MetadataURL, nil); p.err != nil || p.metadata.status != http.StatusOK {
+	if p.metadata, p.err = call(ctx, http.MethodGet, policy.MetadataURL, nil); p.err != nil ||
+		p.metadata.status != http.StatusOK {
 		return p
 	}
 	var document struct {
@@ -116,7 +118,8 @@ func readPolicy(ctx context.Context, c config.Config, policy config.Policy) poli
 		var published struct {
 			Keys []publishedKey `json:"keys"`
 		}
-		if a, err := call(ctx, http.MethodGet, p.keysURL, nil); err == nil && json.Unmarshal([]byte(a.body), &published) == nil {
+		if a, err := call(ctx, http.MethodGet, p.keysURL, nil); err == nil &&
+			json.Unmarshal([]byte(a.body), &published) == nil {
 			p.kids = published.Keys
 		}
 	}
@@ -130,9 +133,11 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 		d.fail(name, p.MetadataURL+" is not a valid URL.", "Check B2C_METADATA_URL.")
 		return
 	}
-	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.B2C.Tenant + ".b2clogin.com), and whether a proxy or firewall is in the way."
+	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.B2C.Tenant + ".b2clogin.com), and " +
+		"whether a proxy or firewall is in the way."
 	if loopback.Is(u.Host) {
-		reach = "B2C_METADATA_URL points to this machine: start the sign-in stand-in with go run ./scripts/dev, or empty B2C_METADATA_URL to use the tenant itself."
+		reach = "B2C_METADATA_URL points to this machine: start the sign-in stand-in with go run ./scripts/dev, or " +
+			"empty B2C_METADATA_URL to use the tenant itself."
 	}
 	others, orTenant := "", ""
 	if len(c.B2C.Policies) == 1 {
@@ -142,15 +147,22 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 	case p.err != nil:
 		d.fail(name, fmt.Sprintf("%s: %s.", p.MetadataURL, trouble(p.err)), reach)
 	case a.status == http.StatusNotFound && allMissing:
-		d.fail(name, p.MetadataURL+" answers 404, as it does for every policy.", "The tenant's name is wrong rather than the policy's: check B2C_TENANT, which the URL repeats. Portal: Azure AD B2C > Overview > Domain name.")
+		d.fail(name, p.MetadataURL+" answers 404, as it does for every policy.",
+			"The tenant's name is wrong rather than the policy's: check B2C_TENANT, which the URL repeats. Portal: "+
+				"Azure AD B2C > Overview > Domain name.")
 	case a.status == http.StatusNotFound:
-		d.fail(name, p.MetadataURL+" answers 404: the tenant has no such policy"+others+".", "Check B2C_POLICIES, letter by letter"+orTenant+". Portal: Azure AD B2C > User flows (or Identity Experience Framework) lists the names.")
+		d.fail(name, p.MetadataURL+" answers 404: the tenant has no such policy"+others+".",
+			"Check B2C_POLICIES, letter by letter"+orTenant+". Portal: Azure AD B2C > User flows (or Identity "+
+				"Experience Framework) lists the names.")
 	case a.status >= 300 && a.status < 400:
-		d.fail(name, fmt.Sprintf("%s answers %s, and no redirect is followed.", p.MetadataURL, a.said()), "Name the final address: B2C_HOST, or B2C_METADATA_URL.")
+		d.fail(name, fmt.Sprintf("%s answers %s, and no redirect is followed.", p.MetadataURL, a.said()),
+			"Name the final address: B2C_HOST, or B2C_METADATA_URL.")
 	case a.status != http.StatusOK:
-		d.fail(name, fmt.Sprintf("%s answers %s.", p.MetadataURL, a.said()), "If that is not B2C itself, "+strings.ToLower(reach[:1])+reach[1:]+" If it is, try again in a minute.")
+		d.fail(name, fmt.Sprintf("%s answers %s.", p.MetadataURL, a.said()),
+			"If that is not B2C itself, "+strings.ToLower(reach[:1])+reach[1:]+" If it is, try again in a minute.")
 	case p.notJSON || p.issuer == "":
-		d.fail(name, p.MetadataURL+" answers 200, but not with OpenID Connect metadata (a JSON object with an issuer).", "Something else answers there. "+reach)
+		d.fail(name, p.MetadataURL+" answers 200, but not with OpenID Connect metadata (a JSON object with an issuer).",
+			"Something else answers there. "+reach)
 	default:
 		d.ok(name, "%s", p.MetadataURL)
 	}
@@ -162,13 +174,16 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 	m := tenantInIssuer.FindStringSubmatch(p.issuer)
 	if m == nil {
 		d.fail(name, fmt.Sprintf("%q has no tenant GUID where B2C puts one.", cut(p.issuer)),
-			"B2C's forms are https://HOST/GUID/v2.0/ and https://HOST/tfp/GUID/POLICY/v2.0/. Custom policies: let IssuanceClaimPattern be AuthorityAndTenantGuid.")
+			"B2C's forms are https://HOST/GUID/v2.0/ and https://HOST/tfp/GUID/POLICY/v2.0/. Custom policies: let "+
+				"IssuanceClaimPattern be AuthorityAndTenantGuid.")
 		return ""
 	}
 	host, tenant, policy, slash := strings.ToLower(m[1]), strings.ToLower(m[2]), m[3], m[4]
 	switch {
 	case strings.HasSuffix(host, ".ciamlogin.com") || slash == "":
-		d.fail(name, p.issuer+" is not B2C's: its issuers end with a slash, those of Entra ID and External ID do not.", "The API accepts tokens of B2C alone. Take the metadata URL from Portal: Azure AD B2C > User flows > (the policy) > Run user flow, at the top.")
+		d.fail(name, p.issuer+" is not B2C's: its issuers end with a slash, those of Entra ID and External ID do not.",
+			"The API accepts tokens of B2C alone. Take the metadata URL from Portal: Azure AD B2C > User flows > (the "+
+				"policy) > Run user flow, at the top.")
 	case policy != "":
 		d.ok(name, "%s (form with the policy, tfp)", p.issuer)
 	default:
@@ -187,9 +202,11 @@ func (d *doctor) checkKeys(p *policyRead) {
 		case err != nil || metadata == nil || keys.Host == "":
 			fix = "The metadata name no jwks_uri that can be used; whatever answers there is not B2C."
 		case !strings.EqualFold(keys.Host, metadata.Host) || keys.Scheme != metadata.Scheme:
-			fix = "The API takes keys from the metadata's own host alone. Behind a custom domain let the front end pass on the original Host, or name in B2C_HOST the host that jwks_uri has."
+			fix = "The API takes keys from the metadata's own host alone. Behind a custom domain let the front end " +
+				"pass on the original Host, or name in B2C_HOST the host that jwks_uri has."
 		case strings.Contains(p.handler.err, "no usable key"):
-			fix = "RSA keys of 2048 to 4096 bits with a key ID are usable. Portal: Azure AD B2C > Identity Experience Framework > Policy keys: the signing key is RSA."
+			fix = "RSA keys of 2048 to 4096 bits with a key ID are usable. Portal: Azure AD B2C > Identity " +
+				"Experience Framework > Policy keys: the signing key is RSA."
 		}
 		d.fail(name, "The API cannot use them: "+p.handler.err+".", fix)
 		return
@@ -206,10 +223,14 @@ func (d *doctor) checkKeys(p *policyRead) {
 	detail := fmt.Sprintf("%d usable, %s", p.handler.keys, p.keysURL)
 	switch {
 	case entra != "":
-		d.warn(name, fmt.Sprintf("The key ID %q has 27 characters, as those of Entra ID have (a certificate's SHA-1); those of B2C have 43 (the key's own thumbprint).", entra),
-			"Check that the metadata URL is a B2C policy's: with Entra's, every token of B2C is refused. An old B2C key may also look so.")
+		d.warn(name, fmt.Sprintf("The key ID %q has 27 characters, as those of Entra ID have (a certificate's SHA-1); "+
+			"those of B2C have 43 (the key's own thumbprint).", entra),
+			"Check that the metadata URL is a B2C policy's: with Entra's, every token of B2C is refused. An old B2C "+
+				"key may also look so.")
 	case p.handler.skipped > 0:
-		d.warn(name, fmt.Sprintf("%d usable, %d not: %s.", p.handler.keys, p.handler.skipped, cut(p.handler.reason)), "Tokens signed with a key that is not usable are refused. Portal: Azure AD B2C > Identity Experience Framework > Policy keys.")
+		d.warn(name, fmt.Sprintf("%d usable, %d not: %s.", p.handler.keys, p.handler.skipped, cut(p.handler.reason)),
+			"Tokens signed with a key that is not usable are refused. Portal: Azure AD B2C > Identity Experience "+
+				"Framework > Policy keys.")
 	case thumbprints == len(p.kids) && thumbprints > 0:
 		d.ok(name, "%s (key IDs of B2C's form)", detail)
 	default:
@@ -236,7 +257,8 @@ func (d *doctor) checkOneTenant(c config.Config, tenants map[string][]string) {
 		for tenant, policies := range tenants {
 			parts = append(parts, tenant+" ("+strings.Join(policies, ", ")+")")
 		}
-		d.fail("one tenant", "The policies are of several tenants: "+listed(parts)+".", "An API belongs to one tenant: check B2C_POLICIES and B2C_METADATA_URL.")
+		d.fail("one tenant", "The policies are of several tenants: "+listed(parts)+".",
+			"An API belongs to one tenant: check B2C_POLICIES and B2C_METADATA_URL.")
 	}
 	if len(tenants) != 1 {
 		return
@@ -247,7 +269,8 @@ func (d *doctor) checkOneTenant(c config.Config, tenants map[string][]string) {
 			d.ok("B2C_EXTRA_ISSUERS", "%s is of the same tenant", extra)
 			continue
 		}
-		d.fail("B2C_EXTRA_ISSUERS", extra+" is not of the tenant that the metadata name, so the API ignores it.", "Copy the issuer from the other host's metadata, or take it out.")
+		d.fail("B2C_EXTRA_ISSUERS", extra+" is not of the tenant that the metadata name, so the API ignores it.",
+			"Copy the issuer from the other host's metadata, or take it out.")
 	}
 }
 

@@ -54,8 +54,11 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 		}
 		d.add(check{
 			Name: name, Status: statusFail, Code: "token.id_token",
-			Detail: "There is an id_token and no access_token: B2C was asked who signs in, and for no API. An ID token tells the client who the user is; it opens nothing.",
-			Fix:    "Add " + full + " to the scope parameter of the sign-in and of the token request, and response_type=code or one that contains token. In the portal's Run now, choose the API under Access tokens.",
+			Detail: "There is an id_token and no access_token: B2C was asked who signs in, and for no API. An ID " +
+				"token tells the client who the user is; it opens nothing.",
+			Fix: "Add " + full + " to the scope parameter of the sign-in and of the token request, and " +
+				"response_type=code or one that contains token. In the portal's Run now, choose the API under " +
+				"Access tokens.",
 		})
 	case token == "":
 		d.ok(name, "%s", p.what)
@@ -120,7 +123,17 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 					}
 				}
 			}
-			d.add(check{Name: name, Status: statusFail, Code: refusal.Code, Detail: x.Detail, Expected: x.Expected, Actual: x.Actual, Fix: x.Fix})
+			d.add(
+				check{
+					Name:     name,
+					Status:   statusFail,
+					Code:     refusal.Code,
+					Detail:   x.Detail,
+					Expected: x.Expected,
+					Actual:   x.Actual,
+					Fix:      x.Fix,
+				},
+			)
 		}
 	}
 	if untimely { // the clock that judged it may be the one that is wrong

@@ -76,7 +76,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	files, err := project.Tracked(ctx, root)
 	if errors.Is(err, project.ErrNoClone) {
-		return fmt.Errorf("%s is not a clone, or there is no git: which files belong to the project is what git tracks", root)
+		return fmt.Errorf("%s is not a clone, or there is no git: which files belong to the project is what git tracks",
+			root)
 	}
 	if err != nil {
 		return err
@@ -125,7 +126,8 @@ func (n names) check(ctx context.Context, root string) error {
 	case n.collection == config.Collection:
 		return fmt.Errorf("-collection %s is what it is called here; choose another name, such as notes", n.collection)
 	case n.collection == "tables":
-		return errors.New("-collection tables cannot be: Azure Table Storage reserves the name; choose another, such as notes")
+		return errors.New("-collection tables cannot be: Azure Table Storage reserves the name; choose another, such " +
+			"as notes")
 	}
 	return n.checkModule(ctx, root)
 }
@@ -157,7 +159,8 @@ func (n names) checkModule(ctx context.Context, root string) error {
 		return fmt.Errorf("read go.mod: %w", err)
 	}
 	if strings.Contains(string(gomod), "\t"+n.module+" v") {
-		return fmt.Errorf("-module %s is a module that the project needs; choose a path of your own, such as example.com/you/notes", n.module)
+		return fmt.Errorf("-module %s is a module that the project needs; choose a path of your own, such as "+
+			"example.com/you/notes", n.module)
 	}
 	return nil
 }
@@ -174,7 +177,8 @@ func checkTarget(root, dir string) error {
 	case err != nil:
 		return fmt.Errorf("look at the folder to make: %w", err)
 	case len(entries) > 0:
-		return fmt.Errorf("%s is not empty (%s is in it); name an empty folder, or one that is not there yet", dir, entries[0].Name())
+		return fmt.Errorf("%s is not empty (%s is in it); name an empty folder, or one that is not there yet", dir,
+			entries[0].Name())
 	}
 	return nil
 }

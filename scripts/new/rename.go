@@ -43,7 +43,9 @@ func (n names) rules() []rule {
 		{"\t\"os\"\n)", "\t\"os\"\n\n\t\"" + n.module + "/handler/entra\"\n)", []string{importer}},
 		// The module: imports, and what the tests have the go command build.
 		{`"` + project.Module + `/`, `"` + n.module + `/`, nil},
-		{"module " + project.Module, "module " + n.module, []string{"go.mod", "scripts/check/tools/go.mod", "scripts/run-now/main_test.go"}},
+		{"module " + project.Module, "module " + n.module, []string{
+			"go.mod", "scripts/check/tools/go.mod", "scripts/run-now/main_test.go",
+		}},
 		{"require " + project.Module, "require " + n.module, []string{"handler/entra/testdata/notes/go.mod"}},
 		{"replace " + project.Module, "replace " + n.module, []string{"handler/entra/testdata/notes/go.mod"}},
 		{
@@ -67,12 +69,21 @@ func (n names) rules() []rule {
 
 		// In the source: what all Go code takes the names from, and the table's default in Azure.
 		{`Collection = "` + c + `"`, `Collection = "` + n.collection + `"`, []string{"handler/config/names.go"}},
-		{`"ITEMS_TABLE": "` + c + `"`, `"ITEMS_TABLE": "` + n.collection + `"`, append(slices.Clone(snapshots), "local.settings.sample.json")},
-		{"param itemsTable string = '" + c + "'", "param itemsTable string = '" + n.collection + "'", []string{"infra/main.bicep"}},
+		{
+			`"ITEMS_TABLE": "` + c + `"`, `"ITEMS_TABLE": "` + n.collection + `"`,
+			append(slices.Clone(snapshots), "local.settings.sample.json"),
+		},
+		{
+			"param itemsTable string = '" + c + "'", "param itemsTable string = '" + n.collection + "'",
+			[]string{"infra/main.bicep"},
+		},
 		{"API_ITEMS_TABLE=" + c + "}", "API_ITEMS_TABLE=" + n.collection + "}", []string{"infra/main.parameters.json"}},
 		{tablePath + c, tablePath + n.collection, snapshots},
 		{`/default/` + c + `"`, `/default/` + n.collection + `"`, snapshots}, // the table's name
-		{"ITEMS_TABLE` | `" + c + "`", "ITEMS_TABLE` | `" + n.collection + "`", []string{"README.md", "infra/README.md"}},
+		{
+			"ITEMS_TABLE` | `" + c + "`", "ITEMS_TABLE` | `" + n.collection + "`",
+			[]string{"README.md", "infra/README.md"},
+		},
 		{"the table " + c + " is", "the table " + n.collection + " is", []string{"scripts/doctor/testdata/well.txt"}},
 
 		// The single-page app's names: of the page, and of the database on the device, which
@@ -81,8 +92,14 @@ func (n names) rules() []rule {
 		{"<h1>" + title + "<", "<h1>" + n.title() + "<", []string{"clients/spa/index.html"}},
 		{">" + title + "</a>", ">" + n.title() + "</a>", []string{"clients/spa/index.html"}},
 		{">Your " + c + "<", ">Your " + n.collection + "<", []string{"clients/spa/index.html"}},
-		{`name: "` + title + `"`, `name: "` + n.title() + `"`, []string{"clients/spa/tests/browser.test.mjs", "clients/spa/tests/people.test.mjs"}},
-		{`["` + title + `", "Token"]`, `["` + n.title() + `", "Token"]`, []string{"clients/spa/tests/browser.test.mjs"}},
+		{
+			`name: "` + title + `"`, `name: "` + n.title() + `"`,
+			[]string{"clients/spa/tests/browser.test.mjs", "clients/spa/tests/people.test.mjs"},
+		},
+		{
+			`["` + title + `", "Token"]`, `["` + n.title() + `", "Token"]`,
+			[]string{"clients/spa/tests/browser.test.mjs"},
+		},
 		{"`" + c + " of ", "`" + n.collection + " of ", []string{"clients/spa/store.js", "clients/spa/README.md"}},
 	}
 }
@@ -187,7 +204,9 @@ func withoutOwn(page string) string {
 
 // snapshots are what Bicep makes of infra. The name of the role assignment on the table
 // is a hash of the table's path, among others, as guid() in roles.bicep makes it.
-var snapshots = []string{"infra/tests/dev.snapshot.json", "infra/tests/network.snapshot.json", "infra/tests/prod.snapshot.json"}
+var snapshots = []string{
+	"infra/tests/dev.snapshot.json", "infra/tests/network.snapshot.json", "infra/tests/prod.snapshot.json",
+}
 
 const (
 	tablePath  = "/tableServices/default/tables/"
@@ -198,7 +217,8 @@ const (
 // assignments are the names of the role assignment on the table, as a snapshot has it,
 // and as the new project's will.
 func (n names) assignments(snapshot string) (from, to string) {
-	table := regexp.MustCompile(`"id": "(/[^"]+` + tablePath + `)` + config.Collection + `"`).FindStringSubmatch(snapshot)
+	table := regexp.MustCompile(`"id": "(/[^"]+` + tablePath + `)` + config.Collection + `"`).
+		FindStringSubmatch(snapshot)
 	identity := regexp.MustCompile(`"id": "(/[^"]+/userAssignedIdentities/[^"/]+)"`).FindStringSubmatch(snapshot)
 	if table == nil || identity == nil {
 		return "\x00", "" // a test says that they are there

@@ -77,7 +77,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := os.WriteFile(*target, archive, 0o644); err != nil {
 		return fmt.Errorf("write the package: %w", err)
 	}
-	fmt.Fprintf(out, "%s, %.1f MB, sha256 %x\n  %s\n", filepath.ToSlash(*target), float64(len(archive))/1e6, sha256.Sum256(archive), strings.Join(names, "\n  "))
+	fmt.Fprintf(out, "%s, %.1f MB, sha256 %x\n  %s\n", filepath.ToSlash(*target), float64(len(archive))/1e6,
+		sha256.Sum256(archive), strings.Join(names, "\n  "))
 	return nil
 }
 

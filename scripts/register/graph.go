@@ -128,7 +128,11 @@ func (g *graph) once(ctx context.Context, method, path string, body []byte, out 
 	if method == http.MethodPatch && strings.Contains(path, "(uniqueName=") {
 		req.Header.Set("Prefer", "create-if-missing, return=representation")
 	}
-	client := &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Timeout: 30 * time.Second, CheckRedirect: func(*http.Request,
+		[]*http.Request,
+	) error {
+		return http.ErrUseLastResponse
+	}}
 	resp, err := client.Do(req)
 	if err != nil {
 		if method == http.MethodPost {
@@ -158,7 +162,9 @@ func (g *graph) once(ctx context.Context, method, path string, body []byte, out 
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
 		return time.Duration(seconds) * time.Second, &failure.Error
 	case resp.StatusCode == http.StatusNotFound,
-		resp.StatusCode == http.StatusBadRequest && (failure.Error.Code == "Request_ResourceNotFound" || strings.Contains(failure.Error.Message, "does not exist") || strings.Contains(failure.Error.Message, "NoBackingApplicationObject")):
+		resp.StatusCode == http.StatusBadRequest && (failure.Error.Code == "Request_ResourceNotFound" ||
+			strings.Contains(failure.Error.Message, "does not exist") ||
+			strings.Contains(failure.Error.Message, "NoBackingApplicationObject")):
 		return 0, &failure.Error // it may not be known everywhere yet
 	}
 	return -1, &failure.Error
@@ -174,7 +180,8 @@ func find[T any](ctx context.Context, g *graph, collection, filter, sel string) 
 		Value []T    `json:"value"`
 		Next  string `json:"@odata.nextLink"`
 	}
-	if err := g.call(ctx, http.MethodGet, "/"+collection+"?"+strings.ReplaceAll(query.Encode(), "+", "%20"), nil, &page); err != nil {
+	if err := g.call(ctx, http.MethodGet, "/"+collection+"?"+strings.ReplaceAll(query.Encode(), "+", "%20"), nil,
+		&page); err != nil {
 		return nil, err
 	}
 	if page.Next != "" {

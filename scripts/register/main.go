@@ -66,14 +66,18 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	f.StringVar(&w.clientName, "client-name", "B2CTest", "display `name` of the client's application")
 	f.StringVar(&w.clientID, "client-id", "", "application `ID` of a client that is there under another name")
 	f.StringVar(&w.appIDURI, "app-id-uri", "", "the API's App ID `URI` (default https://NAME.onmicrosoft.com/b2capi)")
-	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated (default http://localhost:9912)")
+	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated "+
+		"(default http://localhost:9912)")
 	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated")
-	policies := f.String("policies", "B2C_1_signupsignin,B2C_1_profileedit", "comma `list` of the user flows: sign-up or sign-in first, profile editing second")
-	apiURL := f.String("api-url", "", "the API's `address`, for the single-page app (default: what its config.json has)")
+	policies := f.String("policies", "B2C_1_signupsignin,B2C_1_profileedit",
+		"comma `list` of the user flows: sign-up or sign-in first, profile editing second")
+	apiURL := f.String("api-url", "", "the API's `address`, for the single-page app (default: what its config.json "+
+		"has)")
 	check := f.Bool("check", false, "change nothing; tell what differs, exit code 1 if something does")
 	dryRun := f.Bool("dry-run", false, "change nothing; show the calls that would be made")
 	dir := f.String("dir", ".", "the project's `folder`")
-	endpoint := f.String("graph", "https://graph.microsoft.com/v1.0", "`URL` of Microsoft Graph; another one only on this machine")
+	endpoint := f.String("graph", "https://graph.microsoft.com/v1.0",
+		"`URL` of Microsoft Graph; another one only on this machine")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -115,7 +119,8 @@ func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string)
 	if !regexp.MustCompile(`^[a-z0-9]{1,27}$`).MatchString(w.tenant) {
 		return errors.New("-tenant wants the tenant's name, such as contoso for contoso.onmicrosoft.com")
 	}
-	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" && (u.Host == "" || !loopback.Is(u.Host)) {
+	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" &&
+		(u.Host == "" || !loopback.Is(u.Host)) {
 		return errors.New("-graph may only be Microsoft's, or on this machine: it is sent the token")
 	}
 	if w.appIDURI == "" {
@@ -126,8 +131,10 @@ func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string)
 	}
 	for _, origin := range origins {
 		u, err := url.Parse(origin)
-		if err != nil || u.Host == "" || u.Path != "" || u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost") {
-			return fmt.Errorf("-origin %s must be https://HOST or http://localhost:PORT, without a slash at its end", origin)
+		if err != nil || u.Host == "" || u.Path != "" || u.Scheme != "https" &&
+			(u.Scheme != "http" || u.Hostname() != "localhost") {
+			return fmt.Errorf("-origin %s must be https://HOST or http://localhost:PORT, without a slash at its end",
+				origin)
 		}
 		w.redirectURIs = append(w.redirectURIs, origin+"/", origin+"/redirect.html")
 	}
@@ -150,19 +157,23 @@ func graphToken(ctx context.Context, getenv func(string) string, tenant string) 
 	if err != nil {
 		return "", errors.New("there is no GRAPH_TOKEN, and no Azure CLI (az) that could get one")
 	}
-	cmd := exec.CommandContext(ctx, az, "account", "get-access-token", "--resource", "https://graph.microsoft.com", "--tenant", domain, "--query", "accessToken", "--output", "tsv")
+	cmd := exec.CommandContext(ctx, az, "account", "get-access-token", "--resource", "https://graph.microsoft.com",
+		"--tenant", domain, "--query", "accessToken", "--output", "tsv")
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	token, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("there is no token of Azure CLI's for %s; sign in: az login --tenant %s --allow-no-subscriptions\n%s", domain, domain, strings.TrimSpace(said.String()))
+		return "", fmt.Errorf("there is no token of Azure CLI's for %s; sign in: az login --tenant %s "+
+			"--allow-no-subscriptions\n%s", domain, domain, strings.TrimSpace(said.String()))
 	}
 	return strings.TrimSpace(string(token)), nil
 }
 
 // write puts the IDs where they are needed. The tenant is done by then: what cannot
 // be written is said, with the values.
-func write(ctx context.Context, out io.Writer, dir string, w wanted, r registered, policies []string, apiURL string) error {
+func write(ctx context.Context, out io.Writer, dir string, w wanted, r registered, policies []string,
+	apiURL string,
+) error {
 	settings := [][2]string{
 		{"B2C_TENANT", w.tenant},
 		{"B2C_POLICIES", strings.Join(policies, ",")},

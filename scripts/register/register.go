@@ -98,13 +98,15 @@ func (p *plan) run(ctx context.Context, w wanted) (registered, error) {
 		return registered{}, fmt.Errorf("find Microsoft Graph itself: %w", err)
 	}
 	if len(graphs) != 1 {
-		return registered{}, errors.New("the tenant has no service principal of Microsoft Graph; open App registrations in the portal once, which makes it")
+		return registered{}, errors.New("the tenant has no service principal of Microsoft Graph; open App " +
+			"registrations in the portal once, which makes it")
 	}
 	// Users of B2C cannot consent, so an administrator does for all of them.
 	if err := p.consent(ctx, client, clientPrincipal, apiPrincipal, api.DisplayName, w.read, w.write); err != nil {
 		return registered{}, err
 	}
-	if err := p.consent(ctx, client, clientPrincipal, graphs[0].ID, "Microsoft Graph", "openid", "offline_access"); err != nil {
+	if err := p.consent(ctx, client, clientPrincipal, graphs[0].ID, "Microsoft Graph", "openid",
+		"offline_access"); err != nil {
 		return registered{}, err
 	}
 	return registered{api.AppID, client.AppID}, nil
@@ -121,7 +123,8 @@ func (p *plan) checkTenant(ctx context.Context, tenant string) error {
 			}
 		}
 	}
-	if err := p.graph.call(ctx, http.MethodGet, "/organization?$select=id,verifiedDomains", nil, &organizations); err != nil {
+	if err := p.graph.call(ctx, http.MethodGet, "/organization?$select=id,verifiedDomains", nil,
+		&organizations); err != nil {
 		return fmt.Errorf("ask which tenant this is: %w", err)
 	}
 	domain := tenant + ".onmicrosoft.com"
@@ -134,25 +137,35 @@ func (p *plan) checkTenant(ctx context.Context, tenant string) error {
 			found = append(found, d.Name)
 		}
 	}
-	return fmt.Errorf("the token is for the tenant of %s, not for %s; sign in to that: az login --tenant %s --allow-no-subscriptions", strings.Join(found, ", "), domain, domain)
+	return fmt.Errorf("the token is for the tenant of %s, not for %s; sign in to that: az login --tenant %s "+
+		"--allow-no-subscriptions", strings.Join(found, ", "), domain, domain)
 }
 
 // api makes or mends the API's application.
 func (p *plan) api(ctx context.Context, w wanted) (application, error) {
 	scopes := []scope{
-		{ID: stableID(w.appIDURI, w.read), Value: w.read, Type: "Admin", IsEnabled: true, DisplayName: "Read items", Description: "Read the items of the signed-in user."},
-		{ID: stableID(w.appIDURI, w.write), Value: w.write, Type: "Admin", IsEnabled: true, DisplayName: "Change items", Description: "Create, change and delete the items of the signed-in user."},
+		{
+			ID: stableID(w.appIDURI, w.read), Value: w.read, Type: "Admin", IsEnabled: true, DisplayName: "Read items",
+			Description: "Read the items of the signed-in user.",
+		},
+		{
+			ID: stableID(w.appIDURI, w.write), Value: w.write, Type: "Admin", IsEnabled: true,
+			DisplayName: "Change items",
+			Description: "Create, change and delete the items of the signed-in user.",
+		},
 	}
 	two := 2
-	found, err := find[application](ctx, p.graph, "applications", "identifierUris/any(u:u eq "+quoted(w.appIDURI)+")", "")
+	found, err := find[application](ctx, p.graph, "applications", "identifierUris/any(u:u eq "+quoted(w.appIDURI)+")",
+		"")
 	if err != nil {
 		return application{}, fmt.Errorf("find the API's application: %w", err)
 	}
 	switch len(found) {
 	case 0:
 		app := application{
-			DisplayName: w.apiName, SignInAudience: "AzureADandPersonalMicrosoftAccount", IdentifierURIs: []string{w.appIDURI},
-			API: &apiApplication{TokenVersion: &two, Scopes: scopes},
+			DisplayName: w.apiName, SignInAudience: "AzureADandPersonalMicrosoftAccount",
+			IdentifierURIs: []string{w.appIDURI},
+			API:            &apiApplication{TokenVersion: &two, Scopes: scopes},
 		}
 		return p.upsert(ctx, "the API's application, "+w.apiName+", is missing", w.apiName, app)
 	case 1:
@@ -164,7 +177,9 @@ func (p *plan) api(ctx context.Context, w wanted) (application, error) {
 		app.API = &apiApplication{}
 	}
 	if v := app.API.TokenVersion; v == nil || *v != 2 {
-		if err := p.change(ctx, app.DisplayName+" issues tokens of version 1", http.MethodPatch, "/applications/"+app.ID, application{API: &apiApplication{TokenVersion: &two, Scopes: app.API.Scopes}}, nil); err != nil {
+		if err := p.change(ctx, app.DisplayName+" issues tokens of version 1", http.MethodPatch,
+			"/applications/"+app.ID,
+			application{API: &apiApplication{TokenVersion: &two, Scopes: app.API.Scopes}}, nil); err != nil {
 			return app, err
 		}
 		app.API.TokenVersion = &two
@@ -200,11 +215,14 @@ func (p *plan) mendScopes(ctx context.Context, app *application, scopes []scope)
 	if locked {
 		off := slices.Clone(app.API.Scopes)
 		for i := range off {
-			if slices.ContainsFunc(scopes, func(s scope) bool { return s.Value == off[i].Value && s.Type != off[i].Type }) {
+			if slices.ContainsFunc(scopes, func(s scope) bool {
+				return s.Value == off[i].Value && s.Type != off[i].Type
+			}) {
 				off[i].IsEnabled = false
 			}
 		}
-		if err := p.change(ctx, app.DisplayName+" has a scope that has to be disabled to be changed", http.MethodPatch, path, patch(off), nil); err != nil {
+		if err := p.change(ctx, app.DisplayName+" has a scope that has to be disabled to be changed", http.MethodPatch,
+			path, patch(off), nil); err != nil {
 			return err
 		}
 	}
@@ -234,13 +252,17 @@ func (p *plan) client(ctx context.Context, w wanted, api application) (applicati
 	case len(found) == 0 && w.clientID != "":
 		return application{}, fmt.Errorf("the tenant has no application %s", w.clientID)
 	case len(found) == 0:
-		app := application{DisplayName: w.clientName, SignInAudience: "AzureADandPersonalMicrosoftAccount", SPA: &redirects{w.redirectURIs}, Access: access}
+		app := application{
+			DisplayName: w.clientName, SignInAudience: "AzureADandPersonalMicrosoftAccount",
+			SPA: &redirects{w.redirectURIs}, Access: access,
+		}
 		if len(w.publicClients) > 0 {
 			app.PublicClient = &redirects{w.publicClients}
 		}
 		return p.upsert(ctx, "the client's application, "+w.clientName+", is missing", w.clientName, app)
 	case len(found) > 1:
-		return application{}, fmt.Errorf("%d applications are called %s; say which is meant with -client-id", len(found), w.clientName)
+		return application{}, fmt.Errorf("%d applications are called %s; say which is meant with -client-id",
+			len(found), w.clientName)
 	}
 	app := found[0]
 	mend := func(why string, patch application) error {
@@ -253,7 +275,10 @@ func (p *plan) client(ctx context.Context, w wanted, api application) (applicati
 		patch func(*redirects) application
 	}{
 		{app.SPA, w.redirectURIs, "single-page app", func(r *redirects) application { return application{SPA: r} }},
-		{app.PublicClient, w.publicClients, "native app", func(r *redirects) application { return application{PublicClient: r} }},
+		{
+			app.PublicClient, w.publicClients, "native app",
+			func(r *redirects) application { return application{PublicClient: r} },
+		},
 	} {
 		merged := redirects{}
 		if kind.have != nil {
@@ -268,7 +293,8 @@ func (p *plan) client(ctx context.Context, w wanted, api application) (applicati
 		if missing == nil {
 			continue
 		}
-		if err := mend(fmt.Sprintf("lacks the %s redirect URI %s", kind.what, strings.Join(missing, ", ")), kind.patch(&merged)); err != nil {
+		if err := mend(fmt.Sprintf("lacks the %s redirect URI %s", kind.what, strings.Join(missing, ", ")),
+			kind.patch(&merged)); err != nil {
 			return app, err
 		}
 	}
@@ -327,7 +353,8 @@ func (p *plan) upsert(ctx context.Context, why, name string, app application) (a
 // can sign in to it.
 func (p *plan) principal(ctx context.Context, app application) (string, error) {
 	if !unknown(app.AppID) {
-		found, err := find[servicePrincipal](ctx, p.graph, "servicePrincipals", "appId eq "+quoted(app.AppID), "id,appId")
+		found, err := find[servicePrincipal](ctx, p.graph, "servicePrincipals", "appId eq "+quoted(app.AppID),
+			"id,appId")
 		if err != nil {
 			return "", fmt.Errorf("find the service principal of %s: %w", app.DisplayName, err)
 		}
@@ -336,7 +363,8 @@ func (p *plan) principal(ctx context.Context, app application) (string, error) {
 		}
 	}
 	made := servicePrincipal{}
-	if err := p.change(ctx, app.DisplayName+" has no service principal", http.MethodPost, "/servicePrincipals", servicePrincipal{AppID: app.AppID}, &made); err != nil {
+	if err := p.change(ctx, app.DisplayName+" has no service principal", http.MethodPost, "/servicePrincipals",
+		servicePrincipal{AppID: app.AppID}, &made); err != nil {
 		return "", err
 	}
 	if p.tell {
@@ -346,7 +374,9 @@ func (p *plan) principal(ctx context.Context, app application) (string, error) {
 }
 
 // consent grants scopes of a resource to a client, for all users.
-func (p *plan) consent(ctx context.Context, client application, clientPrincipal, resourcePrincipal, resource string, scopes ...string) error {
+func (p *plan) consent(ctx context.Context, client application, clientPrincipal, resourcePrincipal, resource string,
+	scopes ...string,
+) error {
 	var have *grant
 	if !unknown(clientPrincipal) && !unknown(resourcePrincipal) {
 		grants, err := find[grant](ctx, p.graph, "oauth2PermissionGrants", "clientId eq "+quoted(clientPrincipal), "")
@@ -372,12 +402,14 @@ func (p *plan) consent(ctx context.Context, client application, clientPrincipal,
 	if missing == nil {
 		return nil
 	}
-	why := fmt.Sprintf("%s was not granted %s of %s by an administrator", client.DisplayName, strings.Join(missing, " and "), resource)
+	why := fmt.Sprintf("%s was not granted %s of %s by an administrator", client.DisplayName,
+		strings.Join(missing, " and "), resource)
 	all := strings.Join(append(granted, missing...), " ")
 	if have != nil {
 		return p.change(ctx, why, http.MethodPatch, "/oauth2PermissionGrants/"+have.ID, grant{Scope: all}, nil)
 	}
-	return p.change(ctx, why, http.MethodPost, "/oauth2PermissionGrants", grant{ClientID: clientPrincipal, ConsentType: "AllPrincipals", ResourceID: resourcePrincipal, Scope: all}, nil)
+	return p.change(ctx, why, http.MethodPost, "/oauth2PermissionGrants",
+		grant{ClientID: clientPrincipal, ConsentType: "AllPrincipals", ResourceID: resourcePrincipal, Scope: all}, nil)
 }
 
 // stableID is the ID of a scope: a UUIDv5 (RFC 9562, section 5.5), so that a second

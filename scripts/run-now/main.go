@@ -86,11 +86,16 @@ func run(ctx context.Context, args []string, here surroundings) error {
 		f.PrintDefaults()
 	}
 	var wanted wishes
-	f.StringVar(&wanted.client, "client", "", "application `ID` of the client (default the first of B2C_ALLOWED_CLIENTS, else B2C_CLIENT_ID)")
-	f.StringVar(&wanted.policy, "policy", "", "`name` of the user flow or custom policy (default the first of B2C_POLICIES)")
-	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of B2C_READ_SCOPE and B2C_WRITE_SCOPE)")
-	f.StringVar(&wanted.redirect, "redirect", "https://jwt.ms", "redirect `URL`; the code flow uses it if it is http on loopback, else http://localhost")
-	host := f.String("host", "", "host `name` in place of B2C_HOST, such as a custom domain, which the portal does not offer")
+	f.StringVar(&wanted.client, "client", "", "application `ID` of the client (default the first of "+
+		"B2C_ALLOWED_CLIENTS, else B2C_CLIENT_ID)")
+	f.StringVar(&wanted.policy, "policy", "", "`name` of the user flow or custom policy (default the first of "+
+		"B2C_POLICIES)")
+	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of B2C_READ_SCOPE and "+
+		"B2C_WRITE_SCOPE)")
+	f.StringVar(&wanted.redirect, "redirect", "https://jwt.ms",
+		"redirect `URL`; the code flow uses it if it is http on loopback, else http://localhost")
+	host := f.String("host", "", "host `name` in place of B2C_HOST, such as a custom domain, which the portal does "+
+		"not offer")
 	open := f.Bool("open", false, "sign in with code and PKCE, and show the access token's claims")
 	noBrowser := f.Bool("no-browser", false, "with -open: print the URL and start no browser")
 	printToken := f.Bool("print-token", false, "with -open: print the access token, alone on standard output")
@@ -177,13 +182,18 @@ func loadSettings(here surroundings, host string) (config.Config, error) {
 	})
 	switch {
 	case err != nil && values == nil:
-		return c, fmt.Errorf("%w\nThere is no local.settings.json: copy local.settings.sample.json, or run this inside go run ./scripts/dev exec", err)
+		return c, fmt.Errorf("%w\nThere is no local.settings.json: copy local.settings.sample.json, or run this "+
+			"inside go run ./scripts/dev exec", err)
 	case err != nil:
 		return c, err
 	case c.B2C.Tenant == "":
 		return c, errors.New("B2C_TENANT is not set: run-now signs in to Azure AD B2C alone")
 	case host != "" && !strings.EqualFold(host, origin(c.B2C.Policies[0].MetadataURL).Host):
-		return c, fmt.Errorf("-host %s changes nothing, because B2C_METADATA_URL names a host itself: leave it empty, or write {host} in it", host)
+		return c, fmt.Errorf(
+			"-host %s changes nothing, because B2C_METADATA_URL names a host itself: leave it empty, or write "+
+				"{host} in it",
+			host,
+		)
 	}
 	return c, nil
 }

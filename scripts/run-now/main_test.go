@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 // contoso are the settings of the article's tenant, as deployed.
@@ -440,7 +441,7 @@ func TestOpen(t *testing.T) {
 		}, 30*time.Second, 5*time.Millisecond)
 		p := newPerson(t)
 		p.get(p.press(p.get(string(address)), "alice", "read", "write"))
-		require.NoError(t, <-ended)
+		require.NoError(t, waittest.For(t, ended))
 		require.Regexp(t, `^eyJ[\w-]+\.[\w-]+\.[\w-]+\n$`, stdout.String())
 	})
 
@@ -538,7 +539,7 @@ func TestTheAnswerIsTakenOnce(t *testing.T) {
 	p := newPerson(t)
 	require.Equal(t, 200, p.get(l.redirect.String()+"?state=s&code=1").status)
 	require.Equal(t, 400, p.get(l.redirect.String()+"?state=s&code=2").status)
-	require.Equal(t, "1", (<-l.landed).Get("code"))
+	require.Equal(t, "1", waittest.For(t, l.landed).Get("code"))
 }
 
 func TestMetadata(t *testing.T) {

@@ -49,7 +49,8 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 	}
 	var missing []string
 	for _, scope := range r.scopes {
-		if short, ofAPI := strings.CutPrefix(scope, c.B2C.AppIDURI+"/"); ofAPI && !slices.Contains(strings.Fields(got.Scp), short) {
+		if short, ofAPI := strings.CutPrefix(scope, c.B2C.AppIDURI+"/"); ofAPI &&
+			!slices.Contains(strings.Fields(got.Scp), short) {
 			missing = append(missing, short)
 		}
 	}
@@ -82,11 +83,18 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 		},
 		{
 			"scp", got.Scp, missing == nil, "all that was asked for", strings.Join(missing, ", ") +
-				" was not granted, which B2C says nowhere else. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent",
+				" was not granted, which B2C says nowhere else. Portal: App registrations > (the client) > API " +
+				"permissions: add the scope and grant admin consent",
 		},
-		{"iss", got.Iss, got.Iss == issuer || slices.Contains(c.B2C.ExtraIssuers, got.Iss), "the issuer of the policy's metadata", issuer},
 		{
-			"tfp", policy, slices.ContainsFunc(policies, func(name string) bool { return strings.EqualFold(name, policy) }),
+			"iss", got.Iss, got.Iss == issuer || slices.Contains(c.B2C.ExtraIssuers, got.Iss),
+			"the issuer of the policy's metadata", issuer,
+		},
+		{
+			"tfp", policy, slices.ContainsFunc(policies, func(name string) bool {
+				return strings.EqualFold(name,
+					policy)
+			}),
 			"a policy that is accepted", strings.Join(policies, " or "),
 		},
 		{"exp", when, left > 0, "a time still to come", "sign in again, and check this machine's clock"},
@@ -94,7 +102,8 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 		if line.ok {
 			fmt.Fprintf(out, "  ok  %s  %s  (%s)\n", line.claim, plain(line.value), line.expected)
 		} else {
-			fmt.Fprintf(out, "  NO  %s  %s\n           expected: %s: %s\n", line.claim, plain(line.value), line.expected, plain(line.otherwise))
+			fmt.Fprintf(out, "  NO  %s  %s\n           expected: %s: %s\n", line.claim, plain(line.value),
+				line.expected, plain(line.otherwise))
 		}
 	}
 	return nil

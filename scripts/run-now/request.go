@@ -47,13 +47,27 @@ func newRequest(c config.Config, w wishes) (request, error) {
 	}
 	switch {
 	case r.client == "":
-		mistake("no client: pass -client ID, or set B2C_ALLOWED_CLIENTS. Portal: App registrations > (the client) > Overview shows the ID")
+		mistake(
+			"no client: pass -client ID, or set B2C_ALLOWED_CLIENTS. Portal: App registrations > (the client) > " +
+				"Overview shows the ID",
+		)
 	case strings.EqualFold(r.client, c.B2C.APIClientID):
-		mistake("-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be the API's because of the scopes. Portal: App registrations > (the client) > Overview", r.client)
+		mistake(
+			"-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be "+
+				"the API's because of the scopes. Portal: App registrations > (the client) > Overview",
+			r.client,
+		)
 	case !guid.MatchString(r.client):
-		mistake("-client %q is no application ID, which is a GUID. Portal: App registrations > (the client) > Overview", r.client)
+		mistake(
+			"-client %q is no application ID, which is a GUID. Portal: App registrations > (the client) > Overview",
+			r.client,
+		)
 	case len(c.B2C.AllowedClients) > 0 && !slices.ContainsFunc(c.B2C.AllowedClients, func(id string) bool { return strings.EqualFold(id, r.client) }):
-		mistake("-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s", r.client, strings.Join(c.B2C.AllowedClients, ", "))
+		mistake(
+			"-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s",
+			r.client,
+			strings.Join(c.B2C.AllowedClients, ", "),
+		)
 	}
 
 	if w.policy != "" {
@@ -63,7 +77,8 @@ func newRequest(c config.Config, w wishes) (request, error) {
 			for _, p := range c.B2C.Policies {
 				names = append(names, p.Name)
 			}
-			mistake("-policy %q is not in B2C_POLICIES, so the API will answer policy.not_allowed. It accepts %s", w.policy, strings.Join(names, ", "))
+			mistake("-policy %q is not in B2C_POLICIES, so the API will answer policy.not_allowed. It accepts %s",
+				w.policy, strings.Join(names, ", "))
 		} else {
 			r.policy = c.B2C.Policies[i]
 		}
@@ -82,9 +97,16 @@ func newRequest(c config.Config, w wishes) (request, error) {
 			continue
 		case scope == "profile", scope == "email":
 		case strings.EqualFold(scope, r.client):
-			mistake("scope %s is the client's own ID: the token will be for the client, and the API will answer aud.is_client. Ask for %s", scope, strings.Join(full, " "))
+			mistake("scope %s is the client's own ID: the token will be for the client, and the API will answer "+
+				"aud.is_client. Ask for %s", scope, strings.Join(full, " "))
 		case i < 0:
-			mistake("scope %q is a short name, which B2C answers with AADB2C90117. Tokens carry short names, requests the full value: %s/%s", scope, c.B2C.AppIDURI, scope)
+			mistake(
+				"scope %q is a short name, which B2C answers with AADB2C90117. Tokens carry short names, requests "+
+					"the full value: %s/%s",
+				scope,
+				c.B2C.AppIDURI,
+				scope,
+			)
 		case !slices.Contains(apis, scope[:i]):
 			apis = append(apis, scope[:i])
 		}
@@ -94,16 +116,29 @@ func newRequest(c config.Config, w wishes) (request, error) {
 	}
 	switch {
 	case len(apis) > 1:
-		mistake("the scopes are of %d APIs (%s), which B2C answers with AADB2C90146: a token is for one. Ask for %s alone", len(apis), strings.Join(apis, ", "), strings.Join(full, " "))
+		mistake(
+			"the scopes are of %d APIs (%s), which B2C answers with AADB2C90146: a token is for one. Ask for %s alone",
+			len(apis),
+			strings.Join(apis, ", "),
+			strings.Join(full, " "),
+		)
 	case len(apis) == 1 && apis[0] != c.B2C.AppIDURI:
-		mistake("the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. Portal: App registrations > (the API) > Expose an API", apis[0], c.B2C.AppIDURI, strings.Join(full, " "))
+		mistake(
+			"the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. "+
+				"Portal: App registrations > (the API) > Expose an API",
+			apis[0],
+			c.B2C.AppIDURI,
+			strings.Join(full, " "),
+		)
 	case len(apis) == 0 && len(mistakes) == wrong:
-		mistake("no scope of an API: B2C will give an ID token and no access token (AADB2C90055). Ask for %s as well", strings.Join(full, " "))
+		mistake("no scope of an API: B2C will give an ID token and no access token (AADB2C90055). Ask for %s as well",
+			strings.Join(full, " "))
 	}
 
 	var err error
 	if r.redirect, err = url.Parse(w.redirect); err != nil || !trusted(r.redirect) || r.redirect.Fragment != "" {
-		mistake("-redirect %q is neither https nor http on loopback. Use https://jwt.ms or http://localhost, and register it. Portal: App registrations > (the client) > Authentication", w.redirect)
+		mistake("-redirect %q is neither https nor http on loopback. Use https://jwt.ms or http://localhost, and "+
+			"register it. Portal: App registrations > (the client) > Authentication", w.redirect)
 	}
 	return r, errors.Join(mistakes...)
 }
@@ -193,16 +228,20 @@ func secret() string {
 
 // printURLs prints both forms.
 func printURLs(ctx context.Context, out io.Writer, r request) error {
-	fmt.Fprintf(out, "As the portal's Run now, tokens in the fragment; %s must be a redirect URI of the client:\n\n  %s\n\n", r.redirect, r.implicitURL())
+	fmt.Fprintf(out, "As the portal's Run now, tokens in the fragment; %s must be a redirect URI of the client:\n\n  "+
+		"%s\n\n", r.redirect, r.implicitURL())
 	m, err := readMetadata(ctx, r.policy.MetadataURL)
 	if err != nil {
 		return fmt.Errorf("the form with code and PKCE needs the policy's metadata: %w", err)
 	}
 	redirect := r.loopbackRedirect()
 	verifier := secret()
-	fmt.Fprintf(out, "With code and PKCE; it ends at %s, where nobody listens, with the code in the address bar:\n\n  %s\n\n", redirect.String(), r.codeURL(m.AuthorizationEndpoint, redirect.String(), secret(), verifier))
-	fmt.Fprintf(out, "The code is redeemed once, within minutes, in place of CODE:\n\n  curl -d '%s' -d code=CODE '%s'\n\n", encode(
-		"grant_type", "authorization_code", "client_id", r.client, "redirect_uri", redirect.String(), "scope", r.codeScope(), "code_verifier", verifier,
+	fmt.Fprintf(out, "With code and PKCE; it ends at %s, where nobody listens, with the code in the address bar:\n\n  "+
+		"%s\n\n", redirect.String(), r.codeURL(m.AuthorizationEndpoint, redirect.String(), secret(), verifier))
+	fmt.Fprintf(out, "The code is redeemed once, within minutes, in place of CODE:\n\n  curl -d '%s' -d code=CODE "+
+		"'%s'\n\n", encode(
+		"grant_type", "authorization_code", "client_id", r.client, "redirect_uri", redirect.String(),
+		"scope", r.codeScope(), "code_verifier", verifier,
 	), m.TokenEndpoint)
 	fmt.Fprintln(out, "All of that at once, and a look at the token: go run ./scripts/run-now -open")
 	return nil

@@ -67,14 +67,17 @@ func readMetadata(ctx context.Context, address string) (metadata, error) {
 	for _, endpoint := range []string{m.AuthorizationEndpoint, m.TokenEndpoint} {
 		u, err := url.Parse(endpoint)
 		if err != nil || !trusted(u) || u.Fragment != "" {
-			return m, fmt.Errorf("read the policy's metadata: the endpoint %q is neither https nor http on loopback", plain(endpoint))
+			return m, fmt.Errorf("read the policy's metadata: the endpoint %q is neither https nor http on loopback",
+				plain(endpoint))
 		}
 	}
 	return m, nil
 }
 
 // signIn has a person sign in with code and PKCE and returns the access token.
-func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse func(url string) error, patience time.Duration) (token string, err error) {
+func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse func(url string) error,
+	patience time.Duration,
+) (token string, err error) {
 	redirect := r.loopbackRedirect()
 	listeners, err := listen(&redirect)
 	if err != nil {
@@ -82,8 +85,9 @@ func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse fu
 	}
 	wait := &landing{redirect: redirect, state: secret(), landed: make(chan url.Values, 1)}
 	server := &http.Server{
-		Handler: wait, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second,
-		IdleTimeout: 5 * time.Second, MaxHeaderBytes: 32 << 10,
+		Handler: wait, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second,
+		IdleTimeout:  5 * time.Second, MaxHeaderBytes: 32 << 10,
 	}
 	for _, l := range listeners {
 		go func() { _ = server.Serve(l) }()
@@ -108,7 +112,8 @@ func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse fu
 	case <-ctx.Done():
 		return "", errors.New("stopped")
 	case <-time.After(patience):
-		return "", fmt.Errorf("nobody signed in within %v. An AADB2C code on B2C's page is explained by go run ./scripts/doctor -token -", patience)
+		return "", fmt.Errorf("nobody signed in within %v. An AADB2C code on B2C's page is explained by go run "+
+			"./scripts/doctor -token -", patience)
 	}
 	if kind := answer.Get("error"); kind != "" {
 		return "", refused("the sign-in", kind, answer.Get("error_description"))
@@ -161,7 +166,8 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	say := func(status int, sentence string) {
 		w.WriteHeader(status)
-		fmt.Fprintf(w, "<!doctype html><html lang=\"en\"><title>run-now</title><link rel=\"icon\" href=\"data:,\"><p>%s</p></html>\n", sentence)
+		fmt.Fprintf(w, "<!doctype html><html lang=\"en\"><title>run-now</title><link rel=\"icon\" "+
+			"href=\"data:,\"><p>%s</p></html>\n", sentence)
 	}
 	path := l.redirect.Path
 	if path == "" {
@@ -211,7 +217,8 @@ func redeem(ctx context.Context, r request, endpoint, redirect, code, verifier s
 	case status != http.StatusOK || answer.Error != "":
 		return "", refused("to redeem the code", answer.Error, answer.Description)
 	case answer.AccessToken == "":
-		return "", errors.New("redeem the code: the answer has no access token, so none of the scopes was one of an API")
+		return "", errors.New("redeem the code: the answer has no access token, so none of the scopes was one of an " +
+			"API")
 	}
 	return answer.AccessToken, nil
 }
@@ -222,7 +229,8 @@ func refused(what, kind, description string) error {
 	if !ok {
 		return fmt.Errorf("B2C refused %s: %s: %s", what, plain(kind), plain(description))
 	}
-	return fmt.Errorf("B2C refused %s: %s\n  %s: %s\n  %s\n  %s", what, plain(description), e.Code, e.Meaning, e.Cause, e.Fix)
+	return fmt.Errorf("B2C refused %s: %s\n  %s: %s\n  %s\n  %s", what, plain(description), e.Code, e.Meaning, e.Cause,
+		e.Fix)
 }
 
 // plain makes foreign text fit for a terminal: one line, of 300 runes at most.

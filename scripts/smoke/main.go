@@ -68,7 +68,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	token := f.String("token", getenv("SMOKE_TOKEN"), "an access `token` with both scopes; default SMOKE_TOKEN")
 	f.Lookup("token").DefValue = ""
 	origin := f.String("origin", "", "an `origin` that the API's CORS must allow, such as https://app.contoso.com")
-	wait := f.Duration("wait", 2*time.Minute, "how long the first answer may take: roles and a new instance take a while")
+	wait := f.Duration("wait", 2*time.Minute, "how long the first answer may take: roles and a new instance take a "+
+		"while")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -183,19 +184,24 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 		}
 		switch {
 		case err != nil:
-			s.fail(name, "no answer: "+err.Error(), "Check the address: azd env get-value SERVICE_API_URI. Portal: (the function app) > Overview says whether it runs.")
+			s.fail(name, "no answer: "+err.Error(),
+				"Check the address: azd env get-value SERVICE_API_URI. Portal: (the function app) > Overview says "+
+					"whether it runs.")
 			return false
 		case a.status != http.StatusUnauthorized || !sender.Of(a.status, a.header, string(a.body)).Ours:
 			if a.status == http.StatusOK {
-				s.fail(name, "200: whoever it is lets callers in without a token.", "Look for another program at this address, or a gateway that adds a token.")
+				s.fail(name, "200: whoever it is lets callers in without a token.",
+					"Look for another program at this address, or a gateway that adds a token.")
 				return false
 			}
 			s.refused(name, a, "Call it without a token again, by curl, and compare.")
 			return false
 		}
 		s.ok(name, "401 by the API itself, first answer after %s", round(a.took))
-		if challenge := a.header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge, `Bearer realm="`+config.Realm+`"`) {
-			s.fail("challenge", fmt.Sprintf("WWW-Authenticate is %q", challenge), "Something on the way changes headers; call the app's own address.")
+		if challenge := a.header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge,
+			`Bearer realm="`+config.Realm+`"`) {
+			s.fail("challenge", fmt.Sprintf("WWW-Authenticate is %q", challenge),
+				"Something on the way changes headers; call the app's own address.")
 		}
 		return true
 	}
@@ -203,13 +209,16 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 
 func (s *smoke) crossOrigin(ctx context.Context, origin string) {
 	preflight := func(origin string) (string, error) {
-		a, err := s.call(ctx, http.MethodOptions, config.CollectionPath, "", "Origin", origin, "Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
+		a, err := s.call(ctx, http.MethodOptions, config.CollectionPath, "", "Origin", origin,
+			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
 		return a.header.Get("Access-Control-Allow-Origin"), err
 	}
 	if origin == "" {
 		s.skip("a page of yours", "no -origin")
 	} else if allowed, err := preflight(origin); err != nil || allowed != origin {
-		s.fail("a page of yours", origin+" may not call.", "Add it, without a slash at its end: azd env set API_CORS_ORIGINS "+origin+", then azd provision. Portal: (the function app) > API > CORS.")
+		s.fail("a page of yours", origin+" may not call.",
+			"Add it, without a slash at its end: azd env set API_CORS_ORIGINS "+
+				""+origin+", then azd provision. Portal: (the function app) > API > CORS.")
 	} else {
 		s.ok("a page of yours", "%s may call", origin)
 	}
@@ -217,7 +226,8 @@ func (s *smoke) crossOrigin(ctx context.Context, origin string) {
 	case err != nil:
 		s.fail("a foreign page", err.Error(), "Try again.")
 	case allowed != "":
-		s.fail("a foreign page", "may call, as may any: "+allowed, "List the origins of your own pages. Portal: (the function app) > API > CORS.")
+		s.fail("a foreign page", "may call, as may any: "+allowed,
+			"List the origins of your own pages. Portal: (the function app) > API > CORS.")
 	default:
 		s.ok("a foreign page", "may not call")
 	}
@@ -250,11 +260,17 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 		{
 			"create", http.MethodPost, collection, itemstest.Text("smoke test"),
 			func() []string { return []string{"Idempotency-Key", key} }, http.StatusCreated,
-			"Where the content is at fault: the deployed handler has another handler/items than this folder; deploy again.",
+			"Where the content is at fault: the deployed handler has another handler/items than this folder; deploy " +
+				"again.",
 		},
 		{"read", http.MethodGet, of, "", nil, http.StatusOK, "Run this again."},
 		{
-			"delete", http.MethodDelete, of, "", func() []string { return []string{"If-Match", item.ETag} }, http.StatusOK,
+			"delete", http.MethodDelete, of, "", func() []string {
+				return []string{
+					"If-Match",
+					item.ETag,
+				}
+			}, http.StatusOK,
 			"Run this again.",
 		},
 	} {

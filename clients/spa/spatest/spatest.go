@@ -61,7 +61,10 @@ func Start(addr, dir string) (*Server, error) {
 		return nil, fmt.Errorf("listen for the single-page app: %w", err)
 	}
 	s := &Server{dir: dir, port: loopbacktest.Port(listeners[0])}
-	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	s.http = &http.Server{
+		Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout: time.Minute,
+	}
 	for _, l := range listeners {
 		go func(l net.Listener) { _ = s.http.Serve(l) }(l)
 	}
@@ -91,7 +94,8 @@ func file(path string) string {
 	case path == msal+"msal-browser.min.js", path == msal+"redirect-bridge/msal-redirect-bridge.min.js":
 		return path[1:]
 	case strings.Count(path, "/") == 1 && !strings.HasPrefix(path, "/."):
-		if name := path[1:]; strings.HasSuffix(name, ".html") || strings.HasSuffix(name, ".js") || strings.HasSuffix(name, ".css") {
+		if name := path[1:]; strings.HasSuffix(name, ".html") || strings.HasSuffix(name, ".js") ||
+			strings.HasSuffix(name, ".css") {
 			return name
 		}
 	}
@@ -124,7 +128,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", map[string]string{".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json"}[filepath.Ext(name)])
+	h.Set("Content-Type", map[string]string{
+		".html": "text/html; charset=utf-8",
+		".js":   "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json",
+	}[filepath.Ext(name)])
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
@@ -153,6 +160,7 @@ func (s *Server) policy() string {
 			}
 		}
 	}
-	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; worker-src 'self'; connect-src " + connect +
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; worker-src 'self'; connect-src " +
+		connect +
 		"; frame-src " + frame + "; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 }

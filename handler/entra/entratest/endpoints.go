@@ -198,13 +198,17 @@ func (s *Server) entraMetadata(base string, e endpoint) map[string]any {
 		issuer = s.keyIssuer(e)
 	}
 	return map[string]any{
-		"issuer":                                issuer,
-		"authorization_endpoint":                base + e.path(authorizeEndpoint),
-		"token_endpoint":                        base + e.path(tokenEndpoint),
-		"end_session_endpoint":                  base + e.path(logoutEndpoint),
-		"jwks_uri":                              base + e.path(keysEndpoint),
-		"userinfo_endpoint":                     "https://graph.microsoft.com/oidc/userinfo",
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt", "client_secret_basic"},
+		"issuer":                 issuer,
+		"authorization_endpoint": base + e.path(authorizeEndpoint),
+		"token_endpoint":         base + e.path(tokenEndpoint),
+		"end_session_endpoint":   base + e.path(logoutEndpoint),
+		"jwks_uri":               base + e.path(keysEndpoint),
+		"userinfo_endpoint":      "https://graph.microsoft.com/oidc/userinfo",
+		"token_endpoint_auth_methods_supported": []string{
+			"client_secret_post",
+			"private_key_jwt",
+			"client_secret_basic",
+		},
 		"response_modes_supported":              []string{"query", "fragment", "form_post"},
 		"response_types_supported":              []string{"code", "id_token", "code id_token", "id_token token"},
 		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},

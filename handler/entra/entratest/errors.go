@@ -72,7 +72,13 @@ func (f *failure) number() int {
 
 // description is the value of error_description.
 func (f *failure) description(correlationID string, now time.Time) string {
-	return fmt.Sprintf("%s: %s\r\nCorrelation ID: %s\r\nTimestamp: %s\r\n", f.code, f.text, correlationID, timestamp(now))
+	return fmt.Sprintf(
+		"%s: %s\r\nCorrelation ID: %s\r\nTimestamp: %s\r\n",
+		f.code,
+		f.text,
+		correlationID,
+		timestamp(now),
+	)
 }
 
 func timestamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
@@ -102,7 +108,10 @@ var errorTable = map[string]struct{ kind, text string }{
 		"redirect_uri_mismatch",
 		"The redirect URI '%s' provided in the request is not registered for the client id '%s'.",
 	},
-	"AADB2C90007": {"invalid_request", "The application associated with client id '%s' has no registered redirect URIs."},
+	"AADB2C90007": {
+		"invalid_request",
+		"The application associated with client id '%s' has no registered redirect URIs.",
+	},
 	"AADB2C90008": {"invalid_request", "The request does not contain a client id parameter."},
 	"AADB2C90010": {"invalid_request", "The request does not contain a scope parameter."},
 	"AADB2C90013": {
@@ -134,12 +143,14 @@ var errorTable = map[string]struct{ kind, text string }{
 	"AADB2C90079": {"invalid_request", "Clients must send a client_secret when redeeming a confidential grant."},
 	"AADB2C90080": {
 		"invalid_grant",
-		"The provided grant has expired. Please re-authenticate and try again. Current time: %d, Grant issued time: %d, " +
+		"The provided grant has expired. Please re-authenticate and try again. Current time: %d, Grant issued " +
+			"time: %d, " +
 			"Grant expiration time: %d",
 	},
 	"AADB2C90081": {
 		"invalid_client",
-		"The specified client_secret does not match the expected value for this client. Please correct the client_secret " +
+		"The specified client_secret does not match the expected value for this client. Please correct the " +
+			"client_secret " +
 			"and try again.",
 	},
 	"AADB2C90083": {"invalid_request", "The request is missing required parameter: %s."},
@@ -168,7 +179,8 @@ var errorTable = map[string]struct{ kind, text string }{
 	},
 	"AADB2C90115": {
 		"invalid_request",
-		"When requesting the 'code' response_type, the scope parameter must include a resource or client ID for access " +
+		"When requesting the 'code' response_type, the scope parameter must include a resource or client ID for " +
+			"access " +
 			"tokens, and 'openid' for ID tokens. Additionally include 'offline_access' for refresh tokens.",
 	},
 	"AADB2C90117": {"invalid_request", "The scope '%s' provided in the request is not supported."},
@@ -180,7 +192,8 @@ var errorTable = map[string]struct{ kind, text string }{
 	"AADB2C90129": {"invalid_grant", "The provided grant has been revoked. Please reauthenticate and try again."},
 	"AADB2C90146": {
 		"invalid_request",
-		"The scope '%s' provided in request specifies more than one resource for an access token, which is not supported.",
+		"The scope '%s' provided in request specifies more than one resource for an access token, which is not " +
+			"supported.",
 	},
 	"AADB2C90182": {"invalid_grant", "The supplied code_verifier does not match associated code_challenge"},
 	"AADB2C90183": {"invalid_grant", "The supplied code_verifier is invalid"},

@@ -95,7 +95,11 @@ func (s *Server) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	if !slices.Contains(allowed, r.Method) {
 		h.Set("Allow", strings.Join(allowed, ", "))
-		http.Error(w, fmt.Sprintf("405: this endpoint takes %s.", strings.Join(allowed, ", ")), http.StatusMethodNotAllowed)
+		http.Error(
+			w,
+			fmt.Sprintf("405: this endpoint takes %s.", strings.Join(allowed, ", ")),
+			http.StatusMethodNotAllowed,
+		)
 		return
 	}
 	switch e.kind {

@@ -157,8 +157,11 @@ func (s *Server) redeemPassword(r *http.Request, p *policy, client *application)
 	if !ok || post.Get("password") != user.Name {
 		return nil, fail("AADB2C90225")
 	}
-	return s.tokens(r, grant{client: client, policy: p, user: user, platform: native, scopes: scopes, signedInAt: s.now()},
-		scopes)
+	return s.tokens(
+		r,
+		grant{client: client, policy: p, user: user, platform: native, scopes: scopes, signedInAt: s.now()},
+		scopes,
+	)
 }
 
 // check is what codes and refresh tokens are bound to.

@@ -48,16 +48,30 @@ func (d *Document) Check(req *http.Request, sent []byte, resp *http.Response, bo
 	}
 	again := req.Clone(context.Background())
 	again.Body = io.NopCloser(bytes.NewReader(sent))
-	options := &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, MultiError: true}
+	options := &openapi3filter.Options{
+		AuthenticationFunc:    openapi3filter.NoopAuthenticationFunc,
+		IncludeResponseStatus: true,
+		MultiError:            true,
+	}
 	input := &openapi3filter.RequestValidationInput{Request: again, PathParams: params, Route: route, Options: options}
 	if resp.StatusCode < http.StatusMultipleChoices {
 		if err := openapi3filter.ValidateRequest(context.Background(), input); err != nil {
 			return fmt.Errorf("%s %s was accepted: %w", req.Method, req.URL, err)
 		}
 	}
-	output := &openapi3filter.ResponseValidationInput{RequestValidationInput: input, Status: resp.StatusCode, Header: resp.Header, Options: options}
-	if req.Method == http.MethodHead || resp.StatusCode == http.StatusNotModified || resp.Header.Get("Content-Encoding") != "" {
-		output.Options = &openapi3filter.Options{ExcludeResponseBody: true, IncludeResponseStatus: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc}
+	output := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: input,
+		Status:                 resp.StatusCode,
+		Header:                 resp.Header,
+		Options:                options,
+	}
+	if req.Method == http.MethodHead || resp.StatusCode == http.StatusNotModified ||
+		resp.Header.Get("Content-Encoding") != "" {
+		output.Options = &openapi3filter.Options{
+			ExcludeResponseBody:   true,
+			IncludeResponseStatus: true,
+			AuthenticationFunc:    openapi3filter.NoopAuthenticationFunc,
+		}
 	}
 	output.SetBodyBytes(body)
 	if err := openapi3filter.ValidateResponse(context.Background(), output); err != nil {
@@ -69,7 +83,8 @@ func (d *Document) Check(req *http.Request, sent []byte, resp *http.Response, bo
 	}
 	for name := range resp.Header {
 		// The transport's, and CORS, which is the host's.
-		if slices.Contains([]string{"Content-Type", "Content-Length", "Date", "Connection", "Server"}, name) || strings.HasPrefix(name, "Access-Control-") {
+		if slices.Contains([]string{"Content-Type", "Content-Length", "Date", "Connection", "Server"}, name) ||
+			strings.HasPrefix(name, "Access-Control-") {
 			continue
 		}
 		known := false
@@ -77,7 +92,13 @@ func (d *Document) Check(req *http.Request, sent []byte, resp *http.Response, bo
 			known = known || strings.EqualFold(described, name)
 		}
 		if !known {
-			return fmt.Errorf("the header %s of %s %s, %d, is not described", name, req.Method, req.URL.Path, resp.StatusCode)
+			return fmt.Errorf(
+				"the header %s of %s %s, %d, is not described",
+				name,
+				req.Method,
+				req.URL.Path,
+				resp.StatusCode,
+			)
 		}
 	}
 	return nil

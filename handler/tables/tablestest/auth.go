@@ -45,14 +45,19 @@ func (s *Server) authenticate(r *http.Request) *serviceError {
 	account, signature, _ := strings.Cut(credential, ":")
 	given, err := base64.StdEncoding.DecodeString(signature)
 	if err != nil || account != AccountName {
-		return authenticationFailed("the Authorization header is not of the form SharedKeyLite " + AccountName + ":signature")
+		return authenticationFailed(
+			"the Authorization header is not of the form SharedKeyLite " + AccountName + ":signature",
+		)
 	}
 	var toSign string
 	switch scheme {
 	case "SharedKeyLite":
 		toSign = date + "\n" + canonicalResource(r)
 	case "SharedKey":
-		toSign = strings.Join([]string{r.Method, r.Header.Get("Content-MD5"), r.Header.Get("Content-Type"), date, canonicalResource(r)}, "\n")
+		toSign = strings.Join(
+			[]string{r.Method, r.Header.Get("Content-MD5"), r.Header.Get("Content-Type"), date, canonicalResource(r)},
+			"\n",
+		)
 	default:
 		return authenticationFailed("the scheme is neither SharedKey nor SharedKeyLite")
 	}
@@ -63,7 +68,11 @@ func (s *Server) authenticate(r *http.Request) *serviceError {
 	}
 
 	if version := r.Header.Get("x-ms-version"); !slices.Contains(versions, version) {
-		return &serviceError{http.StatusBadRequest, "InvalidHeaderValue", "The value for one of the HTTP headers is not in the correct format. (x-ms-version)"}
+		return &serviceError{
+			http.StatusBadRequest,
+			"InvalidHeaderValue",
+			"The value for one of the HTTP headers is not in the correct format. (x-ms-version)",
+		}
 	}
 	return nil
 }

@@ -128,7 +128,12 @@ func (e *entity) get(name string) (value, bool) {
 }
 
 func (e *entity) dump() map[string]any {
-	m := map[string]any{"PartitionKey": e.partitionKey, "RowKey": e.rowKey, "Timestamp": timeOf(e.timestamp), "odata.etag": e.etag}
+	m := map[string]any{
+		"PartitionKey": e.partitionKey,
+		"RowKey":       e.rowKey,
+		"Timestamp":    timeOf(e.timestamp),
+		"odata.etag":   e.etag,
+	}
 	for _, p := range e.properties {
 		switch p.value.edm {
 		case edmInt32:
@@ -175,7 +180,10 @@ func readEntity(body []byte) (draft, *serviceError) {
 	var d draft
 	for _, m := range members {
 		switch {
-		case strings.HasPrefix(m.name, "odata."), strings.Contains(m.name, "@odata."), m.name == "Timestamp", string(m.json) == "null":
+		case strings.HasPrefix(m.name, "odata."),
+			strings.Contains(m.name, "@odata."),
+			m.name == "Timestamp",
+			string(m.json) == "null":
 			continue
 		case m.name == "PartitionKey", m.name == "RowKey":
 			v, refusal := readValue(m.name, m.json, types[m.name])
@@ -232,7 +240,11 @@ func readObject(body []byte) ([]member, *serviceError) {
 			return nil, invalidInput("The body is not valid JSON.")
 		}
 		if seen[m.name] {
-			return nil, &serviceError{http.StatusBadRequest, "DuplicatePropertiesSpecified", "A property is specified more than one time."}
+			return nil, &serviceError{
+				http.StatusBadRequest,
+				"DuplicatePropertiesSpecified",
+				"A property is specified more than one time.",
+			}
 		}
 		seen[m.name] = true
 		members = append(members, m)
@@ -456,7 +468,11 @@ func checkKey(name, key string) *serviceError {
 // checkPropertyName wants a C# identifier (C# language specification, "Identifiers"), which has no dash.
 func checkPropertyName(name string) *serviceError {
 	if utf16Len(name) > maxName {
-		return &serviceError{http.StatusBadRequest, "PropertyNameTooLong", "The property name exceeds the maximum allowed length (255)."}
+		return &serviceError{
+			http.StatusBadRequest,
+			"PropertyNameTooLong",
+			"The property name exceeds the maximum allowed length (255).",
+		}
 	}
 	for i, r := range name {
 		if !isIdentifierRune(r, i == 0) {

@@ -167,7 +167,11 @@ func (p *filterParser) or() (expression, bool) {
 func and(operands []expression) expression { return andExpression(operands) }
 func or(operands []expression) expression  { return orExpression(operands) }
 
-func (p *filterParser) list(operator string, operand func() (expression, bool), join func([]expression) expression) (expression, bool) {
+func (p *filterParser) list(
+	operator string,
+	operand func() (expression, bool),
+	join func([]expression) expression,
+) (expression, bool) {
 	var operands []expression
 	for {
 		x, ok := operand()

@@ -179,7 +179,14 @@ func (s *Server) newCall(r *http.Request, body []byte) (*call, *serviceError) {
 	return newCall(r.Method, t, r.URL.RawQuery, r.Header, body, base)
 }
 
-func newCall(method string, t target, rawQuery string, header http.Header, body []byte, base string) (*call, *serviceError) {
+func newCall(
+	method string,
+	t target,
+	rawQuery string,
+	header http.Header,
+	body []byte,
+	base string,
+) (*call, *serviceError) {
 	c := &call{target: t, header: header, body: body, base: base}
 	query, refusal := parseQuery(rawQuery)
 	if refusal != nil {
@@ -221,7 +228,10 @@ func parseQuery(raw string) (url.Values, *serviceError) {
 			return nil, errNotImplemented
 		default:
 			if strings.HasPrefix(name, "$") {
-				return nil, invalidInput("The query parameter '%.100s' begins with a system-reserved '$' character but is not recognized.", name)
+				return nil, invalidInput(
+					"The query parameter '%.100s' begins with a system-reserved '$' character but is not recognized.",
+					name,
+				)
 			}
 		}
 	}
@@ -230,12 +240,15 @@ func parseQuery(raw string) (url.Values, *serviceError) {
 
 // checkFormats wants JSON: Atom is gone since version 2015-12-11.
 func checkFormats(op string, header http.Header) *serviceError {
-	if accept := header.Get("Accept"); accept != "" && op != OpTransaction && !strings.Contains(accept, "application/json") && !strings.Contains(accept, "*/*") {
+	if accept := header.Get("Accept"); accept != "" && op != OpTransaction &&
+		!strings.Contains(accept, "application/json") &&
+		!strings.Contains(accept, "*/*") {
 		return errFormatNotSupported
 	}
 	switch op {
 	case OpCreateTable, OpInsertEntity, OpUpdateEntity, OpMergeEntity, OpInsertOrReplaceEntity, OpInsertOrMergeEntity:
-		if mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+		if mediaType, _, err := mime.ParseMediaType(header.Get("Content-Type")); err != nil ||
+			mediaType != "application/json" {
 			return errFormatNotSupported
 		}
 	}
@@ -244,10 +257,18 @@ func checkFormats(op string, header http.Header) *serviceError {
 
 func checkTableName(name string) *serviceError {
 	if !tableName.MatchString(name) || strings.EqualFold(name, "tables") {
-		return &serviceError{http.StatusBadRequest, "InvalidResourceName", "The specified resource name contains invalid characters."}
+		return &serviceError{
+			http.StatusBadRequest,
+			"InvalidResourceName",
+			"The specified resource name contains invalid characters.",
+		}
 	}
 	if len(name) < 3 || len(name) > 63 {
-		return &serviceError{http.StatusBadRequest, "OutOfRangeInput", "The specified resource name length is not within the permissible limits."}
+		return &serviceError{
+			http.StatusBadRequest,
+			"OutOfRangeInput",
+			"The specified resource name length is not within the permissible limits.",
+		}
 	}
 	return nil
 }
@@ -485,7 +506,11 @@ func (s *Server) queryEntities(c *call) (*answer, *serviceError) {
 }
 
 // continuationEncoding is base64 of which no character needs escaping in a URL.
-var continuationEncoding = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*_").WithPadding('-').Strict()
+var continuationEncoding = base64.NewEncoding(
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789*_",
+).WithPadding(
+	'-',
+).Strict()
 
 // encodeContinuation writes a key in the form that Azure's have, "1!LENGTH!BASE64". Clients must not rely on it. Here
 // the first number also counts the empty pages that a fault made so far.
@@ -523,12 +548,25 @@ func emptyPagesSeen(query url.Values) int {
 
 // change is the write that the call asks for.
 func (c *call) change() (change, *serviceError) {
-	ch := change{op: c.op, partitionKey: c.target.partitionKey, rowKey: c.target.rowKey, ifMatch: c.header.Get("If-Match")}
+	ch := change{
+		op:           c.op,
+		partitionKey: c.target.partitionKey,
+		rowKey:       c.target.rowKey,
+		ifMatch:      c.header.Get("If-Match"),
+	}
 	if ch.op == OpDeleteEntity && ch.ifMatch == "" {
-		return ch, &serviceError{http.StatusBadRequest, "MissingRequiredHeader", "An HTTP header that's mandatory for this request is not specified. (If-Match)"}
+		return ch, &serviceError{
+			http.StatusBadRequest,
+			"MissingRequiredHeader",
+			"An HTTP header that's mandatory for this request is not specified. (If-Match)",
+		}
 	}
 	if ch.ifMatch != "" && ch.ifMatch != "*" && !etagForm.MatchString(ch.ifMatch) {
-		return ch, invalidInput("The etag value '%.100s' specified in one of the request headers is not valid. Please make sure only one etag value is specified and is valid.", ch.ifMatch)
+		return ch, invalidInput(
+			"The etag value '%.100s' specified in one of the request headers is not valid. Please make sure only "+
+				"one etag value is specified and is valid.",
+			ch.ifMatch,
+		)
 	}
 	if c.header.Get("If-None-Match") != "" {
 		return ch, invalidInput("If-None-Match HTTP header cannot be specified for this operation.")

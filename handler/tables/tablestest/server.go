@@ -102,7 +102,12 @@ func (s *Server) URL() string {
 
 // ConnectionString is what aztables.NewServiceClientFromConnectionString takes.
 func (s *Server) ConnectionString() string {
-	return fmt.Sprintf("DefaultEndpointsProtocol=http;AccountName=%s;AccountKey=%s;TableEndpoint=%s;", AccountName, AccountKey, s.URL())
+	return fmt.Sprintf(
+		"DefaultEndpointsProtocol=http;AccountName=%s;AccountKey=%s;TableEndpoint=%s;",
+		AccountName,
+		AccountKey,
+		s.URL(),
+	)
 }
 
 // Close stops listening and closes every connection, also those that a fault keeps open. Nothing is executed after it.
@@ -136,7 +141,10 @@ func (s *Server) record(r *http.Request) {
 	if len(s.requests) == 2*maxRequests {
 		s.requests = slices.Clone(s.requests[maxRequests:])
 	}
-	s.requests = append(s.requests, Request{Method: r.Method, Path: r.URL.Path, Query: query, Header: r.Header, Op: Operation(r)})
+	s.requests = append(
+		s.requests,
+		Request{Method: r.Method, Path: r.URL.Path, Query: query, Header: r.Header, Op: Operation(r)},
+	)
 }
 
 // Entities is a copy of everything a table holds, sorted by PartitionKey and RowKey in the service's order; nil when
@@ -153,7 +161,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	if !loopbacktest.IsLoopback(r.Host) {
-		http.Error(w, fmt.Sprintf("The Host header is %q; this server answers to localhost and loopback addresses only.", r.Host), http.StatusForbidden)
+		http.Error(
+			w,
+			fmt.Sprintf("The Host header is %q; this server answers to localhost and loopback addresses only.", r.Host),
+			http.StatusForbidden,
+		)
 		return
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))

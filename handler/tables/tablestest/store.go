@@ -95,7 +95,11 @@ func (st *store) dump(name string) []map[string]any {
 }
 
 func (t *table) partition(key string) (int, bool) {
-	return slices.BinarySearchFunc(t.partitions, key, func(p *partition, key string) int { return compareKeys(p.key, key) })
+	return slices.BinarySearchFunc(
+		t.partitions,
+		key,
+		func(p *partition, key string) int { return compareKeys(p.key, key) },
+	)
 }
 
 func (p *partition) row(key string) (int, bool) {
@@ -189,7 +193,11 @@ func (c *change) result(old *entity) ([]property, *serviceError) {
 
 // commit makes all the changes, which are to different entities of one partition, or none. Its entities are nil where
 // one was deleted; failed is the index of the change that failed.
-func (st *store) commit(name string, changes []change, now time.Time) (entities []*entity, failed int, refusal *serviceError) {
+func (st *store) commit(
+	name string,
+	changes []change,
+	now time.Time,
+) (entities []*entity, failed int, refusal *serviceError) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	t := st.tables[strings.ToLower(name)]
@@ -236,7 +244,12 @@ type position struct {
 
 // scan reads at most limit entities that match, from start on, and no more once they come to 4 MiB. next is where to go on: the first entity that was not
 // looked at yet, whether it matches or not, or nil when none is left.
-func (st *store) scan(name string, f *filter, start position, limit int) (entities []*entity, next *position, refusal *serviceError) {
+func (st *store) scan(
+	name string,
+	f *filter,
+	start position,
+	limit int,
+) (entities []*entity, next *position, refusal *serviceError) {
 	st.mu.RLock()
 	defer st.mu.RUnlock()
 	t := st.tables[strings.ToLower(name)]

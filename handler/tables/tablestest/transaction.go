@@ -38,13 +38,17 @@ func (s *Server) transact(c *call) (*answer, *serviceError) {
 	var changes []change
 	for i, p := range parts {
 		if i == maxOperations {
-			return fail(i-1, invalidInput("The batch request operation exceeds the maximum 100 changes per change set."))
+			return fail(
+				i-1,
+				invalidInput("The batch request operation exceeds the maximum 100 changes per change set."),
+			)
 		}
 		pc, ch, refusal := p.change(c.base)
 		if refusal != nil {
 			return fail(i, refusal)
 		}
-		if i > 0 && (ch.partitionKey != changes[0].partitionKey || !strings.EqualFold(pc.target.table, calls[0].target.table)) {
+		if i > 0 &&
+			(ch.partitionKey != changes[0].partitionKey || !strings.EqualFold(pc.target.table, calls[0].target.table)) {
 			return fail(i, errDifferentPartitions)
 		}
 		if slices.ContainsFunc(changes, func(other change) bool { return other.rowKey == ch.rowKey }) {
@@ -138,7 +142,8 @@ func multipartReader(contentType string, r io.Reader) (*multipart.Reader, bool) 
 }
 
 func readPart(raw *multipart.Part) (batchPart, error) {
-	if mediaType, _, err := mime.ParseMediaType(raw.Header.Get("Content-Type")); err != nil || mediaType != "application/http" {
+	if mediaType, _, err := mime.ParseMediaType(raw.Header.Get("Content-Type")); err != nil ||
+		mediaType != "application/http" {
 		return batchPart{}, fmt.Errorf("its Content-Type is not application/http")
 	}
 	if !strings.EqualFold(raw.Header.Get("Content-Transfer-Encoding"), "binary") {
@@ -179,7 +184,13 @@ func batchAnswer(answers ...*answer) *answer {
 	fmt.Fprintf(&b, "--%s\r\nContent-Type: multipart/mixed; boundary=%s\r\n\r\n", batch, set)
 	for _, a := range answers {
 		fmt.Fprintf(&b, "--%s\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n", set)
-		fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-cache\r\nDataServiceVersion: 3.0;\r\n", a.status, http.StatusText(a.status))
+		fmt.Fprintf(
+			&b,
+			"HTTP/1.1 %d %s\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-cache\r\nDataServiceVersion: "+
+				"3.0;\r\n",
+			a.status,
+			http.StatusText(a.status),
+		)
 		for _, name := range slices.Sorted(maps.Keys(a.header)) {
 			fmt.Fprintf(&b, "%s: %s\r\n", name, a.header.Get(name))
 		}

@@ -100,7 +100,8 @@ func (s *Server) DenyFrom(n int) {
 var (
 	byUniqueName = regexp.MustCompile(`^/v1\.0/applications\(uniqueName='([^']+)'\)$`)
 	byID         = regexp.MustCompile(`^/v1\.0/(applications|oauth2PermissionGrants)/([^/]+)$`)
-	filters      = regexp.MustCompile(`^(?:(displayName|appId|clientId) eq '((?:[^']|'')*)'|identifierUris/any\(u:u eq '((?:[^']|'')*)'\))$`)
+	filters      = regexp.MustCompile(`^(?:(displayName|appId|clientId) eq '((?:[^']|'')*)'|` +
+		`identifierUris/any\(u:u eq '((?:[^']|'')*)'\))$`)
 )
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -132,8 +133,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, body object) {
 	unique, id := byUniqueName.FindStringSubmatch(r.URL.Path), byID.FindStringSubmatch(r.URL.Path)
 	switch {
 	case r.Method == http.MethodGet && path == "organization":
-		reply(w, 200, object{"value": []object{{"id": "t", "verifiedDomains": []object{{"name": s.domain, "isInitial": true}}}}})
-	case r.Method == http.MethodGet && (path == "applications" || path == "servicePrincipals" || path == "oauth2PermissionGrants"):
+		domains := []object{{"name": s.domain, "isInitial": true}}
+		reply(w, 200, object{"value": []object{{"id": "t", "verifiedDomains": domains}}})
+	case r.Method == http.MethodGet && (path == "applications" || path == "servicePrincipals" ||
+		path == "oauth2PermissionGrants"):
 		s.list(w, path, r.URL.Query())
 	case unique != nil && r.Method == http.MethodGet:
 		if o := s.find("applications", "uniqueName", unique[1], true); o != nil {
@@ -153,7 +156,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, body object) {
 	case r.Method == http.MethodPost && path == "servicePrincipals":
 		switch app := fmt.Sprint(body["appId"]); {
 		case s.find("applications", "appId", app, true) == nil:
-			fail(w, 400, "Request_BadRequest", "The appId '"+app+"' of the service principal does not reference a valid application object. NoBackingApplicationObject")
+			fail(w, 400, "Request_BadRequest", "The appId '"+app+"' of the service principal does not reference a "+
+				"valid application object. NoBackingApplicationObject")
 		case s.find("servicePrincipals", "appId", app, false) != nil:
 			fail(w, 409, "Request_MultipleObjectsWithSameKeyValue", "The service principal exists already.")
 		default:
@@ -167,7 +171,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, body object) {
 			}
 		}
 		for _, g := range s.collections[path] {
-			if g["clientId"] == body["clientId"] && g["resourceId"] == body["resourceId"] && g["consentType"] == body["consentType"] {
+			if g["clientId"] == body["clientId"] && g["resourceId"] == body["resourceId"] &&
+				g["consentType"] == body["consentType"] {
 				fail(w, 409, "Request_MultipleObjectsWithSameKeyValue", "Permission entry already exists.")
 				return
 			}
@@ -211,7 +216,8 @@ func (s *Server) upsert(w http.ResponseWriter, r *http.Request, name string, bod
 	}
 	api, _ := body["api"].(object)
 	if uris, _ := body["identifierUris"].([]any); len(uris) > 0 && api["requestedAccessTokenVersion"] != 2.0 {
-		fail(w, 400, "InvalidAccessTokenVersion", "Access Token Version must be 2 with AzureADandPersonalMicrosoftAccount.")
+		fail(w, 400, "InvalidAccessTokenVersion",
+			"Access Token Version must be 2 with AzureADandPersonalMicrosoftAccount.")
 		return
 	}
 	body["uniqueName"], body["appId"] = name, uuid.NewString()
@@ -273,7 +279,8 @@ func checkScopes(have, patch object) string {
 			return string(text) == string(before) && enabled != nil
 		})
 		if !same {
-			return "Permission (scope or role) cannot be deleted or updated unless disabled first: " + fmt.Sprint(was["value"])
+			return "Permission (scope or role) cannot be deleted or updated unless disabled first: " +
+				fmt.Sprint(was["value"])
 		}
 	}
 	return ""

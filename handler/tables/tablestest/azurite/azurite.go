@@ -88,7 +88,16 @@ func start(ctx context.Context, node, main, addr string, o Options) (*Server, er
 	if err != nil {
 		return nil, err
 	}
-	args := []string{main, "--tableHost", host, "--tablePort", port, "--disableTelemetry", "--skipApiVersionCheck", "--silent"}
+	args := []string{
+		main,
+		"--tableHost",
+		host,
+		"--tablePort",
+		port,
+		"--disableTelemetry",
+		"--skipApiVersionCheck",
+		"--silent",
+	}
 	if o.Dir == "" {
 		args = append(args, "--inMemoryPersistence")
 	} else {
@@ -143,8 +152,12 @@ func (s *Server) Addr() string { return s.addr }
 
 // ConnectionString is what aztables.NewServiceClientFromConnectionString takes.
 func (s *Server) ConnectionString() string {
-	return fmt.Sprintf("DefaultEndpointsProtocol=http;AccountName=%[1]s;AccountKey=%[2]s;TableEndpoint=http://%[3]s/%[1]s;",
-		tablestest.AccountName, tablestest.AccountKey, s.addr)
+	return fmt.Sprintf(
+		"DefaultEndpointsProtocol=http;AccountName=%[1]s;AccountKey=%[2]s;TableEndpoint=http://%[3]s/%[1]s;",
+		tablestest.AccountName,
+		tablestest.AccountKey,
+		s.addr,
+	)
 }
 
 // Done is closed when the process has ended, for whatever reason.
@@ -170,7 +183,10 @@ func (s *Server) stop() error {
 		}
 		kill(s.process.cmd)
 		<-s.process.done
-		return fmt.Errorf("stop azurite: it did not end within %s and was killed; its last changes may be lost", stopWithin)
+		return fmt.Errorf(
+			"stop azurite: it did not end within %s and was killed; its last changes may be lost",
+			stopWithin,
+		)
 	}
 	kill(s.process.cmd)
 	<-s.process.done

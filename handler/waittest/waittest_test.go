@@ -1,0 +1,30 @@
+package waittest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// recorder is a test that fails without an end.
+type recorder struct {
+	testing.TB
+	failed bool
+}
+
+func (r *recorder) Helper()               {}
+func (r *recorder) Fatalf(string, ...any) { r.failed = true }
+
+func TestFor(t *testing.T) {
+	c := make(chan int, 1)
+	c <- 7
+	require.Equal(t, 7, For(t, c))
+
+	r := &recorder{TB: t}
+	within(r, c, time.Millisecond)
+	require.True(t, r.failed)
+
+	close(c)
+	require.Zero(t, For(t, c))
+}
