@@ -33,7 +33,7 @@ func runHost(ctx context.Context, args []string) error {
 	case *dir == "":
 		return errors.New("host wants -app DIR, the folder with host.json")
 	case *port < 0 || *port > 65535:
-		return fmt.Errorf("%d is no port", *port)
+		return fmt.Errorf("%d is not a port", *port)
 	}
 	log := indented{os.Stdout, "host"}
 	handler := map[string]indented{"stdout": {os.Stdout, "handler"}, "stderr": {os.Stderr, "handler"}}

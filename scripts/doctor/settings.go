@@ -140,7 +140,7 @@ func (d *doctor) compareSettings(c config.Config) {
 	domain := c.Tenant + ".onmicrosoft.com"
 	if host := hostOf(c.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
 		d.warn("B2C_APP_ID_URI", c.AppIDURI+" is of another tenant's domain than "+domain+".",
-			"Copy it anew. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
+			"Copy it again. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
 	}
 }
 
