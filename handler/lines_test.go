@@ -53,7 +53,5 @@ var longLines = []string{
 	"handler/tables/tablestest/server.go",
 	"handler/tables/tablestest/store.go",
 	"scripts/dev/token.go",
-	"scripts/doctor/app.go",
 	"scripts/run-now/report.go",
-	"scripts/run-now/request.go",
 }

@@ -96,7 +96,7 @@ func check(short, long bool, run string) (failed bool, err error) {
 			return string(exit.Stderr), err
 		}
 		if err == nil && len(names) > 0 {
-			err = errors.New("to mend: go tool -modfile=scripts/check/tools/go.mod gofumpt -w FILE")
+			err = errors.New("fix: go tool -modfile=scripts/check/tools/go.mod gofumpt -w FILE")
 		}
 		return string(names), err
 	})
@@ -146,7 +146,7 @@ func (s *steps) command(env []string, name string, args ...string) {
 		func() (string, error) { return output(env, name, args...) })
 }
 
-// output runs a command and returns what it printed, without the blanks around.
+// output runs a command and returns what it printed, without the white space around it.
 func output(env []string, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -175,7 +175,7 @@ func testArgs(race, long bool, run string) []string {
 	return append(args, "./...")
 }
 
-// stale reports whether dir must be installed anew: npm writes its own copy of
+// stale reports whether dir has to be installed again: npm writes its own copy of
 // the lock file when it has finished.
 func stale(dir string) bool {
 	installed, err := os.Stat(filepath.Join(dir, "node_modules", ".package-lock.json"))

@@ -95,7 +95,7 @@ func parse(f *flag.FlagSet, args []string) error {
 		return err
 	}
 	if f.NArg() > 0 {
-		return fmt.Errorf("%q is no command and no flag; -h lists them", f.Arg(0))
+		return fmt.Errorf("%q is neither a command nor a flag; -h lists them", f.Arg(0))
 	}
 	return nil
 }

@@ -385,7 +385,7 @@ func settings(tenant *entratest.Server, connection string) []string {
 // the last entry counts.
 func (w *world) handlerEnv() []string { return append(os.Environ(), w.env...) }
 
-// checkFree names every address that somebody else listens on.
+// checkFree names every address that is taken.
 func checkFree(wanted map[string]string) error {
 	var taken []string
 	for _, what := range slices.Sorted(maps.Keys(wanted)) {

@@ -83,9 +83,9 @@ func (d *doctor) checkHostFile() {
 			"Build it: go build -o bin/ ./handler")
 	case err != nil:
 		d.fail("executable", path+" cannot be looked at: "+errors.Unwrap(err).Error()+".",
-			"Build it anew: go build -o bin/ ./handler")
+			"Build it again: go build -o bin/ ./handler")
 	case !info.Mode().IsRegular():
-		d.fail("executable", path+" is no file.", "Build it: go build -o bin/ ./handler")
+		d.fail("executable", path+" is not a file.", "Build it: go build -o bin/ ./handler")
 	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
 		d.fail("executable", path+" may not be executed.", "chmod +x "+path)
 	default:
@@ -211,7 +211,7 @@ func (d *doctor) checkCORS() {
 		case trimmed == "":
 			fail("Host.CORS has an empty entry.", "Take out the comma too many.")
 		case trimmed != origin:
-			fail(fmt.Sprintf("Host.CORS has a blank beside %q. %s", trimmed, compared),
+			fail(fmt.Sprintf("Host.CORS has a space beside %q. %s", trimmed, compared),
 				"Separate origins by a comma alone.")
 		case trimmed == "*" && d.local.Host.CORSCredentials:
 			fail("Host.CORS is * and Host.CORSCredentials is true. No browser takes the two together, and the host "+
@@ -223,15 +223,12 @@ func (d *doctor) checkCORS() {
 				"List the origins of the pages that call it.")
 			failed = true // it has its line
 		case strings.HasSuffix(trimmed, "/"):
-			fail(
-				fmt.Sprintf("%q of Host.CORS ends with a slash, so no page matches. %s", trimmed, compared),
-				"Write "+strings.TrimRight(trimmed, "/"),
-			)
-		case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-			fail(
-				fmt.Sprintf("%q of Host.CORS is not an origin.", cut(trimmed)),
-				"An origin is scheme, host and port: http://localhost:9912",
-			)
+			fail(fmt.Sprintf("%q of Host.CORS ends with a slash, so no page matches. %s", trimmed, compared),
+				"Write "+strings.TrimRight(trimmed, "/"))
+		case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" ||
+			u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+			fail(fmt.Sprintf("%q of Host.CORS is not an origin.", cut(trimmed)),
+				"An origin is scheme, host and port: http://localhost:9912")
 		}
 	}
 	if !failed {

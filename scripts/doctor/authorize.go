@@ -32,7 +32,7 @@ func (d *doctor) lintAuthorize(c config.Config, u *url.URL, scope string) {
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if len(q[name]) > 1 {
 			d.fail("sign-in, "+cut(name), "The parameter is there several times (RFC 6749, section 3.1, forbids it).",
-				"Send it once; several scopes are one value, separated by blanks (%20).")
+				"Send it once; several scopes are one value, separated by spaces (%20).")
 		}
 	}
 	d.lintAddress(c, u, q)
@@ -94,7 +94,7 @@ func (d *doctor) lintAddress(c config.Config, u *url.URL, q url.Values) {
 	default:
 		d.fail("sign-in, policy", fmt.Sprintf("The API does not accept tokens of the policy %s (policy.not_allowed); "+
 			"it accepts %s.", cut(policy), strings.Join(names,
-			", ")), "Sign in with one of those, or have whoever runs the API add this one to B2C_POLICIES.")
+			", ")), "Sign in with one of those, or have the API's operator add this one to B2C_POLICIES.")
 	}
 }
 
@@ -116,17 +116,11 @@ func (d *doctor) lintClient(c config.Config, q url.Values) {
 			"Put the client's application ID there; the API appears in scope alone. "+portal+"(the client) > Overview.",
 		)
 	case !guid.MatchString(client):
-		d.fail(
-			name,
-			fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", cut(client)),
-			portal+"(the client) > Overview > Application (client) ID.",
-		)
+		d.fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", cut(client)),
+			portal+"(the client) > Overview > Application (client) ID.")
 	case len(c.B2C.AllowedClients) > 0 && !slices.Contains(c.B2C.AllowedClients, strings.ToLower(client)):
-		d.fail(
-			name,
-			client+" is not among B2C_ALLOWED_CLIENTS, so its tokens are refused with azp.not_allowed.",
-			"Use an admitted client, or have whoever runs the API add this one.",
-		)
+		d.fail(name, client+" is not among B2C_ALLOWED_CLIENTS, so its tokens are refused with azp.not_allowed.",
+			"Use an admitted client, or have the API's operator add this one.")
 	default:
 		d.ok(name, "%s", client)
 	}
@@ -136,7 +130,7 @@ func (d *doctor) lintScope(c config.Config, q url.Values, wanted string) {
 	const name = "sign-in, scope"
 	value := q.Get("scope")
 	read, write := fullScope(c, "read"), fullScope(c, "write")
-	fix := "Ask for scope=openid " + fullScope(c, wanted) + " (blanks spelled %20)."
+	fix := "Ask for scope=openid " + fullScope(c, wanted) + " (spaces written %20)."
 	switch {
 	case strings.TrimSpace(value) == "":
 		d.fail(name, "It is missing (AADB2C90010).", fix)
@@ -145,7 +139,7 @@ func (d *doctor) lintScope(c config.Config, q url.Values, wanted string) {
 		d.fail(name, "It was percent-encoded twice: after decoding it still has %2F or %20.", "Encode it once.")
 		return
 	case strings.Contains(value, ","):
-		d.fail(name, "It has a comma. Scopes are separated by blanks (%20 or +).", fix)
+		d.fail(name, "It has a comma. Scopes are separated by spaces (%20 or +).", fix)
 		return
 	}
 	failed, ours, resources := false, []string{}, []string{}
@@ -227,7 +221,7 @@ func (d *doctor) lintResponse(q url.Values) {
 			"does.")
 	case unknown:
 		d.fail(name, fmt.Sprintf("%q is unknown (AADB2C90013).", cut(value)),
-			"Use code, or id_token token, separated by a blank (%20).")
+			"Use code, or id_token token, separated by a space (%20).")
 	case !has("code") && !has("token"):
 		d.fail(name, "id_token alone brings an ID token and no access token.",
 			"Use response_type=code with PKCE, or id_token token as the portal's Run now does.")
@@ -265,7 +259,7 @@ func (d *doctor) lintResponse(q url.Values) {
 		d.fail(pkce, "code_challenge_method is not S256: without it the challenge counts as plain, which whoever sees "+
 			"the URL can answer.", "Send code_challenge_method=S256.")
 	case !challenge.MatchString(given):
-		d.fail(pkce, "It is no SHA-256 in base64url without padding, which has 43 characters.",
+		d.fail(pkce, "It is not a SHA-256 in base64url without padding, which has 43 characters.",
 			"code_challenge = BASE64URL(SHA256(code_verifier)).")
 	default:
 		d.ok(pkce, "S256")
@@ -289,7 +283,7 @@ func (d *doctor) lintRedirect(q url.Values) {
 	case value == "":
 		d.fail(name, "It is missing.", "Send one that is registered. "+portal+"(the client) > Authentication.")
 	case err != nil || u.Scheme == "":
-		d.fail(name, fmt.Sprintf("%q is no absolute URI (AADB2C90287).", cut(value)),
+		d.fail(name, fmt.Sprintf("%q is not an absolute URI (AADB2C90287).", cut(value)),
 			"Send one that is registered, with its scheme. "+portal+"(the client) > Authentication.")
 	case strings.Contains(value, "#"):
 		d.fail(name, "It has a fragment, which RFC 6749, section 3.1.2, forbids.", "Leave out the # and what follows.")

@@ -346,7 +346,7 @@ func TestBreakages(t *testing.T) {
 		{"no answer binding", edit("openapi/function.json", `"http",`, `"queue",`), "function openapi", "no http binding", false},
 		{"function no JSON", func(t testing.TB, w *world) { w.write(t, "openapi/function.json", "{") }, "function openapi", "cannot be read", false},
 		{"CORS with a slash", local(`{"Host":{"CORS":"http://localhost:9912/"}}`), "CORS", "Write http://localhost:9912", false},
-		{"CORS with a blank", local(`{"Host":{"CORS":"http://localhost:1, http://localhost:2"}}`), "CORS", "blank", false},
+		{"CORS with a blank", local(`{"Host":{"CORS":"http://localhost:1, http://localhost:2"}}`), "CORS", "a space", false},
 		{"CORS with a path", local(`{"Host":{"CORS":"http://localhost:1/app"}}`), "CORS", "not an origin", false},
 		{"CORS * with credentials", local(`{"Host":{"CORS":"*","CORSCredentials":true}}`), "CORS", "500", false},
 		{"CORS * and more", local(`{"Host":{"CORS":"*,http://localhost:1"}}`), "CORS", "remove the *", false},
@@ -491,7 +491,7 @@ func TestWrongUsage(t *testing.T) {
 		{"-origin http://localhost", "goes with -url"},
 		{"-token absent", "read the file"},
 		{"-token eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ", "shells keep what is typed"},
-		{"-app absent", "no folder"},
+		{"-app absent", "not a folder"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			stdout, stderr, status := w.run(t, strings.Fields(tt.args)...)

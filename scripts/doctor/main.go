@@ -1,5 +1,5 @@
 // Command doctor says what is wrong with the settings, with one token, or with
-// a running API, and how to mend it:
+// a running API, and how to fix it:
 //
 //	go run ./scripts/doctor                                settings, tenant, function app, storage
 //	go run ./scripts/doctor -token FILE                    one token, check by check
@@ -147,7 +147,7 @@ func (d *doctor) checkAll(ctx context.Context) {
 	if ok {
 		d.checkTenant(ctx, c)
 	} else {
-		d.skip("tenant", "the settings are to be mended first")
+		d.skip("tenant", "fix the settings first")
 	}
 	d.checkHostFile()
 	d.checkFunctions()
@@ -155,7 +155,7 @@ func (d *doctor) checkAll(ctx context.Context) {
 	if ok {
 		d.checkStorage(ctx, c)
 	} else {
-		d.skip("storage", "the settings are to be mended first")
+		d.skip("storage", "fix the settings first")
 	}
 }
 
@@ -165,7 +165,7 @@ func appFolder(asked string) (string, error) {
 	if asked != "" {
 		info, err := os.Stat(asked)
 		if err != nil || !info.IsDir() {
-			return "", fmt.Errorf("-app: %s is no folder", asked)
+			return "", fmt.Errorf("-app: %s is not a folder", asked)
 		}
 		return asked, nil
 	}
@@ -215,7 +215,7 @@ func readPaste(name string, stdin io.Reader, stderr io.Writer) (string, error) {
 		return "", fmt.Errorf("-token: %w", err)
 	}
 	if len(b) > maxPaste {
-		return "", fmt.Errorf("-token: more than %d KiB, which is no token", maxPaste>>10)
+		return "", fmt.Errorf("-token: more than %d KiB, which is not a token", maxPaste>>10)
 	}
 	return string(b), nil
 }

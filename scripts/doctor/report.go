@@ -12,7 +12,7 @@ import (
 )
 
 // The rules of the output: one line a check, what it found behind its name. A
-// check that failed adds indented lines, what is wrong and how to mend it.
+// check that failed adds indented lines, what is wrong and how to fix it.
 // Nothing depends on colour. Whatever others wrote is shown without control
 // characters, and no secret is shown at all.
 
@@ -162,7 +162,7 @@ func short(token string) string {
 	return fmt.Sprintf("%s… (%d characters)", token[:min(10, len(token)/2)], len(token))
 }
 
-// cut shortens what somebody else wrote, for a sentence.
+// cut shortens what others wrote, for a sentence.
 func cut(s string) string { return cutTo(160, s) }
 
 func cutTo(most int, s string) string {

@@ -169,11 +169,8 @@ func (d *doctor) compareSettings(c config.Config) {
 	}
 	domain := c.B2C.Tenant + ".onmicrosoft.com"
 	if host := hostOf(c.B2C.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
-		d.warn(
-			"B2C_APP_ID_URI",
-			c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".",
-			"Copy it anew. Portal: App registrations > (the API) > Expose an API > Application ID URI.",
-		)
+		d.warn("B2C_APP_ID_URI", c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".",
+			"Copy it again. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
 	}
 }
 

@@ -30,7 +30,7 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 		}})
 	if err != nil {
 		d.fail("storage", "TABLES_CONNECTION_STRING cannot be used: "+err.Error()+".",
-			"Copy it anew. Portal: Storage accounts > (the account) > Access keys > Connection string.")
+			"Copy it again. Portal: Storage accounts > (the account) > Access keys > Connection string.")
 		return
 	}
 	table := service.NewClient(c.Table)

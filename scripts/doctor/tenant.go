@@ -130,7 +130,7 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 	name := "metadata of " + p.Name
 	u, err := url.Parse(p.MetadataURL)
 	if err != nil {
-		d.fail(name, p.MetadataURL+" is not a valid URL.", "Check B2C_METADATA_URL.")
+		d.fail(name, p.MetadataURL+" is not a URL.", "Check B2C_METADATA_URL.")
 		return
 	}
 	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.B2C.Tenant + ".b2clogin.com), and " +
@@ -195,7 +195,7 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 func (d *doctor) checkKeys(p *policyRead) {
 	name := "keys of " + p.Name
 	if p.handler.err != "" {
-		fix := "The API answers keys.unavailable until this is mended."
+		fix := "The API answers keys.unavailable until this is fixed."
 		metadata, _ := url.Parse(p.MetadataURL)
 		keys, err := url.Parse(p.keysURL)
 		switch {

@@ -58,7 +58,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	}
 	if _, err := os.Stat("host.json"); err != nil {
-		return errors.New("run it in the project's folder: here is no host.json")
+		return errors.New("no host.json here; run this from the project's folder")
 	}
 	handler, err := build(ctx)
 	if err != nil {
@@ -185,7 +185,7 @@ func check(archive []byte) error {
 		}
 		functions++
 		if !json.Valid(text) {
-			return fmt.Errorf("%s is no JSON", name)
+			return fmt.Errorf("%s is not JSON", name)
 		}
 	}
 	if functions == 0 {
@@ -200,7 +200,7 @@ func checkBinary(b []byte) error {
 	}
 	program, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
-		return fmt.Errorf("%s is no Linux program: %w", binary, err)
+		return fmt.Errorf("%s is not a Linux program: %w", binary, err)
 	}
 	if program.Machine != elf.EM_X86_64 || program.Class != elf.ELFCLASS64 {
 		return fmt.Errorf("%s is for %v; Azure runs x86-64", binary, program.Machine)

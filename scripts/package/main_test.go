@@ -141,9 +141,9 @@ func TestUnfitPackages(t *testing.T) {
 		{"another path in host.json", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, "handler")}, "f/function.json": {Data: []byte("{}")}}, nil, `starts "handler"`},
 		{"no function", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}}, nil, "no function.json"},
 		{"a secret", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host+`"AccountKey=x"`, binary)}, "f/function.json": {Data: []byte("{}")}}, nil, "secret"},
-		{"no program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, []byte("MZ"), "no Linux program"},
+		{"no program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, []byte("MZ"), "not a Linux program"},
 		{"a large program", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{}")}}, make([]byte, project.SizeLimit+1), "MB"},
-		{"broken JSON", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{")}}, nil, "no JSON"},
+		{"broken JSON", fstest.MapFS{"host.json": {Data: fmt.Appendf(nil, host, binary)}, "f/function.json": {Data: []byte("{")}}, nil, "not JSON"},
 	} {
 		archive, _, err := pack(tt.project, tt.handler)
 		require.NoError(t, err, tt.name)

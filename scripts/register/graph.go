@@ -155,7 +155,7 @@ func (g *graph) once(ctx context.Context, method, path string, body []byte, out 
 		return 0, nil
 	}
 	failure := struct{ Error graphError }{}
-	_ = json.Unmarshal(answer, &failure) // what is no JSON has no code
+	_ = json.Unmarshal(answer, &failure) // what is not JSON has no code
 	failure.Error.status = resp.StatusCode
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= http.StatusInternalServerError:

@@ -1,4 +1,4 @@
-// Command register makes or mends the two applications that the API needs in a B2C
+// Command register creates or repairs the two applications that the API needs in a B2C
 // tenant, the API and its client, through Microsoft Graph: App ID URI, scopes, token
 // version, redirect URIs, permissions and an administrator's consent. It can be run
 // again at any time. User flows are a person's to make, in the portal.
@@ -28,7 +28,7 @@ import (
 
 const usage = `usage: go run ./scripts/register -tenant NAME [flags]
 
-Makes or mends the API's and the client's application in the B2C tenant
+Creates or repairs the API's and the client's application in the B2C tenant
 NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
 local.settings.json and to clients/spa/config.json. What others registered stays.
 
@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	case p.drift == 0:
 		fmt.Fprintln(out, "  everything is as it should be")
 	case *check:
-		return fmt.Errorf("%d things differ; without -check they are mended", p.drift)
+		return fmt.Errorf("%d things differ; without -check they are repaired", p.drift)
 	}
 	if p.tell {
 		return nil
@@ -239,7 +239,7 @@ func localSettings(dir string, settings [][2]string) error {
 	}
 	for _, s := range settings {
 		if !known(s[0]) {
-			return fmt.Errorf("%s is no setting of the handler", s[0])
+			return fmt.Errorf("%s is not a setting of the handler", s[0])
 		}
 		value, err := json.Marshal(s[1])
 		if err != nil {
@@ -261,7 +261,7 @@ func localSettings(dir string, settings [][2]string) error {
 	}
 	var file struct{ Values map[string]string }
 	if err := json.Unmarshal(text, &file); err != nil {
-		return fmt.Errorf("it is no JSON as azd and func read it: %w", err)
+		return fmt.Errorf("it is not JSON as azd and func read it: %w", err)
 	}
 	for _, s := range settings {
 		if file.Values[s[0]] != s[1] {

@@ -129,7 +129,7 @@ func TestTellingChangesNothing(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, "local.settings.json"))
 }
 
-// Each kind of drift is told, mended by a run, and gone after it; what is others'
+// Each kind of drift is told, repaired by a run, and gone after it; what is others'
 // stays.
 func TestDrift(t *testing.T) {
 	type object = map[string]any

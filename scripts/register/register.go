@@ -141,7 +141,7 @@ func (p *plan) checkTenant(ctx context.Context, tenant string) error {
 		"--allow-no-subscriptions", strings.Join(found, ", "), domain, domain)
 }
 
-// api makes or mends the API's application.
+// api creates or repairs the API's application.
 func (p *plan) api(ctx context.Context, w wanted) (application, error) {
 	scopes := []scope{
 		{
@@ -184,26 +184,26 @@ func (p *plan) api(ctx context.Context, w wanted) (application, error) {
 		}
 		app.API.TokenVersion = &two
 	}
-	return app, p.mendScopes(ctx, &app, scopes)
+	return app, p.repairScopes(ctx, &app, scopes)
 }
 
-func (p *plan) mendScopes(ctx context.Context, app *application, scopes []scope) error {
-	mended := slices.Clone(app.API.Scopes)
+func (p *plan) repairScopes(ctx context.Context, app *application, scopes []scope) error {
+	repaired := slices.Clone(app.API.Scopes)
 	var why []string
 	locked := false // an enabled scope must be disabled before it is changed
 	for _, s := range scopes {
-		i := slices.IndexFunc(mended, func(have scope) bool { return have.Value == s.Value })
+		i := slices.IndexFunc(repaired, func(have scope) bool { return have.Value == s.Value })
 		switch {
 		case i < 0:
 			why = append(why, "has no scope "+s.Value)
-			mended = append(mended, s)
-		case mended[i].Type != s.Type:
+			repaired = append(repaired, s)
+		case repaired[i].Type != s.Type:
 			why = append(why, "lets users consent to "+s.Value+", which B2C does not")
-			locked = locked || mended[i].IsEnabled
-			mended[i].Type, mended[i].IsEnabled = s.Type, true
-		case !mended[i].IsEnabled:
+			locked = locked || repaired[i].IsEnabled
+			repaired[i].Type, repaired[i].IsEnabled = s.Type, true
+		case !repaired[i].IsEnabled:
 			why = append(why, "has the scope "+s.Value+" disabled")
-			mended[i].IsEnabled = true
+			repaired[i].IsEnabled = true
 		}
 	}
 	if why == nil {
@@ -226,11 +226,11 @@ func (p *plan) mendScopes(ctx context.Context, app *application, scopes []scope)
 			return err
 		}
 	}
-	app.API.Scopes = mended
-	return p.change(ctx, app.DisplayName+" "+strings.Join(why, ", "), http.MethodPatch, path, patch(mended), nil)
+	app.API.Scopes = repaired
+	return p.change(ctx, app.DisplayName+" "+strings.Join(why, ", "), http.MethodPatch, path, patch(repaired), nil)
 }
 
-// client makes or mends the client's application.
+// client creates or repairs the client's application.
 func (p *plan) client(ctx context.Context, w wanted, api application) (application, error) {
 	ids := map[string]string{}
 	for _, s := range api.API.Scopes {
@@ -265,7 +265,7 @@ func (p *plan) client(ctx context.Context, w wanted, api application) (applicati
 			len(found), w.clientName)
 	}
 	app := found[0]
-	mend := func(why string, patch application) error {
+	repair := func(why string, patch application) error {
 		return p.change(ctx, app.DisplayName+" "+why, http.MethodPatch, "/applications/"+app.ID, patch, nil)
 	}
 	for _, kind := range []struct {
@@ -293,14 +293,14 @@ func (p *plan) client(ctx context.Context, w wanted, api application) (applicati
 		if missing == nil {
 			continue
 		}
-		if err := mend(fmt.Sprintf("lacks the %s redirect URI %s", kind.what, strings.Join(missing, ", ")),
+		if err := repair(fmt.Sprintf("lacks the %s redirect URI %s", kind.what, strings.Join(missing, ", ")),
 			kind.patch(&merged)); err != nil {
 			return app, err
 		}
 	}
 	merged, missing := mergeAccess(app.Access, access)
 	if missing {
-		if err := mend("lacks permissions", application{Access: merged}); err != nil {
+		if err := repair("lacks permissions", application{Access: merged}); err != nil {
 			return app, err
 		}
 	}

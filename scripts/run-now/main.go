@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	}
 	switch {
 	case f.NArg() > 0:
-		return fmt.Errorf("%q is no flag; -h lists them", f.Arg(0))
+		return fmt.Errorf("%q is not a flag; -h lists them", f.Arg(0))
 	case !*open && (*noBrowser || *printToken):
 		return errors.New("-no-browser and -print-token go with -open")
 	case *timeout <= 0:

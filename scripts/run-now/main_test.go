@@ -192,7 +192,7 @@ func TestMistakes(t *testing.T) {
 		says []string
 	}{
 		{"the API's own ID as client", []string{"-client", strings.ToUpper(entratest.APIClientID)}, []string{"is the API's own ID", "client_id is the client's", "Overview"}},
-		{"a client that is no ID", []string{"-client", "B2CTest"}, []string{"is no application ID"}},
+		{"a client that is no ID", []string{"-client", "B2CTest"}, []string{"is not an application ID"}},
 		{"a client that the API does not admit", []string{"-client", entratest.OtherClientID}, []string{"azp.not_allowed", entratest.ClientID}},
 		{"a short scope name", []string{"-scope", "openid,read"}, []string{"AADB2C90117", "the full value: " + read}},
 		{"no scope of an API", []string{"-scope", "openid,profile,offline_access"}, []string{"no scope of an API", "ID token", read}},
@@ -205,7 +205,7 @@ func TestMistakes(t *testing.T) {
 		{"a redirect URI with a fragment", []string{"-redirect", "https://jwt.ms/#x"}, []string{"-redirect"}},
 		{"several at once", []string{"-client", entratest.APIClientID, "-scope", "read", "-policy", "B2C_1_x"}, []string{"API's own ID", "AADB2C90117", "policy.not_allowed"}},
 		{"-print-token alone", []string{"-print-token"}, []string{"go with -open"}},
-		{"a word", []string{"open"}, []string{`"open" is no flag`}},
+		{"a word", []string{"open"}, []string{`"open" is not a flag`}},
 		{"no patience", []string{"-open", "-timeout", "0s"}, []string{"-timeout"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -548,8 +548,8 @@ func TestMetadata(t *testing.T) {
 		{"the token endpoint on plain http", `{"issuer":"i","authorization_endpoint":"https://a.example/","token_endpoint":"http://a.example/"}`, "neither https nor http on loopback"},
 		{"a script for an endpoint", `{"issuer":"i","authorization_endpoint":"javascript:alert(1)","token_endpoint":"https://a.example/"}`, "neither https nor http on loopback"},
 		{"no endpoints", `{}`, "neither https nor http on loopback"},
-		{"no JSON", `<html>`, "is no JSON"},
-		{"too much", `{"issuer":"` + strings.Repeat("x", 1<<20) + `"}`, "is no JSON"},
+		{"no JSON", `<html>`, "is not JSON"},
+		{"too much", `{"issuer":"` + strings.Repeat("x", 1<<20) + `"}`, "is not JSON"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Cleanup(tenant.Inject(entratest.Fault{Body: tt.body}))

@@ -29,7 +29,7 @@ func decode(token string) (claims, error) {
 	var c claims
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return c, errors.New("the access token is no JSON Web Token")
+		return c, errors.New("the access token is not a JSON Web Token")
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err == nil {

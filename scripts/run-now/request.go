@@ -58,16 +58,12 @@ func newRequest(c config.Config, w wishes) (request, error) {
 			r.client,
 		)
 	case !guid.MatchString(r.client):
-		mistake(
-			"-client %q is no application ID, which is a GUID. Portal: App registrations > (the client) > Overview",
-			r.client,
-		)
-	case len(c.B2C.AllowedClients) > 0 && !slices.ContainsFunc(c.B2C.AllowedClients, func(id string) bool { return strings.EqualFold(id, r.client) }):
-		mistake(
-			"-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s",
-			r.client,
-			strings.Join(c.B2C.AllowedClients, ", "),
-		)
+		mistake("-client %q is not an application ID, which is a GUID. Portal: App registrations > (the client) > "+
+			"Overview", r.client)
+	case len(c.B2C.AllowedClients) > 0 && !slices.ContainsFunc(c.B2C.AllowedClients,
+		func(id string) bool { return strings.EqualFold(id, r.client) }):
+		mistake("-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s",
+			r.client, strings.Join(c.B2C.AllowedClients, ", "))
 	}
 
 	if w.policy != "" {
@@ -157,7 +153,7 @@ func origin(rawURL string) url.URL {
 }
 
 // encode writes pairs of name and value as a query, in their order, with %20 for
-// a blank as the portal does.
+// a space as the portal does.
 func encode(pairs ...string) string {
 	var b strings.Builder
 	for i := 0; i < len(pairs); i += 2 {

@@ -39,7 +39,7 @@ func readJSON(req *http.Request, v any) (status int, err error) {
 		return 0, err
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return 0, fmt.Errorf("the answer, %s, is no JSON: %w", resp.Status, err)
+		return 0, fmt.Errorf("the answer, %s, is not JSON: %w", resp.Status, err)
 	}
 	return resp.StatusCode, nil
 }

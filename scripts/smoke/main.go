@@ -113,7 +113,7 @@ func (s *smoke) fail(name, detail, fix string) {
 	fmt.Fprintf(s.out, "      fix: %s\n", fix)
 }
 
-// answer is what somebody said.
+// answer is what came back.
 type answer struct {
 	status int
 	header http.Header
@@ -168,7 +168,7 @@ func (s *smoke) refused(name string, a answer, fix string) {
 }
 
 // withoutToken waits for the first answer, which must be our own 401. Until wait is
-// over, what a platform says while an app starts is no fault yet.
+// over, what a platform says while an app starts is not a fault yet.
 func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 	const name = "without a token"
 	deadline := time.Now().Add(wait)
@@ -190,7 +190,7 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 			return false
 		case a.status != http.StatusUnauthorized || !sender.Of(a.status, a.header, string(a.body)).Ours:
 			if a.status == http.StatusOK {
-				s.fail(name, "200: whoever it is lets callers in without a token.",
+				s.fail(name, "200: it lets callers in without a token.",
 					"Look for another program at this address, or a gateway that adds a token.")
 				return false
 			}
@@ -289,7 +289,7 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 		}
 		if step.name == "create" {
 			if err := json.Unmarshal(a.body, &item); err != nil || item.ID == "" {
-				s.fail(step.name, "the answer is no item", "go run ./scripts/doctor -url "+s.base)
+				s.fail(step.name, "the answer is not an item", "go run ./scripts/doctor -url "+s.base)
 				return
 			}
 		}

@@ -103,7 +103,7 @@ func TestUnhealthy(t *testing.T) {
 		{"the platform's page", func(w http.ResponseWriter, _ *http.Request, _ int64) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, "<h1>Your Functions app is up and running</h1>")
-		}, "0s", "200: whoever it is lets callers in"},
+		}, "0s", "200: it lets callers in"},
 		{"a host that does not run", func(w http.ResponseWriter, _ *http.Request, _ int64) {
 			w.WriteHeader(503)
 			fmt.Fprint(w, "Function host is not running.")

@@ -72,7 +72,7 @@ func other(status int, header http.Header, text, contentType, challenge string) 
 
 	switch {
 	case isJSON && body.StatusCode != 0 && body.Message != "":
-		fix = "Mend its validate-jwt policy (audience: B2C_API_CLIENT_ID; openid-config: the policy's metadata URL), " +
+		fix = "Fix its validate-jwt policy (audience: B2C_API_CLIENT_ID; openid-config: the policy's metadata URL), " +
 			"or let it pass tokens on unread."
 		if strings.Contains(strings.ToLower(body.Message), "subscription") {
 			fix = "Send Ocp-Apim-Subscription-Key, or switch the product's subscription requirement off."

@@ -31,7 +31,7 @@ func Root(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// ErrNoClone says that git lists no files: the folder is no clone, or there is no git.
+// ErrNoClone says that git lists no files: the folder is not a clone, or there is no git.
 var ErrNoClone = errors.New("git lists no files here; is this a clone?")
 
 // Tracked are the files that git tracks in root and that are there, with slashes, in
