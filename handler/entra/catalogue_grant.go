@@ -146,8 +146,8 @@ var callerRules = []rule{
 		description: "The token has no object ID",
 		applies:     func(e *evidence) bool { return !e.trusted().byPolicy && e.subject() == "" },
 		explain: func(e *evidence) (string, string) {
-			return "The token has no oid that is a GUID. " + e.trusted().called() + " writes it only where the client asks for " +
-					"profile; sub differs from client to client, so it cannot stand for the user.",
+			return "The token has no oid that is a GUID. " + e.trusted().called() + " writes it only where the client " +
+					"asks for profile; sub differs from client to client, so it cannot stand for the user.",
 				"Ask for openid and profile besides " + e.fullScope() + ". MSAL does so by itself."
 		},
 	},

@@ -185,8 +185,8 @@ var issuerRules = []rule{
 		}),
 	issuerRule("iss.workforce_door", "The external tenant was asked at the wrong address", workforceDoor,
 		func(e *evidence) (string, string) {
-			return "The client signs in to the external tenant at " + legacyHost + ", which issues tokens in another name: the " +
-					"tenant's is " + e.keys.issuer + ".",
+			return "The client signs in to the external tenant at " + legacyHost + ", which issues tokens in another name: " +
+					"the tenant's is " + e.keys.issuer + ".",
 				e.signIn()
 		}),
 	issuerRule("iss.unknown", "The issuer is unknown", unknownIssuer,
@@ -232,7 +232,7 @@ func explainUnknownKey(e *evidence) (detail, fix string) {
 	if x.byPolicy {
 		return detail, fix + "or another policy than it says."
 	}
-	return detail, fix + "than it says, or its key is published elsewhere. All keys of an external tenant are at ciamlogin.com " +
-		"alone, some are not at " + legacyHost + "; and an application whose claims are mapped has a key of its own, under " +
-		"?appid= and its ID, where the API asks with " + x.audience + "."
+	return detail, fix + "than it says, or its key is published elsewhere. All keys of an external tenant are at " +
+		"ciamlogin.com alone, some are not at " + legacyHost + "; and an application whose claims are mapped has a key " +
+		"of its own, under ?appid= and its ID, where the API asks with " + x.audience + "."
 }

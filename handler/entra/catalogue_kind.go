@@ -48,7 +48,8 @@ func (e *evidence) findKind(n nearness) kind {
 		return entraV1
 	case slices.Contains(sovereignHosts, p.host):
 		return entraID
-	case slices.Contains(upstreamIssuers, p.host), p.host == "" && slices.Contains(upstreamIssuers, strings.ToLower(t.iss)):
+	case slices.Contains(upstreamIssuers, p.host),
+		p.host == "" && slices.Contains(upstreamIssuers, strings.ToLower(t.iss)):
 		return upstream
 	}
 	switch named := p.named(); {
@@ -212,8 +213,8 @@ var headerRules = []rule{
 		description: "The header of the token is not acceptable",
 		applies:     func(e *evidence) bool { return e.token.badHeader },
 		explain: func(e *evidence) (string, string) {
-			return "The header of " + e.trusted().called() + " has alg, kid and typ JWT. This one lacks a usable kid or typ, or " +
-					"has crit, a key, a key's address, or an encoding, none of which is accepted.",
+			return "The header of " + e.trusted().called() + " has alg, kid and typ JWT. This one lacks a usable kid or typ, " +
+					"or has crit, a key, a key's address, or an encoding, none of which is accepted.",
 				"Send the token as it was issued, unaltered."
 		},
 		actual: []claim{claimAlg, claimKid, claimTyp},

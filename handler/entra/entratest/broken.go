@@ -133,7 +133,8 @@ func init() {
 			return part[0] + "." + part[1][:len(part[1])/8*4] + "." + part[2]
 		})},
 		{
-			"token.encrypted", "The token is encrypted for the API, which reads signed ones.", brokenToken(func(s *Server) string {
+			"token.encrypted", "The token is encrypted for the API, which reads signed ones.",
+			brokenToken(func(s *Server) string {
 				header := map[string]any{
 					"alg": "RSA-OAEP", "enc": "A256CBC-HS512", "typ": "JWT", "cty": "JWT", "kid": entraKid(), "x5t": entraKid(),
 				}
@@ -145,7 +146,8 @@ func init() {
 			"token.pop", "The client signed its request and put the access token into that (proof of possession).",
 			brokenToken(func(s *Server) string {
 				return s.Sign(string(Workforce), map[string]any{"typ": "pop", "kid": randomText(32)}, map[string]any{
-					"at": s.goodOf(Workforce), "ts": s.now().Unix(), "m": "GET", "u": "localhost:7071", "p": "/", "nonce": randomText(16),
+					"at": s.goodOf(Workforce), "ts": s.now().Unix(), "nonce": randomText(16),
+					"m": "GET", "u": "localhost:7071", "p": "/",
 				})
 			}),
 		},
@@ -185,11 +187,14 @@ func init() {
 				return s.Sign(string(Workforce), map[string]any{"kid": entraKid()}, c)
 			}),
 		},
-		{"token.external_id", "The token is from Entra External ID, B2C's successor.", untrusted(External, func(s *Server) string {
-			c := s.claimsOf(External)
-			c["iss"] = "https://" + ExternalTenantID + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
-			return s.Sign(string(External), nil, c)
-		})},
+		{
+			"token.external_id", "The token is from Entra External ID, B2C's successor.",
+			untrusted(External, func(s *Server) string {
+				c := s.claimsOf(External)
+				c["iss"] = "https://" + ExternalTenantID + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
+				return s.Sign(string(External), nil, c)
+			}),
+		},
 		{"token.b2c", "The token is from Azure AD B2C.", untrusted(B2C, func(s *Server) string {
 			c := s.Claims(TokenRequest{})
 			c["iss"] = "https://" + TenantName + ".b2clogin.com/" + TenantID + "/v2.0/"
@@ -291,9 +296,12 @@ func init() {
 		{"iss.other_tenant", "iss is of another tenant.", otherIssuer(func(s *Server) string {
 			return "https://" + s.publicHost + "/" + someGUID + "/v2.0/"
 		})},
-		{"iss.ciam_name", "iss has the tenant's name where External ID writes its GUID.", changedOf(External, func(c map[string]any) {
-			c["iss"] = "https://" + ExternalTenantName + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
-		})},
+		{
+			"iss.ciam_name", "iss has the tenant's name where External ID writes its GUID.",
+			changedOf(External, func(c map[string]any) {
+				c["iss"] = "https://" + ExternalTenantName + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
+			}),
+		},
 		{
 			"iss.workforce_door", "The client asked " + workforceDoor + " for a token of the external tenant.",
 			brokenToken(func(s *Server) string {
@@ -353,11 +361,14 @@ func init() {
 			delete(c, "oid")
 			c["sub"] = "Not supported currently. Use oid claim."
 		})},
-		{"subject.no_oid", "The client did not ask for profile, so the token has no oid.", brokenToken(func(s *Server) string {
-			g, _ := s.resolve(TokenRequest{Family: External})
-			g.profile = false
-			return s.sign(g.policy, nil, s.accessClaims(g))
-		})},
+		{
+			"subject.no_oid", "The client did not ask for profile, so the token has no oid.",
+			brokenToken(func(s *Server) string {
+				g, _ := s.resolve(TokenRequest{Family: External})
+				g.profile = false
+				return s.sign(g.policy, nil, s.accessClaims(g))
+			}),
+		},
 		{
 			"azp.not_allowed", "The token was issued to B2COther, a client that the API does not admit.",
 			brokenToken(func(s *Server) string {
@@ -366,7 +377,8 @@ func init() {
 			}),
 		},
 		{
-			"caller.application", "The token was issued to a program that signed in as itself.", brokenToken(func(s *Server) string {
+			"caller.application", "The token was issued to a program that signed in as itself.",
+			brokenToken(func(s *Server) string {
 				return s.Sign(string(Workforce), nil, s.applicationClaims(s.workforce))
 			}),
 		},
