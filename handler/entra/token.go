@@ -104,9 +104,8 @@ func (t *token) sealedShape(raw string) shape {
 	case err == nil && has(`"enc"`):
 		return encrypted
 	}
-	t.fault = cutFault(
-		"The token has five parts, as an encrypted one has, but the first does not say how it is encrypted.",
-	)
+	t.fault = cutFault("The token has five parts, as an encrypted one has, but the first does not say how it is " +
+		"encrypted.")
 	return unreadable
 }
 

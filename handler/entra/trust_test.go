@@ -126,7 +126,8 @@ func TestNewRefuses(t *testing.T) {
 		{"an external tenant by domain", family(entra.ExternalID("contoso.onmicrosoft.com")), "not the name of a tenant"},
 		{"no external tenant", family(entra.ExternalID("")), "not the name of a tenant"},
 		{
-			"a host of a workforce tenant", family(entra.Workforce("contoso.com"), func(x *entra.Trust) { x.Host = "login.contoso.com" }),
+			"a host of a workforce tenant",
+			family(entra.Workforce("contoso.com"), func(x *entra.Trust) { x.Host = "login.contoso.com" }),
 			"no Host of its own",
 		},
 		{

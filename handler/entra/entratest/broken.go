@@ -107,13 +107,10 @@ func init() {
 			},
 		},
 		{"auth.scheme", "The Authorization header holds a user name and password (Basic).", func(*Server) Broken {
-			return Broken{
-				Curl: authorizationHeader("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password"))),
-			}
+			return Broken{Curl: authorizationHeader("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password")))}
 		}},
 		{
-			"auth.token_empty", "A JavaScript client sent the word undefined, because its request for a token gave " +
-				"none.",
+			"auth.token_empty", "A JavaScript client sent the word undefined, because its request for a token gave none.",
 			brokenToken(func(*Server) string {
 				return "undefined"
 			}),
@@ -131,40 +128,26 @@ func init() {
 				return sealed(s.b2c)
 			}),
 		},
+		{"token.malformed", "Half of the token's payload was lost when it was copied.", brokenToken(func(s *Server) string {
+			part := strings.Split(s.good(), ".")
+			return part[0] + "." + part[1][:len(part[1])/8*4] + "." + part[2]
+		})},
 		{
-			"token.malformed",
-			"Half of the token's payload was lost when it was copied.",
+			"token.encrypted", "The token is encrypted for the API, which reads signed ones.",
 			brokenToken(func(s *Server) string {
-				part := strings.Split(s.good(), ".")
-				return part[0] + "." + part[1][:len(part[1])/8*4] + "." + part[2]
-			}),
-		},
-		{
-			"token.encrypted", "The token is encrypted for the API, which reads signed ones.", brokenToken(func(s *Server) string {
 				header := map[string]any{
 					"alg": "RSA-OAEP", "enc": "A256CBC-HS512", "typ": "JWT", "cty": "JWT", "kid": entraKid(), "x5t": entraKid(),
 				}
-				return base64url(
-					mustJSON(header),
-				) + "." + randomText(
-					256,
-				) + "." + randomText(
-					16,
-				) + "." + randomText(
-					600,
-				) + "." +
-					randomText(
-						32,
-					)
+				return base64url(mustJSON(header)) + "." + randomText(256) + "." + randomText(16) + "." + randomText(600) + "." +
+					randomText(32)
 			}),
 		},
 		{
 			"token.pop", "The client signed its request and put the access token into that (proof of possession).",
 			brokenToken(func(s *Server) string {
 				return s.Sign(string(Workforce), map[string]any{"typ": "pop", "kid": randomText(32)}, map[string]any{
-					"at": s.goodOf(
-						Workforce,
-					), "ts": s.now().Unix(), "m": "GET", "u": "localhost:7071", "p": "/", "nonce": randomText(16),
+					"at": s.goodOf(Workforce), "ts": s.now().Unix(), "nonce": randomText(16),
+					"m": "GET", "u": "localhost:7071", "p": "/",
 				})
 			}),
 		},
@@ -179,18 +162,14 @@ func init() {
 				}, []byte(randomText(32)))
 			}),
 		},
-		{
-			"token.graph",
-			"The token is for Microsoft Graph, which alone can check it.",
-			brokenToken(func(s *Server) string {
-				g, _ := s.resolve(TokenRequest{Family: Workforce, Scopes: []string{"openid", "profile", "User.Read"}})
-				c := s.accessClaims(g)
-				s.makeVersionOne(c, g)
-				c["aud"], c["appid"] = "00000003-0000-0000-c000-000000000000", ClientID
-				c["iss"], c["tid"] = "https://sts.windows.net/"+TenantID+"/", TenantID
-				return s.sign(g.policy, map[string]any{"nonce": randomText(32)}, c)
-			}),
-		},
+		{"token.graph", "The token is for Microsoft Graph, which alone can check it.", brokenToken(func(s *Server) string {
+			g, _ := s.resolve(TokenRequest{Family: Workforce, Scopes: []string{"openid", "profile", "User.Read"}})
+			c := s.accessClaims(g)
+			s.makeVersionOne(c, g)
+			c["aud"], c["appid"] = "00000003-0000-0000-c000-000000000000", ClientID
+			c["iss"], c["tid"] = "https://sts.windows.net/"+TenantID+"/", TenantID
+			return s.sign(g.policy, map[string]any{"nonce": randomText(32)}, c)
+		})},
 		{
 			"token.entra_v1", "The token is of version 1 of Entra ID, as the API's manifest asks for.",
 			brokenToken(func(s *Server) string {
@@ -209,8 +188,7 @@ func init() {
 			}),
 		},
 		{
-			"token.external_id",
-			"The token is from Entra External ID, B2C's successor.",
+			"token.external_id", "The token is from Entra External ID, B2C's successor.",
 			untrusted(External, func(s *Server) string {
 				c := s.claimsOf(External)
 				c["iss"] = "https://" + ExternalTenantID + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
@@ -226,17 +204,13 @@ func init() {
 			"token.upstream_idp", "The token is from Google, through which the user signed in, not from B2C.",
 			brokenToken(func(s *Server) string {
 				now := s.now()
-				return s.Sign(
-					PolicySignUpSignIn,
-					map[string]any{"kid": "f4a1c60be92d7385f4a1c60be92d73859b3e0d17"},
-					map[string]any{
-						"iss": "https://accounts.google.com",
-						"aud": "1234567890-abc.apps.googleusercontent.com",
-						"azp": "1234567890-abc.apps.googleusercontent.com",
-						"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
-						"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-					},
-				)
+				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": "f4a1c60be92d7385f4a1c60be92d73859b3e0d17"}, map[string]any{
+					"iss": "https://accounts.google.com",
+					"aud": "1234567890-abc.apps.googleusercontent.com",
+					"azp": "1234567890-abc.apps.googleusercontent.com",
+					"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
+					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+				})
 			}),
 		},
 		{
@@ -251,8 +225,7 @@ func init() {
 			}),
 		},
 		{
-			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the " +
-				"access token.",
+			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access token.",
 			brokenToken(func(s *Server) string {
 				t, _ := s.IDToken(TokenRequest{})
 				return t
@@ -265,23 +238,15 @@ func init() {
 				key, kid := s.PrivateKey(PolicySignUpSignIn)
 				der, _ := x509.MarshalPKIXPublicKey(&key.PublicKey)
 				public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-				return signHS256(
-					map[string]any{"alg": "HS256", "kid": kid, "typ": "JWT"},
-					s.Claims(TokenRequest{}),
-					public,
-				)
+				return signHS256(map[string]any{"alg": "HS256", "kid": kid, "typ": "JWT"}, s.Claims(TokenRequest{}), public)
 			}),
 		},
-		{
-			"token.header",
-			"The token's header brings along the key to check it with.",
-			brokenToken(func(s *Server) string {
-				key, kid := s.PrivateKey(PolicySignUpSignIn)
-				e, n := jwkNumbers(&key.PublicKey)
-				jwk := map[string]any{"kty": "RSA", "kid": kid, "e": e, "n": n}
-				return s.Sign(PolicySignUpSignIn, map[string]any{"jwk": jwk}, s.Claims(TokenRequest{}))
-			}),
-		},
+		{"token.header", "The token's header brings along the key to check it with.", brokenToken(func(s *Server) string {
+			key, kid := s.PrivateKey(PolicySignUpSignIn)
+			e, n := jwkNumbers(&key.PublicKey)
+			jwk := map[string]any{"kty": "RSA", "kid": kid, "e": e, "n": n}
+			return s.Sign(PolicySignUpSignIn, map[string]any{"jwk": jwk}, s.Claims(TokenRequest{}))
+		})},
 
 		{
 			"policy.not_allowed", "The token was issued by a policy that the API does not accept.",
@@ -289,13 +254,9 @@ func init() {
 				c["tfp"] = PolicyPasswordReset
 			}),
 		},
-		{
-			"policy.missing",
-			"Neither tfp nor acr says which policy issued the token.",
-			changedClaims(func(c map[string]any) {
-				delete(c, "tfp")
-			}),
-		},
+		{"policy.missing", "Neither tfp nor acr says which policy issued the token.", changedClaims(func(c map[string]any) {
+			delete(c, "tfp")
+		})},
 		{"tenant.mismatch", "tid names another tenant than iss.", changedOf(External, func(c map[string]any) {
 			c["tid"] = someGUID
 		})},
@@ -320,9 +281,7 @@ func init() {
 		{
 			"iss.form", "iss has the form with /tfp/ and the policy's name, which is another setting of the user flow.",
 			otherIssuer(func(s *Server) string {
-				return "https://" + s.publicHost + "/tfp/" + TenantID + "/" + strings.ToLower(
-					PolicySignUpSignIn,
-				) + "/v2.0/"
+				return "https://" + s.publicHost + "/tfp/" + TenantID + "/" + strings.ToLower(PolicySignUpSignIn) + "/v2.0/"
 			}),
 		},
 		{"iss.legacy_host", "iss is of B2C's old host, login.microsoftonline.com.", otherIssuer(func(*Server) string {
@@ -338,8 +297,7 @@ func init() {
 			return "https://" + s.publicHost + "/" + someGUID + "/v2.0/"
 		})},
 		{
-			"iss.ciam_name",
-			"iss has the tenant's name where External ID writes its GUID.",
+			"iss.ciam_name", "iss has the tenant's name where External ID writes its GUID.",
 			changedOf(External, func(c map[string]any) {
 				c["iss"] = "https://" + ExternalTenantName + ciamSuffix + "/" + ExternalTenantID + "/v2.0"
 			}),
@@ -392,30 +350,19 @@ func init() {
 			t, _ := s.AccessToken(TokenRequest{Lifetime: -time.Hour})
 			return t
 		})},
-		{
-			"time.not_yet_valid",
-			"The token becomes valid in an hour: a clock is wrong.",
-			brokenToken(func(s *Server) string {
-				c := s.Claims(TokenRequest{})
-				now := s.now()
-				c["iat"], c["nbf"], c["exp"] = now.Add(
-					time.Hour,
-				).Unix(), now.Add(
-					time.Hour,
-				).Unix(), now.Add(
-					2*time.Hour,
-				).Unix()
-				return s.Sign(PolicySignUpSignIn, nil, c)
-			}),
-		},
+		{"time.not_yet_valid", "The token becomes valid in an hour: a clock is wrong.", brokenToken(func(s *Server) string {
+			c := s.Claims(TokenRequest{})
+			now := s.now()
+			c["iat"], c["nbf"], c["exp"] = now.Add(time.Hour).Unix(), now.Add(time.Hour).Unix(), now.Add(2*time.Hour).Unix()
+			return s.Sign(PolicySignUpSignIn, nil, c)
+		})},
 
 		{"subject.missing", "There is no oid, and sub says only to use it.", changedClaims(func(c map[string]any) {
 			delete(c, "oid")
 			c["sub"] = "Not supported currently. Use oid claim."
 		})},
 		{
-			"subject.no_oid",
-			"The client did not ask for profile, so the token has no oid.",
+			"subject.no_oid", "The client did not ask for profile, so the token has no oid.",
 			brokenToken(func(s *Server) string {
 				g, _ := s.resolve(TokenRequest{Family: External})
 				g.profile = false
@@ -430,7 +377,8 @@ func init() {
 			}),
 		},
 		{
-			"caller.application", "The token was issued to a program that signed in as itself.", brokenToken(func(s *Server) string {
+			"caller.application", "The token was issued to a program that signed in as itself.",
+			brokenToken(func(s *Server) string {
 				return s.Sign(string(Workforce), nil, s.applicationClaims(s.workforce))
 			}),
 		},

@@ -212,7 +212,8 @@ func TestErrorsOfFamilies(t *testing.T) {
 	b := newBrowser(t)
 	ask := func(changes ...string) answer {
 		base := []string{
-			"client_id", entratest.ExternalClientID, "scope", "openid " + entratest.ExternalAppIDURI + "/read", "redirect_uri", page,
+			"client_id", entratest.ExternalClientID, "redirect_uri", page,
+			"scope", "openid " + entratest.ExternalAppIDURI + "/read",
 		}
 		q := request(append(base, changes...)...)
 		return b.get(s.URL() + "/" + externalDomain + "/oauth2/v2.0/authorize?" + q.Encode())
@@ -229,7 +230,8 @@ func TestErrorsOfFamilies(t *testing.T) {
 	require.Contains(t, params.Get("error_description"), "AADSTS65004")
 
 	answer := b.send(http.MethodPost, s.URL()+"/"+workforceDomain+"/oauth2/v2.0/token", url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {entratest.WorkforceClientID}, "code": {"1.Ax"}, "redirect_uri": {page},
+		"grant_type": {"authorization_code"}, "client_id": {entratest.WorkforceClientID}, "code": {"1.Ax"},
+		"redirect_uri": {page},
 	})
 	require.Equal(t, http.StatusBadRequest, answer.StatusCode)
 	document := answer.json(t)

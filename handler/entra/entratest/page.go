@@ -73,7 +73,8 @@ func (s *Server) signInPage(w http.ResponseWriter, a *authorization, current ses
 		}
 	}
 	s.page(w, http.StatusOK, "signin.html", signInPage{
-		Family: d.label, Title: title, Tenant: d.domain, Client: a.client.name, SignedIn: current.user.Name, Notice: notice, ROPC: PolicyROPC,
+		Family: d.label, Title: title, Tenant: d.domain, Client: a.client.name, SignedIn: current.user.Name,
+		Notice: notice, ROPC: PolicyROPC,
 		PasswordReset: PolicyPasswordReset, B2C: d == s.b2c,
 		Action: a.actionURL(), ActionField: actionField, ScopeField: scopeField,
 		Scopes: scopes, Users: s.accounts(d), Details: details,

@@ -247,7 +247,8 @@ func halfHash(s string) string {
 }
 
 // Sign makes a token of any header and claims, signed RS256 with the active key of the
-// policy, or of the tenant of the family, whose name is given. The header starts as {alg,kid,typ}; members of header are put
+// policy, or of the tenant of the family, whose name is given. The header starts as
+// {alg,kid,typ}; members of header are put
 // over it, and nil takes one away. It panics if there is no such policy or a
 // value has no JSON.
 func (s *Server) Sign(policy string, header, claims map[string]any) string {
