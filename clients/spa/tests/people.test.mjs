@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, browser, choose, item, look, signedOut, state, tab, textField, upToDate, visit } from "./world.mjs";
+import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, upToDate, visit } from "./world.mjs";
 import * as world from "./world.mjs";
 
 after(() => browser.close());
@@ -153,8 +153,8 @@ test("what is under way for one person does not go on for the next", async (t) =
   const seen = watch(here);
   let held, answer;
   const asked = new Promise((resolve) => (held = resolve));
-  await here.route(`${API_URL}/api/items`, async (route) => {
-    if (route.request().method() !== "POST" || answer) return route.continue();
+  await here.route(batches, async (route) => {
+    if (answer) return route.continue();
     const made = await route.fetch();
     await new Promise((resolve) => held((answer = resolve)));
     await route.fulfill({ response: made }).catch(() => {}); // nobody waits for it any more

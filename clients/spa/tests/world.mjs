@@ -110,6 +110,21 @@ export const look = async (page) => {
   await page.evaluate(() => dispatchEvent(new Event("online")));
 };
 
+/** Where the page sends changes to. */
+export const batches = `${API_URL}/api/items/batch`;
+
+/** Notes the requests with changes that the tabs of a browser send. */
+export function sentBy(page) {
+  const sent = [];
+  page.context().on("request", (request) => {
+    if (request.method() !== "GET" && request.method() !== "OPTIONS" && request.url().startsWith(API_URL)) sent.push(request);
+  });
+  return sent;
+}
+
+/** The changes in a request's body. */
+export const changesOf = (request) => request.postDataJSON().changes;
+
 /** Finds nothing that keeps people out, in this state of the page. */
 export async function accessible(page, state) {
   await page.evaluate(axe.source);
