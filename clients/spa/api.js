@@ -1,7 +1,6 @@
 // Calls the API. What it refuses comes back as the problem document that it sent.
 
 import * as auth from "./auth.js";
-import { decode, ownerOf } from "./token.js";
 
 /** Where the items are. */
 export const collection = "/api/items";
@@ -25,10 +24,15 @@ export async function call(who, method, path, { headers = {}, body, token } = {}
   return answer;
 }
 
-/** Decodes a token of the person; somebody else's is refused. */
+/**
+ * Decodes a token of the person, without checking its signature, which is the API's
+ * work; somebody else's is refused.
+ */
 export function claimsOf(who, token) {
-  const claims = decode(token);
-  if (ownerOf(claims) !== who.owner) throw new auth.OtherUser(who, claims.name);
+  const [, payload] = token.split(".");
+  const bytes = Uint8Array.from(atob(payload.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  const claims = JSON.parse(new TextDecoder().decode(bytes));
+  if (auth.ownerOf(claims) !== who.owner) throw new auth.OtherUser(who, claims.name);
   return claims;
 }
 

@@ -1,7 +1,7 @@
 // The page: shows what there is, and turns clicks into changes (sync.js). Start
-// reading here: auth.js signs in, api.js calls, store.js keeps, sync.js sends and
-// learns, token.js explains a token,
-// editor.js is the form, and content.js what an item is about.
+// reading here: auth.js signs in, api.js calls, store.js keeps, sync.js learns and
+// sends, token.js explains a token, editor.js is the form, and content.js what an item
+// is about.
 
 import * as api from "./api.js";
 import * as auth from "./auth.js";
@@ -9,7 +9,6 @@ import * as content from "./content.js";
 import * as editor from "./editor.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
-import { compare } from "./token.js";
 
 const $ = (id) => document.getElementById(id);
 const pageSize = 20;
@@ -44,6 +43,7 @@ function showProblem(problem) {
   $("problem-code").textContent = [problem.code, problem.instance].filter(Boolean).join(" · ");
   $("problem-again").hidden = !problem.again || !account;
   $("problem-again").textContent = `Sign in again as ${account?.name}`;
+  $("problem-close").onclick = () => guard(() => showProblem(null) ?? problem.close?.());
   $("problem-again").onclick = () => guard(() => auth.signInAgain(account, problem.again));
 }
 
@@ -94,8 +94,7 @@ async function render() {
 
 /** Puts the focus on a row's button, or where a row is made if it is gone. */
 function focusRow(id, text) {
-  // Before the answer to a creation is kept, its row still has the key in place of the ID.
-  const there = [...$("list").children].find((li) => sync.idNow(li.dataset.id) === sync.idNow(id));
+  const there = [...$("list").children].find((li) => li.dataset.id === id);
   const buttons = [...(there?.querySelectorAll("button") ?? [])];
   (buttons.find((b) => b.textContent === text) ?? buttons[0] ?? $("new")).focus();
 }
@@ -132,7 +131,7 @@ function refused(item, entry) {
   const { problem, theirs } = entry;
   const box = element("div", { className: "problem" });
   const choices = element("div", { className: "row" });
-  if (problem.code === "item.changed" || problem.code === "item.not_found") {
+  if (["item.changed", "item.not_found", "item.deleted"].includes(problem.code)) {
     const inWords = (which) => `“${content.title(which)}”${content.details(which) ? ` with ${content.details(which)}` : ""}`;
     box.append(
       element("h3", { textContent: theirs ? "It was changed elsewhere meanwhile" : "It was deleted elsewhere meanwhile" }),
@@ -172,6 +171,13 @@ function setStatus({ offline = false, waiting = 0 }) {
   $("status").textContent = text;
 }
 
+function erased({ count, erasedAt } = {}) {
+  if (!count) return null;
+  const [changes, were] = count === 1 ? ["1 change", "was"] : [`${count} changes`, "were"];
+  const detail = `That was done elsewhere, at ${new Date(erasedAt).toLocaleString()}. ${changes} made here before then had not been sent, and ${were} dropped.`;
+  return { title: "Your items were erased", detail, close: sync.told };
+}
+
 let running = null;
 let failures = 0; // in a row
 let halted = false; // another user's token came: no trying again by itself
@@ -193,7 +199,7 @@ async function syncOnce() {
   failures = result ? 0 : failures + 1;
   if (result) {
     setStatus(result);
-    showProblem(result.problem ?? null);
+    showProblem(result.problem ?? erased(result.dropped));
   }
   await render();
   if (halted || account !== whose) return;
@@ -214,6 +220,7 @@ function openEditor(item) {
 
 async function renderToken(given) {
   const token = given ?? (await auth.token(account));
+  const { compare } = await import("./token.js"); // not before somebody wants to see it
   const mark = { true: ["yes", "✓ "], false: ["no", "✗ "] };
   $("claims").replaceChildren(
     ...compare(api.claimsOf(account, token), config).map(({ claim, value, expected, ok }) => {
@@ -365,7 +372,6 @@ $("editor").querySelector("form").onsubmit = async (event) => {
     $("save").disabled = false;
   }
 };
-$("problem-close").onclick = () => showProblem(null);
 $("ask").onclick = () => guard(() => ask());
 $("renew").onclick = () => guard(async () => renderToken(await auth.token(account, { fresh: true })));
 $("edit-profile").onclick = () =>

@@ -7,8 +7,6 @@
 
 /* global msal */
 
-import { ownerOf } from "./token.js";
-
 let config;
 let main; // MSAL for signing up or in, once it is ready
 let outdated = true; // by what another tab has written
@@ -82,6 +80,16 @@ const scopes = () => [config.scopes.read, config.scopes.write];
  * AbortController that ends what is done for them.
  */
 const person = (account) => ({ name: account.name || account.username || "somebody", owner: owner(account), account });
+
+/**
+ * Whose token it is, "tenant/user" as the API sees its owners: the tenant's GUID in iss,
+ * and oid, else sub. "" where it does not say.
+ */
+export function ownerOf({ iss, tid, oid, sub }) {
+  const tenant = /^https?:\/\/[^/]+\/(?:tfp\/)?([0-9a-f-]{36})\//i.exec(iss)?.[1] ?? tid;
+  const user = [oid, sub].map((id) => id?.trim()).find((id) => id && !/^not supported currently/i.test(id));
+  return tenant && user ? `${tenant}/${user}`.toLowerCase() : "";
+}
 
 function owner({ homeAccountId, localAccountId, idTokenClaims }) {
   return ownerOf({ tid: homeAccountId.split(".")[1], oid: localAccountId, ...idTokenClaims });

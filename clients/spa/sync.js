@@ -1,6 +1,6 @@
-// Sends what waits, in order, and then learns what changed elsewhere. Both may be
-// cut off at any point and are done again: a creation has its key, a change the ETag
-// of the version it was made on, and the API recognises a repeat.
+// Learns what changed elsewhere, and sends what waits, up to 40 changes at once. Both
+// may be cut off at any point and are done again: what was sent is sent again as it
+// was, under its key, until its answer is known.
 
 import * as api from "./api.js";
 import { Unreachable } from "./auth.js";
@@ -9,17 +9,19 @@ import * as store from "./store.js";
 /**
  * A change that waits:
  *   seq      its place in the line
+ *   at       when it was made, by the device's clock
  *   op       "create", "change" or "delete"
- *   id       the item's, or for one that the server has not made yet, its key
- *   key      of a creation
- *   method, body, etag   of the request; members as they were typed, and whether they are whole
+ *   id       the item's
+ *   etag     of the version that it was made on
+ *   members  as they were typed; whole says that nothing else is left of the content
  *   item     how the item looks with it
- *   sent     whether it may have reached the server: it stays as it is then
+ *   batch    the key under which it may have reached the server: it stays as it is then
  *   problem  why the server refused it; theirs, after a 412, is the item as it is
  */
 
-// What our own changes have made of keys and ETags that a row on the page, or on that
-// of another tab, may still show: who edits such a row has seen the change.
+// What our own changes have made of ETags, and of IDs that the server refused, that a
+// row on the page, or on that of another tab, may still show: who edits such a row has
+// seen the change.
 const became = new Map();
 let tabs; // of the same person
 
@@ -39,21 +41,36 @@ function becomes(was, is) {
   tabs.postMessage([was, is]);
 }
 
-function latest(item) {
-  let etag = item.etag ?? became.get(`etag of ${item.id}`);
-  while (became.has(etag)) etag = became.get(etag);
-  return { ...item, id: idNow(item.id), etag };
+const now = (it) => (became.has(it) ? now(became.get(it)) : it);
+
+const firstETag = (id) => `etag of ${id}`; // until it is known
+
+// A UUIDv7 of that time.
+function newID(time) {
+  const hex = time.toString(16).padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7${crypto.randomUUID().slice(15)}`;
 }
 
-/** What an item's ID is by now: one that was just made had its key in its place. */
-export const idNow = (id) => became.get(id) ?? id;
-
 /** Puts a creation in the line. */
-export function create(draft) {
-  const key = crypto.randomUUID();
-  const now = new Date().toISOString();
-  return store.change(({ queue }) => {
-    queue.add({ op: "create", id: key, key, body: bodyOf(draft.members), members: draft.members, item: { id: key, ...draft.shown, createdAt: now, updatedAt: now } });
+export const create = ({ members, shown }) =>
+  store.change(async ({ queue, meta, done }) => {
+    const at = Date.now();
+    const time = at + ((await done(meta.get("clock"))) ?? 0);
+    const createdAt = new Date(time).toISOString();
+    const item = { id: newID(time), ...shown, createdAt, updatedAt: createdAt };
+    queue.add({ op: "create", at, id: item.id, members, item });
+  });
+
+// Puts a change in the line, or nothing, in place of those of the item that the server
+// has nothing of.
+function replace(seen, make) {
+  const id = now(seen.id);
+  return store.change(async ({ queue, done }) => {
+    const open = (await done(queue.getAll())).filter((e) => e.id === id && !e.batch);
+    for (const e of open) queue.delete(e.seq);
+    const etag = open[0]?.theirs?.etag ?? open[0]?.etag ?? now(seen.etag ?? firstETag(id));
+    const change = make({ ...seen, id }, open);
+    if (change) queue.put({ at: Date.now(), id, etag, ...change });
   });
 }
 
@@ -61,69 +78,33 @@ export function create(draft) {
  * Puts a change of an item in the line; what waits and was not sent is changed
  * itself. Members that the draft lacks stay as they are, digit for digit.
  */
-export function edit(seen, draft) {
-  const item = latest(seen);
-  return store.change(async ({ queue, done }) => {
-    const waiting = (await done(queue.getAll())).filter((e) => e.id === item.id);
-    const last = waiting.at(-1);
-    const open = last && (!last.sent || last.problem); // the server has nothing of it
-    const members = { ...(open ? last.members : {}), ...draft.members };
-    const whole = draft.whole || Boolean(open && last.whole);
-    const shown = { ...item, ...draft.shown };
-    if (open && last.op === "create") {
-      queue.put({ ...last, body: bodyOf(members), members, item: shown, problem: undefined });
-      return;
-    }
-    if (open) queue.delete(last.seq);
-    queue.add({
-      op: "change",
-      id: item.id,
-      method: whole ? "PUT" : "PATCH",
-      body: bodyOf(members),
-      members,
-      whole,
-      etag: last?.theirs?.etag ?? last?.etag ?? item.etag,
-      item: shown,
-    });
-  });
-}
+export const edit = (seen, draft) =>
+  replace(seen, (item, open) => ({
+    op: "change",
+    members: Object.assign({}, ...open.map((e) => e.members), draft.members),
+    whole: draft.whole || open.some((e) => e.whole),
+    item: { ...item, ...draft.shown },
+    ...(open[0]?.op === "create" && { op: "create", seq: open[0].seq, etag: undefined }),
+  }));
 
-/** Puts a deletion in the line. */
-export function remove(seen) {
-  const item = latest(seen);
-  return store.change(async ({ queue, done }) => {
-    let etag = item.etag;
-    for (const e of (await done(queue.getAll())).filter((e) => e.id === item.id)) {
-      if (e.sent && !e.problem) continue;
-      queue.delete(e.seq);
-      if (e.op === "create") return; // nobody but us knows it
-      etag = e.theirs?.etag ?? e.etag;
-    }
-    queue.add({ op: "delete", id: item.id, etag, item });
-  });
-}
+/** Puts a deletion in the line; what nobody but us has is gone. */
+export const remove = (seen) => replace(seen, (item, [first]) => first?.op !== "create" && { op: "delete", item });
 
-/** Takes a refused change out of the line. */
-export const drop = (entry) => store.change(({ queue }) => queue.delete(entry.seq));
+/** Takes a refused change out of the line, and what was made on it. */
+export const drop = (entry) => replace(entry, () => null);
 
 /** Sends a refused change again, after a 412 for the version that there is now. */
 export const retry = (entry) =>
-  store.change(({ queue }) =>
-    queue.put({ ...entry, etag: entry.theirs?.etag ?? entry.etag, sent: false, problem: undefined, theirs: undefined }),
-  );
-
-// Members go as they were typed, so that numbers keep their digits.
-function bodyOf(members) {
-  const typed = Object.entries(members).filter(([, json]) => json !== undefined);
-  return `{${typed.map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
-}
+  store.change(({ queue }) => queue.put({ ...entry, etag: entry.theirs?.etag ?? entry.etag, problem: undefined, theirs: undefined }));
 
 /** The items as they will be when all is sent, newest first. */
 export async function view() {
   const { items, queue } = await store.everything();
   const shown = new Map(items.map((item) => [item.id, { item }]));
   for (const entry of queue) {
-    shown.set(entry.id, { item: { ...shown.get(entry.id)?.item, ...entry.item, etag: shown.get(entry.id)?.item.etag }, entry });
+    const before = shown.get(entry.id);
+    const item = { ...before?.item, ...entry.item, etag: before?.item.etag };
+    shown.set(entry.id, { item, entry: before?.entry?.problem ? before.entry : entry });
   }
   return [...shown.values()].sort((a, b) => (a.item.createdAt < b.item.createdAt ? 1 : -1));
 }
@@ -132,93 +113,146 @@ export async function view() {
 export const waiting = async () => (await store.queue()).filter((e) => !e.problem).length;
 
 /**
- * Sends and learns, in one tab at a time. Returns {waiting, retryAfter, problem}:
- * how many changes still wait, in how many seconds to try again, and what the server
- * says to all of them (a refused token, say). The end of the person's session cuts it
- * off.
+ * Learns and sends, in one tab at a time. Returns {waiting, dropped, retryAfter,
+ * problem}: how many changes still wait, {count, erasedAt} of those that an erasure
+ * elsewhere dropped, in how many seconds to try again, and what the server says to all
+ * of them (a refused token, say). The end of the person's session cuts it off.
  */
 export function run() {
   const { owner, session } = store.person;
   return navigator.locks.request(`sync of ${owner}`, { signal: session.signal }, async () => {
     if (!navigator.onLine) throw new Unreachable("There is no network.");
-    const stopped = (await flush()) ?? (await learn());
-    return { waiting: await waiting(), ...stopped };
+    let stopped = await learn(); // first, as nothing is to be sent that was erased
+    if (!stopped && (await waiting())) stopped = (await flush()) ?? (await learn());
+    return { waiting: await waiting(), dropped: await store.meta("dropped"), ...stopped };
   });
 }
+
+/** Forgets what was dropped: the person has been told. */
+export const told = () => store.change(({ meta }) => meta.delete("dropped"));
 
 // What the database holds is its owner's, and so is every call about it.
 const call = (...request) => api.call(store.person, ...request);
 
 async function flush() {
+  let most = 40;
+  const renewed = new Set(); // IDs
   for (;;) {
-    const entry = await take();
-    if (!entry) return null;
-    const { status, data, problem } = await send(entry);
+    const { entries, batch, again } = await take(most);
+    if (!entries.length) return null;
+    const body = `{"changes":[${entries.map(changeOf)}]}`;
+    const { status, data, problem } = await call("POST", `${api.collection}/batch`, { body, headers: { "Idempotency-Key": batch } });
+    if (status >= 500 || status === 429) return { retryAfter: problem.retryAfter ?? 5, problem };
+    let outcomes = [];
+    const faults = faultsOf(problem);
     if (!problem) {
-      await finish(entry, data);
-    } else if (status >= 500 || status === 429) {
-      return { retryAfter: problem.retryAfter ?? 5, problem };
-    } else if (status === 401 || (status === 403 && !problem.errors)) {
-      await store.change(({ queue }) => queue.put({ ...entry }));
-      return { problem }; // it is not about this change
-    } else if (status === 404 && entry.op === "delete") {
-      await finish(entry, { id: entry.id, deleted: true });
+      outcomes = data.value.map((answer) => ({ answer }));
+    } else if (faults.size) {
+      for (const [n, its] of faults) outcomes[n] = await judge(entries[n], n, its, problem, renewed);
+    } else if (![400, 408, 413, 422].includes(status)) {
+      if (!again) await settle(entries, outcomes);
+      return { problem }; // it is not about these changes
+    } else if (entries.length > 1) {
+      most = Math.ceil(entries.length / 2); // together they are too large, or one cannot be read
     } else {
-      let theirs;
-      if (status === 412) {
-        const now = await call("GET", `${api.collection}/${entry.id}`);
-        theirs = now.data ?? undefined;
-      }
-      await store.change(({ queue }) => queue.put({ ...entry, sent: true, problem, theirs }));
+      outcomes = [{ problem }];
+      most = 40;
     }
+    await settle(entries, outcomes);
   }
 }
 
-// Takes the next change from the line and marks it as sent, at once: from then on an
-// edit of the same item is a change of its own. An item is blocked while a change of
-// it that was refused waits for the person.
-function take() {
-  const blocked = new Set();
+// Takes the next changes from the line and marks them as sent, at once: from then on
+// an edit of such an item is a change of its own. Each item has one at most, and none
+// while one that was refused waits for the person.
+function take(most) {
   return store.change(async ({ queue, done }) => {
-    for (const entry of await done(queue.getAll())) {
-      if (entry.problem) blocked.add(entry.id);
-      if (blocked.has(entry.id)) continue;
-      queue.put({ ...entry, sent: true });
-      return entry;
+    const line = await done(queue.getAll());
+    const sent = line.filter((e) => e.batch);
+    if (sent.length) return { entries: sent, batch: sent[0].batch, again: true };
+    const batch = crypto.randomUUID();
+    const entries = [];
+    const ids = new Set();
+    let room = 2_000_000; // bytes
+    for (const entry of line) {
+      if (ids.has(entry.id)) continue;
+      ids.add(entry.id);
+      if (entry.problem) continue;
+      room -= new Blob([changeOf(entry)]).size;
+      if (entries.length && (room < 0 || entries.length === most)) break;
+      entries.push(entry);
+      queue.put({ ...entry, batch });
     }
-    return null;
+    return { entries, batch };
   });
 }
 
-function send(entry) {
-  const path = `${api.collection}/${entry.id}`;
-  switch (entry.op) {
-    case "create":
-      return call("POST", api.collection, { body: entry.body, headers: { "Idempotency-Key": entry.key } });
-    case "change":
-      return call(entry.method, path, { body: entry.body, headers: { "If-Match": entry.etag } });
-    case "delete":
-      return call("DELETE", path, { headers: { "If-Match": entry.etag } });
-  }
+// Members go as they were typed, so that numbers keep their digits.
+function object(members) {
+  const typed = Object.entries(members).filter(([, json]) => json !== undefined);
+  return `{${typed.map(([name, json]) => `${JSON.stringify(name)}:${json}`)}}`;
 }
 
-// Takes the server's answer, and has the changes after it follow: they were made on
-// a version that is known only now.
-function finish(entry, answer) {
-  if (entry.op === "create") {
-    becomes(entry.id, answer.id);
-    becomes(`etag of ${entry.id}`, answer.etag);
+function changeOf({ op, id, etag, members, whole }) {
+  const kind = op !== "change" ? op : whole ? "replace" : "patch";
+  const content = kind === "patch" ? { merge: object(members) } : members;
+  return object({ [kind]: object({ id: JSON.stringify(id), etag: JSON.stringify(etag), ...content }) });
+}
+
+// What is wrong with which change, by its place; pointers are into its content then.
+function faultsOf(problem) {
+  const faults = new Map();
+  for (const fault of problem?.errors ?? []) {
+    const [, n, pointer] = /^\/changes\/(\d+)(?:\/\w+)?(?:\/merge)?(.*)/.exec(fault.pointer) ?? [];
+    if (n) faults.set(+n, [...(faults.get(+n) ?? []), { ...fault, pointer }]);
   }
-  if (entry.op === "change") becomes(entry.etag, answer.etag);
-  return store.change(async ({ items, queue, done }) => {
-    queue.delete(entry.seq);
-    if (answer.deleted) items.delete(answer.id);
-    else items.put(answer);
-    for (const later of await done(queue.getAll())) {
-      if (later.id === entry.id && later.seq !== entry.seq) {
-        queue.put({ ...later, id: answer.id, etag: answer.etag, item: { ...later.item, id: answer.id } });
+  return faults;
+}
+
+// What is to become of a change that failed.
+async function judge({ op, id }, n, errors, problem, renewed) {
+  const [{ code = problem.code, pointer, detail }] = errors;
+  if (op === "delete" && code === "item.not_found") return { answer: { deleted: true } };
+  if (op === "create" && pointer === "/id" && !renewed.has(id)) {
+    // The device's clock is off, or it has waited for long; the server says what time it is.
+    const time = Date.parse(detail.match(/\d{4}-\S+Z/g)?.at(-1)) || Date.now();
+    const another = newID(time + n);
+    renewed.add(another);
+    return { id: another, clock: time - Date.now() };
+  }
+  const refused = { problem: { ...problem, code, detail, errors: [] } };
+  if (pointer) Object.assign(refused.problem, { detail: undefined, errors });
+  if (code !== "item.changed" && code !== "item.exists") return refused;
+  const there = await call("GET", `${api.collection}/${id}`);
+  if (there.problem && there.status !== 404) throw new Unreachable(there.problem.title);
+  if (code === "item.exists") return { answer: there.data ?? { deleted: true } }; // it was us
+  return { ...refused, theirs: there.data ?? undefined };
+}
+
+// Takes the server's answers, and has the changes after these follow: they were made
+// on a version, or an ID, that is known only now.
+function settle(entries, outcomes) {
+  return store.change(async ({ items, queue, meta, done }) => {
+    const line = await done(queue.getAll());
+    entries.forEach((entry, n) => {
+      const { answer, id = entry.id, clock, ...refused } = outcomes[n] ?? {};
+      const { etag } = answer ?? entry;
+      const item = { ...entry.item, id };
+      if (id !== entry.id) becomes(entry.id, id);
+      if (clock !== undefined) meta.put(clock, "clock");
+      if (!answer) {
+        queue.put({ ...entry, batch: undefined, id, item, ...refused });
+      } else {
+        queue.delete(entry.seq);
+        if (answer.deleted) items.delete(id);
+        else becomes(entry.etag ?? firstETag(id), etag);
+        // A repeat is answered with ID and ETag alone, and has been learnt.
+        if (answer.createdAt) items.put(answer);
       }
-    }
+      for (const later of line) {
+        if (later.id === entry.id && later.seq !== entry.seq) queue.put({ ...later, id, etag, item: { ...later.item, id } });
+      }
+    });
   });
 }
 
@@ -229,7 +263,7 @@ async function learn() {
   for (;;) {
     const { status, data, problem } = await call("GET", link);
     if (status === 410) {
-      await store.change(({ meta }) => meta.delete("deltaLink"));
+      await forget(problem);
       return learn(); // from the start
     }
     if (problem) return status >= 500 ? { retryAfter: problem.retryAfter ?? 5, problem } : { problem };
@@ -249,4 +283,23 @@ async function learn() {
     if (data.deltaLink) return null;
     link = data.nextLink;
   }
+}
+
+// Everything was erased elsewhere, it may be, and what waited then with it.
+function forget({ erasedAt }) {
+  return store.change(async ({ queue, meta, done }) => {
+    meta.delete("deltaLink");
+    if (!erasedAt) return;
+    const clock = (await done(meta.get("clock"))) ?? 0;
+    let { count } = (await done(meta.get("dropped"))) ?? { count: 0 };
+    for (const { batch, ...entry } of await done(queue.getAll())) {
+      if (entry.at + clock < Date.parse(erasedAt)) {
+        queue.delete(entry.seq);
+        count++;
+      } else if (batch) {
+        queue.put(entry); // the others of its batch may be gone
+      }
+    }
+    if (count) meta.put({ count, erasedAt }, "dropped");
+  });
 }

@@ -1,22 +1,4 @@
-// What an access token says, next to what the API expects of it. It is decoded
-// here and goes nowhere.
-
-/** Decodes a token's claims without checking its signature, which is the API's work. */
-export function decode(token) {
-  const [, payload] = token.split(".");
-  const bytes = Uint8Array.from(atob(payload.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
-  return JSON.parse(new TextDecoder().decode(bytes));
-}
-
-/**
- * Whose token it is, "tenant/user" as the API sees its owners: the tenant's GUID in iss,
- * and oid, else sub. "" where it does not say.
- */
-export function ownerOf({ iss, tid, oid, sub }) {
-  const tenant = /^https?:\/\/[^/]+\/(?:tfp\/)?([0-9a-f-]{36})\//i.exec(iss)?.[1] ?? tid;
-  const user = [oid, sub].map((id) => id?.trim()).find((id) => id && !/^not supported currently/i.test(id));
-  return tenant && user ? `${tenant}/${user}`.toLowerCase() : "";
-}
+// What an access token says, next to what the API expects of it.
 
 const time = (seconds) => new Date(seconds * 1000).toLocaleString();
 const short = (scope) => scope.slice(scope.lastIndexOf("/") + 1);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, accessible, browser, choose, control, create, edit, item, look, picture, save, signIn, textField, textPointer, tooLong, upToDate, visit } from "./world.mjs";
+import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, accessible, batches, browser, changesOf, choose, control, create, edit, item, look, picture, save, sentBy, signIn, textField, textPointer, tooLong, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -118,6 +118,8 @@ test("a scope that was not granted is shown with its cure", async (t) => {
   await item(page, "Tea").getByText("Waits to be sent").waitFor();
   await accessible(page, "refused");
   await picture(page, "refused");
+  await edit(page, "Tea", "Green tea"); // the server has nothing of it
+  await item(page, "Green tea").getByText("Waits to be sent", { exact: true }).waitFor();
   await page.getByRole("link", { name: "Token" }).click();
   await page.getByText("✗ read and write; write was not granted").waitFor();
 });
@@ -320,21 +322,20 @@ test("two tabs send once, and show the same", async (t) => {
   await tab.context().setOffline(true);
   await create(tab, "from one tab");
   await create(other, "from the other");
-  let posts = 0;
-  tab.context().on("request", (r) => (posts += r.method() === "POST" && r.url() === `${API_URL}/api/items`));
+  const sent = sentBy(tab);
   await tab.context().setOffline(false);
   await Promise.all([look(tab), look(other)]);
   for (const page of [tab, other]) {
     await upToDate(page);
     for (const name of ["from one tab", "from the other"]) await item(page, name).getByText("Waits").waitFor({ state: "detached" });
   }
-  assert.equal(posts, 2);
+  assert.equal(sent.flatMap(changesOf).length, 2);
 
   // What one tab has sent, the other still shows as it was, and can change.
   let held, send;
   const asked = new Promise((resolve) => (held = resolve));
-  await tab.route(`${API_URL}/api/items`, async (route) => {
-    if (route.request().method() === "POST") await new Promise((resolve) => held((send = resolve)));
+  await tab.route(batches, async (route) => {
+    await new Promise((resolve) => held((send = resolve)));
     await route.continue();
   });
   await create(tab, "shown in both");
@@ -369,8 +370,8 @@ test("by keyboard alone", async (t) => {
   const focusOn = (label) => page.waitForFunction((label) => document.activeElement.getAttribute("aria-label") === label, label);
   let send;
   const held = new Promise((resolve) => (send = resolve));
-  await page.route(`${API_URL}/api/items`, async (route) => {
-    if (route.request().method() === "POST") await held;
+  await page.route(batches, async (route) => {
+    await held;
     await route.continue();
   });
   await page.getByRole("button", { name: "New item" }).focus();

@@ -2,9 +2,15 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { browser, create, edit, item, look, save, signIn, textField, upToDate, visit } from "./world.mjs";
+import { batches, browser, changesOf, create, edit, item, look, save, sentBy, signIn, textField, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
+
+/** Does something, and returns the changes that are sent for it, without ID and ETag. */
+async function sentFor(page, work) {
+  const [request] = await Promise.all([page.waitForRequest(batches), work()]);
+  return request.postData().replace(/"id":"[^"]+",/g, "").replace(/"etag":"\\"[^"]+\\"",/g, "");
+}
 
 test("properties are shown as they are, and kept as they were typed", async (t) => {
   const page = await visit(t);
@@ -16,21 +22,21 @@ test("properties are shown as they are, and kept as they were typed", async (t) 
   // A number that JavaScript would round is not touched by changing the name.
   await create(page, "long number", { properties: '{"n": 9007199254740993, "d": 1.0}' });
   await upToDate(page);
-  const [sent] = await Promise.all([page.waitForRequest((r) => r.method() === "PATCH"), edit(page, "long number", "a long number")]);
-  assert.equal(sent.postData(), '{"name":"a long number"}');
+  const sent = await sentFor(page, () => edit(page, "long number", "a long number"));
+  assert.equal(sent, '{"changes":[{"patch":{"merge":{"name":"a long number"}}}]}');
   await item(page, "a long number").waitFor();
   await upToDate(page);
 
   // Properties that are replaced are so as a whole, and those that are cleared are gone.
   await page.getByRole("button", { name: "Edit Milk in litres" }).click();
   await page.locator("#field-properties").fill('{"cups": 9007199254740993}');
-  const [put] = await Promise.all([page.waitForRequest((r) => r.method() === "PUT"), save(page)]);
-  assert.equal(put.postData(), '{"name":"Milk in litres","properties":{"cups": 9007199254740993}}');
+  const put = await sentFor(page, () => save(page));
+  assert.equal(put, '{"changes":[{"replace":{"name":"Milk in litres","properties":{"cups": 9007199254740993}}}]}');
   await upToDate(page);
   await page.getByRole("button", { name: "Edit a long number" }).click();
   await page.locator("#field-properties").fill("");
-  const [cleared] = await Promise.all([page.waitForRequest((r) => r.method() === "PUT"), save(page)]);
-  assert.equal(cleared.postData(), '{"name":"a long number"}');
+  const cleared = await sentFor(page, () => save(page));
+  assert.equal(cleared, '{"changes":[{"replace":{"name":"a long number"}}]}');
   await upToDate(page);
 
   await page.context().setOffline(true);
@@ -43,6 +49,44 @@ test("properties are shown as they are, and kept as they were typed", async (t) 
   await item(page, "made and changed in the train").getByText('{"seat":61}').waitFor();
   await item(page, "Milk in litres").getByText('"cups"').waitFor();
   assert.equal(await item(page, "a long number").locator("pre").count(), 0);
+});
+
+test("large changes go in several batches", async (t) => {
+  const page = await visit(t);
+  await signIn(page, "bob");
+  await upToDate(page);
+  const sent = sentBy(page);
+  await page.evaluate(async () => {
+    const [sync, { draftOf }] = [await import("./sync.js"), await import("./editor.js")];
+    for (let i = 0; i < 30; i++) await sync.create(draftOf({ name: `large ${i}`, properties: { text: "€".repeat(30_000) } }));
+  });
+  await look(page);
+  for (const name of ["large 29", "large 15"]) {
+    await item(page, name).waitFor();
+    await item(page, name).getByText("Waits").waitFor({ state: "detached" });
+  }
+  await page.getByText(/^Up to date at/).waitFor();
+  const sizes = sent.map((request) => request.postDataBuffer().length);
+  assert.equal(sizes.length, 2);
+  for (const size of sizes) assert.ok(size < 2 << 20, String(size));
+  assert.deepEqual(sent.map((r) => changesOf(r).length), [22, 8]);
+});
+
+test("a change that cannot be read does not keep the others back", async (t) => {
+  const page = await visit(t, { expected: ["net::ERR_INTERNET_DISCONNECTED", "status of 400"] });
+  await signIn(page, "bob");
+  await upToDate(page);
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.context().setOffline(true);
+  const names = [1, 2, 3, 4, 5].map((n) => `number ${n}`);
+  for (const name of names) await create(page, name, { properties: name === "number 3" ? '{"twice": 1, "twice": 2}' : "{}" });
+  await page.context().setOffline(false);
+  await look(page);
+  await item(page, "number 3").getByText("The body cannot be read").waitFor();
+  for (const name of names) await item(page, name).getByText("Waits").waitFor({ state: "detached" });
+  await item(page, "number 3").getByRole("button", { name: "Discard" }).click();
+  await item(page, "number 3").waitFor({ state: "detached" });
+  await upToDate(page);
 });
 
 test("what cannot be an item is said in the editor", async (t) => {

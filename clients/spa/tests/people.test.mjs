@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, browser, choose, item, look, signedOut, state, tab, textField, upToDate, visit } from "./world.mjs";
+import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, token, upToDate, visit } from "./world.mjs";
 import * as world from "./world.mjs";
 
 after(() => browser.close());
@@ -23,8 +23,6 @@ function watch(page) {
   sent.by = (page) => [...new Set(sent.filter(([from]) => from === page).map(([, name]) => name))];
   return sent;
 }
-
-const token = async (user) => (await fetch(`${SIGN_IN_URL}/dev/token?user=${user}`)).text();
 
 /** The names of a user's items, as the API has them. */
 async function listed(user) {
@@ -153,8 +151,8 @@ test("what is under way for one person does not go on for the next", async (t) =
   const seen = watch(here);
   let held, answer;
   const asked = new Promise((resolve) => (held = resolve));
-  await here.route(`${API_URL}/api/items`, async (route) => {
-    if (route.request().method() !== "POST" || answer) return route.continue();
+  await here.route(batches, async (route) => {
+    if (answer) return route.continue();
     const made = await route.fetch();
     await new Promise((resolve) => held((answer = resolve)));
     await route.fulfill({ response: made }).catch(() => {}); // nobody waits for it any more

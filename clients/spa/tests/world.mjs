@@ -56,6 +56,9 @@ export async function signIn(page, user, options) {
   await page.getByRole("button", { name: "Sign out" }).waitFor();
 }
 
+/** An access token of the user, who need not be at a browser. */
+export const token = async (user) => (await fetch(`${SIGN_IN_URL}/dev/token?user=${user}`)).text();
+
 /** One more tab of the same browser. */
 export async function tab(page) {
   const other = await page.context().newPage();
@@ -109,6 +112,21 @@ export async function edit(page, name, to) {
 export const look = async (page) => {
   await page.evaluate(() => dispatchEvent(new Event("online")));
 };
+
+/** Where the page sends changes to. */
+export const batches = `${API_URL}/api/items/batch`;
+
+/** Notes the requests with changes that the tabs of a browser send. */
+export function sentBy(page) {
+  const sent = [];
+  page.context().on("request", (request) => {
+    if (request.method() !== "GET" && request.method() !== "OPTIONS" && request.url().startsWith(API_URL)) sent.push(request);
+  });
+  return sent;
+}
+
+/** The changes in a request's body. */
+export const changesOf = (request) => request.postDataJSON().changes;
 
 /** Finds nothing that keeps people out, in this state of the page. */
 export async function accessible(page, state) {
