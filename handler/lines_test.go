@@ -40,8 +40,6 @@ var longLines = []string{
 	"handler/entra/entratest/broken.go",
 	"handler/entra/entratest/directory.go",
 	"handler/entra/entratest/endpoints.go",
-	"handler/entra/entratest/page.go",
-	"handler/entra/entratest/tokens.go",
 	"handler/entra/testdata/notes/main.go",
 	"handler/items/form.go",
 	"handler/server/items.go",
