@@ -37,7 +37,7 @@ func scanObject(data string, visit func(name string, v value)) error {
 	if !utf8.ValidString(data) {
 		return errJSON
 	}
-	s := scanner{data: data}
+	s := scanner{data: data, plain: !hasControl(data) && strings.IndexByte(data, '\\') < 0}
 	s.blanks()
 	if !s.object(1, visit) {
 		if s.tooDeep {
@@ -52,8 +52,19 @@ func scanObject(data string, visit func(name string, v value)) error {
 	return nil
 }
 
+// hasControl reports whether there are control characters, which no string may have.
+func hasControl(data string) bool {
+	for i := range len(data) {
+		if data[i] < 0x20 {
+			return true
+		}
+	}
+	return false
+}
+
 type scanner struct {
 	data    string
+	plain   bool // no string can have an escape or anything that is not allowed in one
 	pos     int
 	tooDeep bool
 }
@@ -241,6 +252,14 @@ func (s *scanner) text() (string, bool) {
 		return "", false
 	}
 	start := s.pos
+	if s.plain {
+		end := strings.IndexByte(s.data[start:], '"')
+		if end < 0 {
+			return "", false
+		}
+		s.pos = start + end + 1
+		return s.data[start : start+end], true
+	}
 	for i := start; i < len(s.data); i++ {
 		switch c := s.data[i]; {
 		case c == '"':
