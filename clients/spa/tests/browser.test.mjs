@@ -118,6 +118,8 @@ test("a scope that was not granted is shown with its cure", async (t) => {
   await item(page, "Tea").getByText("Waits to be sent").waitFor();
   await accessible(page, "refused");
   await picture(page, "refused");
+  await edit(page, "Tea", "Green tea"); // the server has nothing of it
+  await item(page, "Green tea").getByText("Waits to be sent", { exact: true }).waitFor();
   await page.getByRole("link", { name: "Token" }).click();
   await page.getByText("✗ read and write; write was not granted").waitFor();
 });

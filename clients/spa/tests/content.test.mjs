@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { batches, browser, create, edit, item, look, save, signIn, textField, upToDate, visit } from "./world.mjs";
+import { batches, browser, changesOf, create, edit, item, look, save, sentBy, signIn, textField, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -49,6 +49,45 @@ test("properties are shown as they are, and kept as they were typed", async (t) 
   await item(page, "made and changed in the train").getByText('{"seat":61}').waitFor();
   await item(page, "Milk in litres").getByText('"cups"').waitFor();
   assert.equal(await item(page, "a long number").locator("pre").count(), 0);
+});
+
+test("large changes go in several batches", async (t) => {
+  const page = await visit(t);
+  await signIn(page, "bob");
+  await upToDate(page);
+  const sent = sentBy(page);
+  await page.evaluate(async () => {
+    const [sync, { draftOf }] = [await import("./sync.js"), await import("./editor.js")];
+    for (let i = 0; i < 30; i++) await sync.create(draftOf({ name: `large ${i}`, properties: { text: "€".repeat(30_000) } }));
+  });
+  await look(page);
+  for (const name of ["large 29", "large 15"]) {
+    await item(page, name).waitFor();
+    await item(page, name).getByText("Waits").waitFor({ state: "detached" });
+  }
+  await page.getByText(/^Up to date at/).waitFor();
+  const sizes = sent.map((request) => request.postDataBuffer().length);
+  assert.equal(sizes.length, 2);
+  for (const size of sizes) assert.ok(size < 2 << 20, String(size));
+  assert.deepEqual(sent.map((r) => changesOf(r).length), [22, 8]);
+});
+
+test("a change that cannot be read does not keep the others back", async (t) => {
+  const page = await visit(t, { expected: ["net::ERR_INTERNET_DISCONNECTED", "status of 400"] });
+  await signIn(page, "bob");
+  await upToDate(page);
+  await page.evaluate(() => navigator.serviceWorker.ready);
+  await page.context().setOffline(true);
+  const names = [1, 2, 3, 4, 5].map((n) => `number ${n}`);
+  for (const name of names) await create(page, name, { properties: name === "number 3" ? '{"twice": 1, "twice": 2}' : "{}" });
+  await page.context().setOffline(false);
+  await look(page);
+  await item(page, "number 3").getByText("The body cannot be read").waitFor();
+  for (const name of names) await item(page, name).getByText("Waits").waitFor({ state: "detached" });
+  assert.equal(await page.getByText("The body cannot be read").count(), 1);
+  await item(page, "number 3").getByRole("button", { name: "Discard" }).click();
+  await item(page, "number 3").waitFor({ state: "detached" });
+  await upToDate(page);
 });
 
 test("what cannot be an item is said in the editor", async (t) => {

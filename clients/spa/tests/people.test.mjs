@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, upToDate, visit } from "./world.mjs";
+import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, token, upToDate, visit } from "./world.mjs";
 import * as world from "./world.mjs";
 
 after(() => browser.close());
@@ -23,8 +23,6 @@ function watch(page) {
   sent.by = (page) => [...new Set(sent.filter(([from]) => from === page).map(([, name]) => name))];
   return sent;
 }
-
-const token = async (user) => (await fetch(`${SIGN_IN_URL}/dev/token?user=${user}`)).text();
 
 /** The names of a user's items, as the API has them. */
 async function listed(user) {

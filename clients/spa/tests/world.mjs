@@ -56,6 +56,9 @@ export async function signIn(page, user, options) {
   await page.getByRole("button", { name: "Sign out" }).waitFor();
 }
 
+/** An access token of the user, who need not be at a browser. */
+export const token = async (user) => (await fetch(`${SIGN_IN_URL}/dev/token?user=${user}`)).text();
+
 /** One more tab of the same browser. */
 export async function tab(page) {
   const other = await page.context().newPage();
