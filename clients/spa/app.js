@@ -43,7 +43,10 @@ function showProblem(problem) {
   $("problem-code").textContent = [problem.code, problem.instance].filter(Boolean).join(" · ");
   $("problem-again").hidden = !problem.again || !account;
   $("problem-again").textContent = `Sign in again as ${account?.name}`;
-  $("problem-close").onclick = () => guard(() => showProblem(null) ?? problem.close?.());
+  $("problem-close").onclick = () => guard(() => {
+    showProblem(null);
+    return problem.close?.();
+  });
   $("problem-again").onclick = () => guard(() => auth.signInAgain(account, problem.again));
 }
 

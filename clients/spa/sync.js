@@ -122,9 +122,9 @@ export function run() {
   const { owner, session } = store.person;
   return navigator.locks.request(`sync of ${owner}`, { signal: session.signal }, async () => {
     if (!navigator.onLine) throw new Unreachable("There is no network.");
-    let stopped = await learn(); // first, as nothing is to be sent that was erased
-    if (!stopped && (await waiting())) stopped = (await flush()) ?? (await learn());
-    return { waiting: await waiting(), dropped: await store.meta("dropped"), ...stopped };
+    let why = await learn(); // first, as nothing is to be sent that was erased
+    if (!why && (await waiting())) why = (await flush()) ?? (await learn());
+    return { waiting: await waiting(), dropped: await store.meta("dropped"), ...why };
   });
 }
 
@@ -134,6 +134,8 @@ export const told = () => store.change(({ meta }) => meta.delete("dropped"));
 // What the database holds is its owner's, and so is every call about it.
 const call = (...request) => api.call(store.person, ...request);
 
+const stopped = (status, problem) => ({ retryAfter: problem.retryAfter ?? (status >= 500 ? 5 : undefined), problem });
+
 async function flush() {
   let most = 40;
   const renewed = new Set(); // IDs
@@ -142,7 +144,7 @@ async function flush() {
     if (!entries.length) return null;
     const body = `{"changes":[${entries.map(changeOf)}]}`;
     const { status, data, problem } = await call("POST", `${api.collection}/batch`, { body, headers: { "Idempotency-Key": batch } });
-    if (status >= 500 || status === 429) return { retryAfter: problem.retryAfter ?? 5, problem };
+    if (status >= 500 || status === 429) return stopped(status, problem);
     let outcomes = [];
     const faults = faultsOf(problem);
     if (!problem) {
@@ -220,7 +222,8 @@ async function judge({ op, id }, n, errors, problem, renewed) {
     renewed.add(another);
     return { id: another, clock: time - Date.now() };
   }
-  const refused = { problem: { ...problem, code, detail, errors: [] } };
+  const title = code === problem.code ? problem.title : "This change was refused";
+  const refused = { problem: { title, code, detail } };
   if (pointer) Object.assign(refused.problem, { detail: undefined, errors });
   if (code !== "item.changed" && code !== "item.exists") return refused;
   const there = await call("GET", `${api.collection}/${id}`);
@@ -266,7 +269,7 @@ async function learn() {
       await forget(problem);
       return learn(); // from the start
     }
-    if (problem) return status >= 500 ? { retryAfter: problem.retryAfter ?? 5, problem } : { problem };
+    if (problem) return stopped(status, problem);
     await store.change(async ({ items, meta, done }) => {
       for (const entry of data.value) {
         named.add(entry.id);

@@ -85,9 +85,10 @@ async function offline(page) {
   await page.getByText("Offline.").waitFor();
 }
 
-/** Signs in on a device, to an empty list. */
+/** Signs in on a device, to an empty list, and leaves an empty one. */
 async function start(t, user, expected = []) {
   await erase(user);
+  t.after(() => erase(user));
   const page = await visit(t, { expected: [...down, ...expected] });
   await signIn(page, user);
   await upToDate(page);
@@ -221,6 +222,8 @@ test("what is refused is taken out of its batch, and the others get through", as
   await look(page);
   await item(page, "c, mine").waitFor();
   await put("bob", "c", "c, theirs");
+  const { id: gone, etag: last } = (await listed("bob")).e;
+  await ask("bob", "DELETE", `/api/items/${gone}`, undefined, { "If-Match": last });
   const first = holding();
   const sent = await gate(page, (route, n) => (n === 0 ? first.hold(route) : route.continue()));
   await page.context().setOffline(false);
@@ -232,7 +235,8 @@ test("what is refused is taken out of its batch, and the others get through", as
   await card.getByText("It was changed elsewhere meanwhile").waitFor();
   await card.getByText("Now it is “c, theirs”.").waitFor();
   await state(page, "conflict-in-a-batch");
-  assert.deepEqual(sent.map((r) => changesOf(r).length), [7, 6]);
+  await shows(page, ["a, mine", "after", "b, mine", "before", "c, mine again", "d, mine"]); // and e is gone, as was wanted
+  assert.deepEqual(sent.map((r) => changesOf(r).length), [7, 5]);
   assert.notEqual(key(sent[0]), key(sent[1]));
   assert.deepEqual(Object.keys(await listed("bob")).sort(), ["a, mine", "after", "b, mine", "before", "c, theirs", "d, mine"]);
   await card.getByRole("button", { name: "Keep mine" }).click();

@@ -84,6 +84,7 @@ test("a change that cannot be read does not keep the others back", async (t) => 
   await look(page);
   await item(page, "number 3").getByText("The body cannot be read").waitFor();
   for (const name of names) await item(page, name).getByText("Waits").waitFor({ state: "detached" });
+  assert.equal(await page.getByText("The body cannot be read").count(), 1);
   await item(page, "number 3").getByRole("button", { name: "Discard" }).click();
   await item(page, "number 3").waitFor({ state: "detached" });
   await upToDate(page);
