@@ -27,6 +27,16 @@ func TestImporter(t *testing.T) {
 	require.Equal(t, 200, status, body)
 	require.Equal(t, "the notes of "+entratest.Users()[1].ObjectID+"\n", body)
 
+	// Answers say more once the metadata of all families was read.
+	for _, family := range []entratest.Family{entratest.External, entratest.Workforce} {
+		token, err := tenant.AccessToken(entratest.TokenRequest{Family: family})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			status, _, _ := send(t, "GET", url, token, "")
+			return status == 200
+		}, 20*time.Second, 10*time.Millisecond)
+	}
+
 	// What this API answers is recorded. It also names its settings, in brackets.
 	var recorded []struct {
 		Code, Challenge, RetryAfter, Title, Detail, Fix string

@@ -1,6 +1,7 @@
 package entra_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -32,6 +33,8 @@ func published(t *testing.T, name string) []byte {
 // unsigned makes a token of a published header and payload, whose signature
 // nobody has.
 func unsigned(t *testing.T, doc []byte) string {
+	// One document has its tenant's GUID cut short.
+	doc = bytes.ReplaceAll(doc, []byte("c64a4f7d-3091-4c73-a7..."), []byte("c64a4f7d-3091-4c73-a722-7e0b5d1c9f46"))
 	var parts struct{ Header, Payload json.RawMessage }
 	require.NoError(t, json.Unmarshal(doc, &parts))
 	encode := base64.RawURLEncoding.EncodeToString
