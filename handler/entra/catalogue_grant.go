@@ -64,9 +64,11 @@ var audienceRules = []rule{
 	audienceRule("aud.swapped", "The API's ID and the client's are swapped", audienceSwapped,
 		func(e *evidence) (string, string) {
 			s := e.trusted().settings
-			return fmt.Sprintf("aud is %s, which this API has for one of its clients, and azp is %s, which it has for itself: "+
+			return fmt.Sprintf("aud is %s, which this API has for one of its clients, and azp is %s, which it has "+
+					"for itself: "+
 					"the two are the other way round.", shown(e.token.aud), e.trusted().audience),
-				"The operator of the API swaps the API's own ID and the admitted client's" + named(s.Audience, s.Clients) +
+				"The operator of the API swaps the API's own ID and the admitted " +
+					"client's" + named(s.Audience, s.Clients) +
 					". " + portal + "(the API) > Overview has its application (client) ID."
 		}, claimAud, claimAzp),
 	audienceRule("aud.is_uri", "The audience is the App ID URI", audienceIsURI,
@@ -74,14 +76,17 @@ var audienceRules = []rule{
 			label := e.trusted().called()
 			return "aud is the App ID URI. " + label + " puts the application (client) ID there, so " + label +
 					" did not make this token as it is.",
-				"Fix whatever issues this token: it must put " + e.trusted().audience + " into aud. The App ID URI is only " +
+				"Fix whatever issues this token: it must put " + e.trusted().audience + " into aud. The App ID URI " +
+					"is only " +
 					"the prefix of scopes."
 		}, claimAud),
 	audienceRule("aud.wrong", "The token is for another API", otherAudience,
 		func(e *evidence) (string, string) {
 			return fmt.Sprintf("aud is %s; this API is %s.", shown(e.token.aud), e.trusted().audience),
-				"Ask for this API's scope, " + e.fullScope() + ". If that is what the client asks for, its App ID URI " +
-					"belongs to another registration than the API's ID" + named(e.trusted().settings.Audience) + ". " + portal +
+				"Ask for this API's scope, " + e.fullScope() + ". If that is what the client asks for, its App ID " +
+					"URI " +
+					"belongs to another registration than the API's " +
+					"ID" + named(e.trusted().settings.Audience) + ". " + portal +
 					"(the API) > Overview shows both."
 		}, claimAud, claimAzp),
 }
@@ -108,7 +113,8 @@ var timeRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token expired %s ago, at %s.",
 					span(e.now.Unix()-e.token.exp.at), instant(e.token.exp.at)),
-				"Get a new one before each call (acquireTokenSilent in MSAL), which renews it when it is about to expire. " +
+				"Get a new one before each call (acquireTokenSilent in MSAL), which renews it when it is about to " +
+					"expire. " +
 					"Tools such as Postman keep an old one."
 		},
 		actual: []claim{claimExp},
@@ -136,8 +142,10 @@ var callerRules = []rule{
 		applies:     func(e *evidence) bool { return e.trusted().byPolicy && e.subject() == "" },
 		explain: func(*evidence) (string, string) {
 			return "The token has neither oid nor a usable sub.",
-				"Have the policy put the user's object ID into the token. Portal: Azure AD B2C > User flows > (the policy) " +
-					"> Application claims: User's Object ID; Properties > Token compatibility settings: Subject (sub) claim " +
+				"Have the policy put the user's object ID into the token. Portal: Azure AD B2C > User flows > (the " +
+					"policy) " +
+					"> Application claims: User's Object ID; Properties > Token compatibility settings: Subject " +
+					"(sub) claim " +
 					"is ObjectID."
 		},
 	},
@@ -146,7 +154,8 @@ var callerRules = []rule{
 		description: "The token has no object ID",
 		applies:     func(e *evidence) bool { return !e.trusted().byPolicy && e.subject() == "" },
 		explain: func(e *evidence) (string, string) {
-			return "The token has no oid that is a GUID. " + e.trusted().called() + " writes it only where the client " +
+			return "The token has no oid that is a GUID. " + e.trusted().called() + " writes it only where the " +
+					"client " +
 					"asks for profile; sub differs from client to client, so it cannot stand for the user.",
 				"Ask for openid and profile besides " + e.fullScope() + ". MSAL does so by itself."
 		},
@@ -160,7 +169,8 @@ var callerRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			if e.token.azp == "" {
 				return "The token names no client (azp), and this API admits certain clients only.",
-					"Get an access token with a client of its own registration, separate from the API's; the sign-in writes " +
+					"Get an access token with a client of its own registration, separate from the API's; the " +
+						"sign-in writes " +
 						"its ID into azp."
 			}
 			return fmt.Sprintf("The client %s is not among those that this API admits.", shown(e.token.azp)),
@@ -170,10 +180,12 @@ var callerRules = []rule{
 		actual: []claim{claimAzp},
 	},
 	{
-		code: "caller.application", status: http.StatusForbidden, title: "Programs that sign in as themselves may not call",
+		code: "caller.application", status: http.StatusForbidden, title: "Programs that sign in as themselves may " +
+			"not call",
 		hides: []Group{GroupScope}, applies: (*evidence).application,
 		explain: func(e *evidence) (string, string) {
-			return "The token was issued to a program that signed in as itself: no user is behind it. This API admits users " +
+			return "The token was issued to a program that signed in as itself: no user is behind it. This API " +
+					"admits users " +
 					"alone.",
 				"Have a user sign in, and ask for " + e.fullScope() + "."
 		},
@@ -188,7 +200,8 @@ var scopeRules = []rule{
 		applies: (*evidence).scopeless,
 		explain: func(e *evidence) (string, string) {
 			return "The token has no scopes (scp).",
-				"Ask for " + e.fullScope() + ". " + portal + "(the client) > API permissions: add the scope and grant admin " +
+				"Ask for " + e.fullScope() + ". " + portal + "(the client) > API permissions: add the scope and " +
+					"grant admin " +
 					"consent." + e.programs(e.scopes())
 		},
 		expected: []claim{claimScp}, actual: []claim{claimScp},
@@ -207,7 +220,8 @@ func explainMissingScope(e *evidence) (detail, fix string) {
 	for granted := range strings.SplitSeq(e.token.scp, " ") {
 		if strings.EqualFold(granted, want) {
 			return fmt.Sprintf("scp has %s, this call needs %s: scopes are case-sensitive.", shown(granted), want),
-				"Publish and ask for the scope as " + want + ", or have the operator of the API change the name that it " +
+				"Publish and ask for the scope as " + want + ", or have the operator of the API change the name " +
+					"that it " +
 					"expects" + named(e.scopeSetting(want)) + "."
 		}
 		if strings.HasSuffix(granted, "/"+want) {
@@ -217,7 +231,8 @@ func explainMissingScope(e *evidence) (detail, fix string) {
 		}
 	}
 	return fmt.Sprintf("scp has %s, this call needs %s.", shown(e.token.scp), want),
-		"Ask for " + e.fullScope() + ". " + e.trusted().called() + " silently drops scopes that were not granted. " + portal +
+		"Ask for " + e.fullScope() + ". " + e.trusted().called() + " silently drops scopes that were not granted. " +
+			"" + portal +
 			"(the client) > API permissions: add the scope and grant admin consent." + e.programs([]string{want})
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 // registered is what the stand-in has registered in each tenant.
@@ -461,7 +462,7 @@ func TestDoors(t *testing.T) {
 			}
 			require.Nil(t, refusal, codeOf(refusal))
 			require.Equal(t, id, caller.Tenant)
-			first := <-asked
+			first := waittest.For(t, asked)
 			require.True(t, strings.HasSuffix(first, "/openid-configuration?appid="+entratest.ExternalAPIClientID), first)
 		})
 	}

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST] [-policy NAME] [-client ID]
+const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST]
+                                    [-policy NAME] [-client ID]
        go run ./scripts/dev token -broken CODE [-curl]
 
 Prints an access token of the sign-in stand-in, which must be running:

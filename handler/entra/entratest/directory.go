@@ -88,7 +88,9 @@ func (s *Server) makeDirectories(spaOrigins []string) {
 		{
 			s.b2c,
 			application{id: ClientID, name: "B2CTest", password: true},
-			application{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
+			application{
+				id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true,
+			},
 			application{id: APIClientID, name: "B2CAPI"},
 		},
 		{

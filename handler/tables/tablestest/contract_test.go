@@ -71,7 +71,7 @@ type request struct {
 	scheme, key               string
 }
 
-func (c *client) new(t *testing.T, q request) *http.Request {
+func (c *client) new(t testing.TB, q request) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), q.method, c.endpoint+q.path+"?"+q.query, strings.NewReader(q.body))
 	require.NoError(t, err)

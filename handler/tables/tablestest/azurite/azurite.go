@@ -1,6 +1,7 @@
-// Package azurite starts the table service of Azurite, Microsoft's storage emulator, as a child process on loopback, for
-// tests and local runs. package.json pins its version; npm ci installs it. It needs Node.js and is never downloaded by
-// this package. The blob and queue services are not started.
+// Package azurite starts the table service of Azurite, Microsoft's storage emulator, as a
+// child process on loopback, for tests and local runs. package.json pins its version; npm
+// ci installs it. It needs Node.js and is never downloaded by this package. The blob and
+// queue services are not started.
 package azurite
 
 import (
