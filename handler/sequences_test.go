@@ -4,7 +4,7 @@ package main
 // faults everywhere: requests and replies lost on both sides of the handler, a
 // storage that is too busy, handlers killed. Clients repeat what was not answered,
 // as the README tells them to. At the end everything that a client was told must
-// have happened, once, and nothing else; and whoever followed the delta has what
+// have happened, once, and nothing else; and anyone who followed the delta has what
 // the list has.
 
 import (
@@ -208,7 +208,7 @@ type device struct {
 	history *history
 	made    int
 
-	known map[string]version // as far as it knows
+	known map[string]version // as it was last told
 	copy  map[string]version // by the delta
 	link  string
 }
@@ -250,7 +250,7 @@ func (d *device) content() (string, string) {
 	return name, itemstest.Variant(d.made, name)
 }
 
-// pick chooses an item that the device knows.
+// pick chooses an item that the device was told of.
 func (d *device) pick() (version, bool) {
 	if len(d.known) == 0 {
 		return version{}, false

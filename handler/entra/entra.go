@@ -10,14 +10,14 @@
 // A token is admitted if the key set of the very entry that it belongs to verifies its
 // RS256 signature, and its issuer, audience, times, client and scopes are those that
 // were configured. The issuer says which entry that is, and for B2C the policy too: keys
-// are no boundary, as tenants and families may share them. Programs that signed in as
+// are not a boundary, as tenants and families may share them. Programs that signed in as
 // themselves are refused, where that can be told. Before the signature was checked a
 // token's claims only serve to explain a refusal. Keys come
 // from the configured metadata addresses and from nowhere that a token could name;
 // they are read in the background and kept while the sign-in cannot be reached
 // (keys.go).
 //
-// The package knows no routes, no items and no settings, and has no switch that
+// The package has no routes, no items and no settings in it, and no switch that
 // leaves out a check.
 //
 // # Use it in another module

@@ -106,8 +106,8 @@ func idempotencyKey(h http.Header) (*items.Key, error) {
 
 // object reads the body: one JSON object, of at most limit bytes and one of the
 // media types, in which no object has a name twice. Each member's value has no
-// blanks between tokens. sum is a hash of what the body says and what is asked:
-// neither blanks nor the order of members count, digits do.
+// whitespace between tokens. sum is a hash of what the body says and what is asked:
+// neither whitespace nor the order of members count, digits do.
 func (c *call) object(
 	limit int64,
 	media ...string,

@@ -440,7 +440,7 @@ func TestCallersAreApart(t *testing.T) {
 		require.Equal(t, "cursor.invalid", w.send(t, "GET", string(altered), alice, "").code(t), "altered at %d", i)
 	}
 
-	// Bob knows how cursors are made and puts one of alice's positions, or a
+	// Bob has found out how cursors are made and puts one of alice's positions, or a
 	// filter, into a cursor of his own.
 	owner := items.Owner{Tenant: entratest.TenantID, Subject: strings.ToLower(entratest.Users()[1].ObjectID)}
 	for _, position := range append(ids, "' or PartitionKey ne '", "ffffffff-ffff-7fff-bfff-ffffffffffff") {

@@ -87,7 +87,7 @@ func testErase(t *testing.T, s, other items.Store) {
 		told, position := delta(t, s, owner, "", 10)
 		require.Empty(t, told)
 
-		// It goes on, but not under IDs that are no newer.
+		// It goes on, but not under IDs that are not newer.
 		for _, id := range []string{newID(), gone.ID, newIDAt(time.Now().Add(3 * time.Minute))} {
 			_, err = apply(ctx, other, owner, createAs(id, "x"), "r")
 			require.ErrorIs(t, err, items.ErrDeleted)

@@ -29,7 +29,7 @@ const (
 var catalogue = []Error{
 	{
 		"AADB2C90006", "The redirect URI is not registered for this client.",
-		"redirect_uri must equal a registered one to the letter: scheme, host, path and the slash at its end. The " +
+		"redirect_uri must equal a registered one exactly: scheme, host, path and the slash at its end. The " +
 			"portal's Run now needs https://jwt.ms, a program on one's own machine http://localhost.",
 		portal + "(the client) > Authentication: add the redirect URI, https://jwt.ms under Web or Single-page " +
 			"application, http://localhost under Mobile and desktop applications.",
