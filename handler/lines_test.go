@@ -38,7 +38,6 @@ var longLines = []string{
 	"handler/entra/catalogue_kind.go",
 	"handler/entra/entratest/authorize.go",
 	"handler/entra/entratest/broken.go",
-	"handler/entra/entratest/directory.go",
 	"handler/entra/entratest/endpoints.go",
 	"handler/entra/testdata/notes/main.go",
 	"handler/items/form.go",

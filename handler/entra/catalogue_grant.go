@@ -171,11 +171,13 @@ var callerRules = []rule{
 	},
 	{
 		code: "caller.application", status: http.StatusForbidden, title: "Programs that sign in as themselves may not call",
-		hides: []Group{GroupScope}, applies: (*evidence).application,
+		hides: []Group{GroupScope}, applies: func(e *evidence) bool { return !e.verifier.applications && e.application() },
 		explain: func(e *evidence) (string, string) {
-			return "The token was issued to a program that signed in as itself: no user is behind it. This API admits users " +
-					"alone.",
-				"Have a user sign in, and ask for " + e.fullScope() + "."
+			return "The token was issued to a program that signed in as itself: no user is behind it. This API admits " +
+					"users alone.",
+				"Have a user sign in, and ask for " + e.userScope() + ". Or have the operator of the API admit " +
+					"programs" + named(e.verifier.setting) + "; each needs the app role " +
+					strings.Join(e.scopes(), " or ") + " then."
 		},
 		actual: []claim{claimAzp, claimIdtyp, claimScp},
 	},
@@ -185,7 +187,7 @@ var scopeRules = []rule{
 	{
 		code: "scope.none", status: http.StatusForbidden, title: "The token grants no scope",
 		description: "The token grants no scope", hides: []Group{GroupScope},
-		applies: (*evidence).scopeless,
+		applies: func(e *evidence) bool { return e.scopeless() && !e.application() },
 		explain: func(e *evidence) (string, string) {
 			return "The token has no scopes (scp).",
 				"Ask for " + e.fullScope() + ". " + portal + "(the client) > API permissions: add the scope and grant admin " +
@@ -196,9 +198,18 @@ var scopeRules = []rule{
 	{
 		code: "scope.missing", status: http.StatusForbidden, title: "The token lacks the scope that this call needs",
 		description: "The token lacks a scope",
-		applies:     func(e *evidence) bool { return e.missing() != "" },
+		applies:     func(e *evidence) bool { return !e.application() && e.missing() != "" },
 		explain:     explainMissingScope,
 		expected:    []claim{claimScp}, actual: []claim{claimScp},
+	},
+	{
+		code: "role.missing", status: http.StatusForbidden, title: "The program lacks the app role that this call needs",
+		description: "The token lacks an app role",
+		applies: func(e *evidence) bool {
+			return e.application() && (e.missing() != "" || len(e.needs) == 0 && len(e.granted()) == 0)
+		},
+		explain:  explainMissingRole,
+		expected: []claim{claimRoles}, actual: []claim{claimRoles},
 	},
 }
 
@@ -221,6 +232,36 @@ func explainMissingScope(e *evidence) (detail, fix string) {
 			"(the client) > API permissions: add the scope and grant admin consent." + e.programs([]string{want})
 }
 
+func explainMissingRole(e *evidence) (detail, fix string) {
+	x, want := e.trusted(), e.missing()
+	if want == "" {
+		want = strings.Join(e.scopes(), " or ")
+	}
+	again := " Then get a new token for " + x.programScope() + " at " + x.tokenEndpoint() + ": an older one keeps the " +
+		"roles that it was issued with."
+	switch roles := e.token.roles; {
+	case e.token.signInMark:
+		return "The token has the marks of a user's sign-in (nonce, auth_time, at_hash or c_hash), so its roles do not count.",
+			"Send the access token that a program gets when it signs in as itself: ask " + x.tokenEndpoint() + " for " +
+				x.programScope() + "."
+	case len(roles) == 0:
+		detail = "The token was issued to a program that signed in as itself, and has no app roles (roles); this call " +
+			"needs " + want + "."
+	default:
+		for _, role := range roles {
+			if strings.EqualFold(role, want) {
+				return fmt.Sprintf("roles has %s, this call needs %s: app roles are case-sensitive.", shown(role), want),
+					"Give the app role the value " + want + ", or have the operator of the API change the name that it " +
+						"expects" + named(e.scopeSetting(want)) + "." + again
+			}
+		}
+		detail = fmt.Sprintf("roles has %s, this call needs %s.", shown(strings.Join(roles, " ")), want)
+	}
+	return detail, portal + "(the API) > App roles: create " + want + ", for applications; then (the client) > API " +
+		"permissions > My APIs > Application permissions: add it and grant admin consent. A managed identity is given it through " +
+		"Microsoft Graph (appRoleAssignments)." + again
+}
+
 // programs says what a program needs that signs in as itself: B2C writes its app roles
 // into scp.
 func (e *evidence) programs(roles []string) string {
@@ -228,9 +269,9 @@ func (e *evidence) programs(roles []string) string {
 	if !x.byPolicy {
 		return ""
 	}
-	return " A program that signs in as itself asks for " + x.appIDURI + "/.default and needs the app role " +
-		strings.Join(roles, " or ") + ", which B2C writes into scp: (the API) > App roles, then (the client) > API " +
-		"permissions > Application permissions, with admin consent."
+	return " A program that signs in as itself asks for " + x.programScope() + " at " + x.tokenEndpoint() + ", and needs " +
+		"the app role " + strings.Join(roles, " or ") + ", which B2C writes into scp: (the API) > App roles, then (the " +
+		"client) > API permissions > Application permissions, with admin consent."
 }
 
 // scopeSetting is the setting that names a scope, given as tokens spell it.

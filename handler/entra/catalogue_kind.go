@@ -95,16 +95,31 @@ func (e *evidence) signIn() string {
 	if x.authority != "" {
 		text += ": the client's authority is " + x.authority
 	}
-	text += "."
-	if t := &e.token; t.issuer.named() != nil && !t.hasScp && (t.azp != "" || t.appid != "") {
-		text += " A program that signs in as itself asks the token endpoint"
-		if x.authority != "" {
-			text += " " + x.authority + "/oauth2/v2.0/token"
-		}
-		text += " for the scope " + x.appIDURI + "/.default."
-	}
-	return text
+	return text + "." + e.programSignIn()
 }
+
+// programSignIn tells how a program gets a token, where it may have been one that got this
+// one: not a user's, but one of Microsoft's.
+func (e *evidence) programSignIn() string {
+	t := &e.token
+	if t.issuer.named() == nil || t.hasScp || t.azp == "" && t.appid == "" {
+		return ""
+	}
+	return " A program that signs in as itself asks " + e.trusted().tokenEndpoint() + " for the scope " +
+		e.trusted().programScope() + "."
+}
+
+// tokenEndpoint is where a program gets its token, in words.
+func (x *entry) tokenEndpoint() string {
+	if x.authority == "" {
+		return "the token endpoint"
+	}
+	return "the token endpoint " + x.authority + "/oauth2/v2.0/token"
+}
+
+// programScope is what a program asks for: all that it was given, as no user is there to
+// grant one or another.
+func (x *entry) programScope() string { return x.appIDURI + "/.default" }
 
 func (e *evidence) acceptsOnly() string {
 	return "This API accepts tokens of " + e.verifier.labels() + " alone."
@@ -138,7 +153,8 @@ var kindRules = []rule{
 	kindRule("token.graph", "The token is for Microsoft Graph", "The token is for Microsoft Graph", graph,
 		func(e *evidence) (string, string) {
 			return "Only Microsoft Graph can read tokens for Microsoft Graph; their signature never verifies elsewhere.",
-				"Ask for this API's scope, " + e.fullScope() + ", instead of User.Read or another scope of Graph."
+				"Ask for this API's scope, " + e.fullScope() + ", instead of User.Read or another scope of Graph." +
+					e.programSignIn()
 		}, claimIss, claimAud),
 	kindRule("token.entra_v1", "The token is of version 1 of Microsoft Entra ID",
 		"The token was issued by version 1 of Microsoft Entra ID", entraV1,

@@ -623,6 +623,7 @@ func TestEveryCodeCanBeCaused(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			config := configForAll(s)
+			config.Applications = broken.Applications
 			config.Trust = slices.DeleteFunc(config.Trust, func(x entra.Trust) bool {
 				return x.Family() == entra.Family(broken.Untrusted)
 			})
@@ -651,7 +652,7 @@ func TestEveryCodeCanBeCaused(t *testing.T) {
 
 // From the audience group on, the signature has been checked.
 func isVerified(code string) bool {
-	for _, prefix := range []string{"aud.", "time.", "subject.", "azp.", "caller.", "scope."} {
+	for _, prefix := range []string{"aud.", "time.", "subject.", "azp.", "caller.", "scope.", "role."} {
 		if strings.HasPrefix(code, prefix) {
 			return true
 		}

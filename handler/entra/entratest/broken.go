@@ -27,6 +27,9 @@ type Broken struct {
 	// three tenants.
 	Untrusted Family
 
+	// Applications says that the API must admit programs; for all other codes it must not.
+	Applications bool
+
 	// NeedsFault says that the code comes only while Fault is injected.
 	NeedsFault bool
 	Fault      Fault
@@ -379,7 +382,8 @@ func init() {
 		{
 			"caller.application", "The token was issued to a program that signed in as itself.",
 			brokenToken(func(s *Server) string {
-				return s.Sign(string(Workforce), nil, s.applicationClaims(s.workforce))
+				t, _ := s.AccessToken(TokenRequest{Family: Workforce, Application: true})
+				return t
 			}),
 		},
 
@@ -391,6 +395,10 @@ func init() {
 			t, _ := s.AccessToken(TokenRequest{Scopes: []string{"write"}})
 			return t
 		})},
+		{"role.missing", "The program has the app role write, and reading needs read.", func(s *Server) Broken {
+			t, _ := s.AccessToken(TokenRequest{Family: Workforce, Application: true, Scopes: []string{"write"}})
+			return Broken{Token: t, Applications: true}
+		}},
 	}
 }
 
