@@ -24,6 +24,7 @@ type Config struct {
 	B2C      Trust      // B2C_…
 	External Trust      // EXTERNAL_…
 	Entra    Trust      // ENTRA_…
+	Programs bool       // APPLICATIONS is "accept"
 	Explain  bool       // AUTH_EXPLAIN is "full"
 	LogLevel slog.Level // LOG_LEVEL
 
@@ -85,6 +86,9 @@ var (
 		Scopes: map[string]string{"read": "ENTRA_READ_SCOPE", "write": "ENTRA_WRITE_SCOPE"},
 	}
 )
+
+// ApplicationsName is the setting that says whether programs may call.
+const ApplicationsName = "APPLICATIONS"
 
 // Policy is a user flow or custom policy whose tokens are accepted.
 type Policy struct {
@@ -301,6 +305,15 @@ var Settings = []Setting{
 		"http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration",
 		"template of the metadata URL; http only to loopback, and then only with storage on loopback too",
 		entra(setMetadataURL),
+	},
+	{
+		ApplicationsName,
+		false,
+		"refuse",
+		"accept",
+		"refuse or accept programs that sign in as themselves to an external or workforce tenant, by app roles named " +
+			"like the scopes; B2C's cannot be told from users and come in by the app roles that B2C puts into scp",
+		setApplications,
 	},
 	{
 		"TABLES_ENDPOINT",
@@ -781,6 +794,14 @@ func setTable(c *Config, v string) error {
 		return fmt.Errorf("%q is not a table name: a letter, then 2 to 62 letters and digits", v)
 	}
 	c.Table = v
+	return nil
+}
+
+func setApplications(c *Config, v string) error {
+	if v != "accept" && v != "refuse" {
+		return fmt.Errorf("%q is neither accept nor refuse", v)
+	}
+	c.Programs = v == "accept"
 	return nil
 }
 

@@ -79,6 +79,7 @@ const (
 	claimTfp   claim = "tfp"
 	claimAcr   claim = "acr"
 	claimScp   claim = "scp"
+	claimRoles claim = "roles"
 	claimVer   claim = "ver"
 	claimExp   claim = "exp"
 	claimNbf   claim = "nbf"
