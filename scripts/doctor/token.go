@@ -26,7 +26,7 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 		return ""
 	case p.signIn != "":
 		d.ok(name, "there is none: this is %s", p.what)
-		d.explainSignIn(p.signIn)
+		d.explainErrors(p.signIn)
 		return ""
 	case p.authorize != nil:
 		d.ok(name, "there is none yet: this is %s", p.what)
