@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 
+	"itemsapi/scripts/internal/report"
 	"itemsapi/scripts/internal/signin"
 )
 
@@ -11,14 +12,14 @@ import (
 func (d *doctor) explainErrors(text string) {
 	found := signin.Find(text)
 	if found == nil {
-		d.add(check{
-			Name: "sign-in", Status: statusFail, Detail: "It says: " + signin.Said(text, ""),
+		d.Add(report.Check{
+			Name: "sign-in", Status: report.StatusFail, Detail: "It says: " + signin.Said(text, ""),
 			Fix: "No code that is known stands in it. Paste the whole message, with what comes before and after.",
 		})
 	}
 	for _, e := range found {
-		c := check{
-			Name: sayers[e.From].name, Status: statusFail, Code: e.Code,
+		c := report.Check{
+			Name: sayers[e.From].name, Status: report.StatusFail, Code: e.Code,
 			Detail: strings.TrimSpace(e.Meaning + " " + e.Cause), Fix: e.Fix,
 		}
 		if !e.Explained() {
@@ -32,7 +33,7 @@ func (d *doctor) explainErrors(text string) {
 		if said := signin.Said(text, e.Code); len(said) > len(e.Code)+3 {
 			c.Detail += " It says: " + said
 		}
-		d.add(c)
+		d.Add(c)
 	}
 }
 
