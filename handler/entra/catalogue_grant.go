@@ -173,9 +173,10 @@ var callerRules = []rule{
 		actual: []claim{claimAzp},
 	},
 	{
-		code: "caller.application", status: http.StatusForbidden, title: "Programs that sign in as themselves may " +
-			"not call",
-		hides: []Group{GroupScope}, applies: func(e *evidence) bool { return !e.verifier.applications && e.application() },
+		code: "caller.application", status: http.StatusForbidden,
+		title: "Programs that sign in as themselves may not call",
+		hides: []Group{GroupScope},
+		applies: func(e *evidence) bool { return !e.verifier.applications && e.application() },
 		explain: func(e *evidence) (string, string) {
 			return "The token was issued to a program that signed in as itself: no user is behind it. This API " +
 					"admits users alone.",
