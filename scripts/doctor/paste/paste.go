@@ -500,10 +500,7 @@ func word(text string) (Paste, bool) {
 	if bearer && spaced {
 		token = strings.TrimSpace(rest)
 	}
-	lines := 1 + strings.Count(token, "\n")
-	whole := strings.Join(strings.FieldsFunc(token, func(r rune) bool {
-		return r == ' ' || r == '\t' || r == '\n' || r == '\\'
-	}), "")
+	whole, lines := unbroken(token)
 	cut := strings.TrimRight(whole, "….,;")
 	var p Paste
 	switch {
@@ -533,6 +530,20 @@ func word(text string) (Paste, bool) {
 	}
 	p.Bearer = bearer
 	return p, true
+}
+
+// unbroken puts a token together that a terminal or an editor broke into lines. A text of
+// short words, or of several tokens, stays as it is.
+func unbroken(text string) (whole string, lines int) {
+	parts := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\n\\", r) })
+	for i, part := range parts {
+		last := i == len(parts)-1
+		if !last && len(part) < 20 || i > 0 && strings.HasPrefix(part, "eyJ") && !strings.HasSuffix(whole, ".") {
+			return text, 1
+		}
+		whole += part
+	}
+	return whole, len(parts)
 }
 
 // within looks for a token in a text that is something else as a whole: one line of a JSON,
