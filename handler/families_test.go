@@ -68,3 +68,59 @@ func TestOneFamilyAlone(t *testing.T) {
 	require.Contains(t, body, entratest.ExternalAppIDURI+"/read")
 	require.Contains(t, body, entratest.ExternalTenantDomain+"/oauth2/v2.0/token")
 }
+
+// A program is told from a user where that is certain, and refused, or admitted by its app
+// roles. B2C's cannot be told, and come in by what B2C wrote into scp. An ID token passes
+// for nobody's access token.
+func TestPrograms(t *testing.T) {
+	tenant, storage := startTenant(t), startStorage(t)
+	token := func(family entratest.Family, roles ...string) string {
+		token, err := tenant.AccessToken(entratest.TokenRequest{Family: family, Application: true, Scopes: roles})
+		require.NoError(t, err)
+		return token
+	}
+	for _, word := range []string{"", "refuse", "accept"} {
+		env := settings(tenant, storage.ConnectionString())
+		env["B2C_ALLOWED_CLIENTS"] += "," + entratest.DaemonID
+		env["APPLICATIONS"] = word
+		p := startProgram(t, env)
+		code := func(method, token string) (int, string, string) {
+			status, header, body := send(t, method, p.url+"/api/items", token, `{"name":"x"}`)
+			var problem struct{ Code string }
+			require.NoError(t, json.Unmarshal([]byte(body), &problem))
+			return status, problem.Code, header.Get("WWW-Authenticate")
+		}
+		for family, uri := range map[entratest.Family]string{
+			entratest.B2C: "", entratest.External: entratest.ExternalAppIDURI, entratest.Workforce: entratest.WorkforceAppIDURI,
+		} {
+			told := family != entratest.B2C
+			status, got, challenge := code("GET", token(family, "read"))
+			if told && word != "accept" {
+				require.Equal(t, 403, status)
+				require.Equal(t, "caller.application", got)
+				require.Equal(t, `Bearer realm="itemsapi"`, challenge)
+			} else {
+				require.Equal(t, 200, status, got)
+				status, got, challenge = code("POST", token(family, "read"))
+				require.Equal(t, 403, status)
+				require.Equal(t, map[bool]string{true: "role.missing", false: "scope.missing"}[told], got)
+				if told {
+					require.Contains(t, challenge, `scope="`+uri+`/.default"`)
+				}
+				status, got, _ = code("POST", token(family, "read", "write"))
+				require.Equal(t, 201, status, got)
+			}
+			id, err := tenant.IDToken(entratest.TokenRequest{Family: family})
+			require.NoError(t, err)
+			_, got, _ = code("GET", id)
+			require.Equal(t, "token.id_token", got)
+		}
+		// An ID token that says all that a program's token says, but for the client.
+		claims := tenant.Claims(entratest.TokenRequest{Family: entratest.External, Application: true, Scopes: []string{"read"}})
+		delete(claims, "azp")
+		delete(claims, "idtyp")
+		claims["nonce"] = "x"
+		_, got, _ := code("GET", tenant.Sign(string(entratest.External), nil, claims))
+		require.Equal(t, "token.id_token", got)
+	}
+}

@@ -90,10 +90,10 @@ func run(ctx context.Context, args []string, environ []string, stdout io.Writer)
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	verifier, err := entra.New(background, entra.Config{
-		Trust: trusts(c), Realm: config.Realm, CodesOnly: !c.Explain, Log: log,
+		Trust: trusts(c), Realm: config.Realm, Applications: c.Programs, CodesOnly: !c.Explain, Log: log,
 		Hints: entra.Hints{
 			B2C: entra.Settings(config.B2CNames), ExternalID: entra.Settings(config.ExternalNames),
-			Workforce: entra.Settings(config.EntraNames),
+			Workforce: entra.Settings(config.EntraNames), Applications: config.ApplicationsName,
 		},
 	})
 	if err != nil {

@@ -603,7 +603,7 @@ func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
 		for _, code := range entratest.BrokenCodes() {
 			broken, err := tenant.Broken(code)
 			require.NoError(t, err)
-			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" {
+			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" || broken.Applications {
 				continue
 			}
 			_, _, body := send(t, "GET", url+"/api/items", broken.Token, "")

@@ -576,7 +576,7 @@ func TestEnvironment(t *testing.T) {
 		"B2C_READ_SCOPE": "see", "B2C_WRITE_SCOPE": "change", "B2C_HOST": "login.contoso.com",
 		"B2C_EXTRA_ISSUERS": "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
 		"B2C_METADATA_URL":  "https://login.contoso.com/{policy}",
-		"API_ITEMS_TABLE":   "orders", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
+		"API_ITEMS_TABLE":   "orders", "API_APPLICATIONS": "accept", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
 		"API_CORS_ORIGINS": "https://app.contoso.com", "API_ALERT_EMAIL": "operator@contoso.com", "API_PRIVATE_NETWORK": "false",
 	})
 	require.ElementsMatch(t, variables(t), slices.Collect(maps.Keys(env)))
@@ -597,7 +597,7 @@ func TestEnvironment(t *testing.T) {
 
 // A word that is not in its list stops the deployment.
 func TestWrongWords(t *testing.T) {
-	closed := []string{"API_PRIVATE_NETWORK", "API_AUTH_EXPLAIN", "API_LOG_LEVEL"}
+	closed := []string{"API_PRIVATE_NETWORK", "API_APPLICATIONS", "API_AUTH_EXPLAIN", "API_LOG_LEVEL"}
 	source, err := os.ReadFile("main.bicep")
 	require.NoError(t, err)
 	require.Equal(t, len(closed), strings.Count(string(source), "@allowed("), "a list without a test, or the reverse")

@@ -24,6 +24,10 @@ param corsOrigins string = ''
 @maxLength(63)
 param itemsTable string = 'items'
 
+@description('accept: programs that sign in as themselves to an external or workforce tenant may call, by their app roles.')
+@allowed(['refuse', 'accept'])
+param applications string = 'refuse'
+
 @description('full: refusals explain themselves; code: they carry the code alone.')
 @allowed(['full', 'code'])
 param explain string = 'full'
@@ -157,6 +161,7 @@ module api 'modules/api.bicep' = {
     insightsName: names.insights
     networkName: isPrivate ? names.network : ''
     b2c: b2c
+    applications: applications
     explain: explain
     logLevel: logLevel
     scale: scale

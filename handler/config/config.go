@@ -2,7 +2,7 @@
 // name, default, example and check; [Load] reads them once and reports every
 // problem at once. Nothing else in the program reads the environment.
 //
-// It knows what a right value looks like, not whether a tenant or a storage
+// It checks what a value looks like, not whether a tenant or a storage
 // account exists.
 package config
 
@@ -24,6 +24,7 @@ type Config struct {
 	B2C      Trust      // B2C_…
 	External Trust      // EXTERNAL_…
 	Entra    Trust      // ENTRA_…
+	Programs bool       // APPLICATIONS is "accept"
 	Explain  bool       // AUTH_EXPLAIN is "full"
 	LogLevel slog.Level // LOG_LEVEL
 
@@ -85,6 +86,9 @@ var (
 		Scopes: map[string]string{"read": "ENTRA_READ_SCOPE", "write": "ENTRA_WRITE_SCOPE"},
 	}
 )
+
+// ApplicationsName is the setting that says whether programs may call.
+const ApplicationsName = "APPLICATIONS"
 
 // Policy is a user flow or custom policy whose tokens are accepted.
 type Policy struct {
@@ -303,6 +307,15 @@ var Settings = []Setting{
 		entra(setMetadataURL),
 	},
 	{
+		ApplicationsName,
+		false,
+		"refuse",
+		"accept",
+		"refuse or accept programs that sign in as themselves to an external or workforce tenant, by app roles named " +
+			"like the scopes; B2C's cannot be told from users and come in by the app roles that B2C puts into scp",
+		setApplications,
+	},
+	{
 		"TABLES_ENDPOINT",
 		false,
 		"",
@@ -404,7 +417,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 			name := t.prefix + "_METADATA_URL"
 			problems = append(
 				problems,
-				name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint "+
+				name+" points to this machine but the storage does not: anyone who runs a sign-in stand-in can mint "+
 					"tokens for everybody, so it works with local storage only. Unset "+name+", or set "+
 					"TABLES_CONNECTION_STRING=UseDevelopmentStorage=true",
 			)
@@ -616,7 +629,7 @@ func setPolicies(t *Trust, v string) error {
 	for _, name := range list(v) {
 		if !policyRE.MatchString(name) {
 			return fmt.Errorf(
-				"%q is no name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
+				"%q is not the name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
 				name,
 			)
 		}
@@ -660,7 +673,7 @@ func setAppIDURI(t *Trust, v string) error {
 	u, err := url.Parse(v)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "api") || u.Host == "" || u.RawQuery != "" ||
 		u.Fragment != "" {
-		return fmt.Errorf("%q is no App ID URI, which starts with https:// or api://", v)
+		return fmt.Errorf("%q is not an App ID URI, which starts with https:// or api://", v)
 	}
 	t.AppIDURI = strings.TrimRight(v, "/")
 	return nil
@@ -781,6 +794,14 @@ func setTable(c *Config, v string) error {
 		return fmt.Errorf("%q is not a table name: a letter, then 2 to 62 letters and digits", v)
 	}
 	c.Table = v
+	return nil
+}
+
+func setApplications(c *Config, v string) error {
+	if v != "accept" && v != "refuse" {
+		return fmt.Errorf("%q is neither accept nor refuse", v)
+	}
+	c.Programs = v == "accept"
 	return nil
 }
 

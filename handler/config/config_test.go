@@ -115,6 +115,7 @@ func TestEverythingSet(t *testing.T) {
 		"TABLES_CONNECTION_STRING": "UseDevelopmentStorage=true",
 		"AZURE_CLIENT_ID":          "3a4b5c6d-0000-4000-8000-1234567890ab",
 		"ITEMS_TABLE":              "tasks",
+		"APPLICATIONS":             "accept",
 		"AUTH_EXPLAIN":             "code",
 		"LOG_LEVEL":                "debug",
 	}))
@@ -166,6 +167,7 @@ func TestProblems(t *testing.T) {
 		{"endpoint over http", "TABLES_ENDPOINT", "http://contosoitems.table.core.windows.net", "must be the https URL"},
 		{"endpoint with a table", "TABLES_ENDPOINT", "https://contosoitems.table.core.windows.net/items", "without path"},
 		{"table name", "ITEMS_TABLE", "my-items", "not a table name"},
+		{"applications", "APPLICATIONS", "yes", "neither accept nor refuse"},
 		{"explain", "AUTH_EXPLAIN", "yes", "neither full nor code"},
 		{"log level", "LOG_LEVEL", "verbose", "not debug"},
 		{"port", "FUNCTIONS_CUSTOMHANDLER_PORT", "0", "not a port"},

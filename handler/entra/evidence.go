@@ -244,17 +244,40 @@ func (e *evidence) scopeless() bool {
 }
 
 // application reports whether a program signed in as itself, by signs that are certain.
-// B2C's tokens have none.
+// B2C's tokens have none, and an ID token is a user's.
 func (e *evidence) application() bool {
 	t := &e.token
-	return !e.trusted().byPolicy && (t.idtyp == "app" || e.scopeless() && t.oid != "" && t.oid == t.sub)
+	return !e.trusted().byPolicy && !e.isIDToken() &&
+		(t.idtyp == "app" || e.scopeless() && !t.signInMark && t.oid != "" && t.oid == t.sub)
+}
+
+// grants reports whether a user granted a scope, or a program has the app role of that
+// name. The roles of users stand for nothing, nor do those of a token that a client got
+// at a sign-in.
+func (e *evidence) grants(scope string) bool {
+	if e.application() {
+		return !e.token.signInMark && slices.Contains(e.token.roles, scope)
+	}
+	return e.token.grants(scope)
+}
+
+// granted are the scopes and roles that e.grants, by their names.
+func (e *evidence) granted() []string {
+	x := e.trusted()
+	granted := make([]string, 0, len(x.names))
+	for _, name := range x.names {
+		if e.grants(x.scopes[name]) {
+			granted = append(granted, name)
+		}
+	}
+	return granted
 }
 
 // missing is the first scope that is needed and not granted, as the token would spell
 // it, or empty.
 func (e *evidence) missing() string {
 	for _, n := range e.needs {
-		if scope := e.trusted().scopes[n.scope]; !e.token.grants(scope) {
+		if scope := e.trusted().scopes[n.scope]; !e.grants(scope) {
 			return scope
 		}
 	}
@@ -279,6 +302,14 @@ func (e *evidence) scopes() []string {
 
 // fullScope is what a client asks for to be granted what is needed.
 func (e *evidence) fullScope() string {
+	if e.application() {
+		return e.trusted().programScope()
+	}
+	return e.userScope()
+}
+
+// userScope is what a client asks for in the name of a user.
+func (e *evidence) userScope() string {
 	scopes := e.scopes()
 	for i, scope := range scopes {
 		scopes[i] = e.trusted().appIDURI + "/" + scope
@@ -291,12 +322,12 @@ func (e *evidence) caller() *Caller {
 	x := e.entry
 	c := &Caller{
 		Family: x.name, Tenant: e.keys.tenant, Subject: e.subject(), Client: e.token.azp, Policy: x.policy,
-		Scopes: make([]string, 0, len(x.names)), Expires: time.Unix(e.token.exp.at, 0),
+		Expires: time.Unix(e.token.exp.at, 0), Application: e.application(),
 	}
-	for _, name := range x.names {
-		if e.token.grants(x.scopes[name]) {
-			c.Scopes = append(c.Scopes, name)
-		}
+	if c.Application {
+		c.Roles = e.granted()
+	} else {
+		c.Scopes = e.granted()
 	}
 	return c
 }

@@ -30,6 +30,7 @@ type token struct {
 	// The claims. A string is empty where the claim is absent.
 	iss, aud, azp, tfp, acr, scp, ver, oid, sub string
 	tid, appid, idtyp                           string // empty, too, where they are no strings
+	roles                                       []string
 	issuer                                      issuerParts
 	hasScp, hasTid                              bool
 	hasScope                                    bool // scope, which access tokens of others have
@@ -217,6 +218,9 @@ func (t *token) claim(name string, v value) bool {
 	case "idtyp":
 		t.idtyp = v.string()
 		return true
+	case "roles":
+		t.roles = v.strings()
+		return true
 	case "scope":
 		t.hasScope = true
 		return true
@@ -239,6 +243,23 @@ func (v value) string() string {
 		return ""
 	}
 	return unescape(v.text)
+}
+
+// strings is the value of a list of strings alone, or nil.
+func (v value) strings() (list []string) {
+	if v.kind != '[' {
+		return nil
+	}
+	s := scanner{data: v.text, pos: 1}
+	for {
+		one, ok := s.value(1)
+		if s.space(); !ok || one.kind != '"' {
+			return nil
+		}
+		if list = append(list, unescape(one.text)); !s.take(',') {
+			return list
+		}
+	}
 }
 
 func numericDate(v value) seconds {

@@ -31,6 +31,9 @@ param networkName string
 @description('The B2C tenant and what is registered in it.')
 param b2c b2cSettings
 
+@description('APPLICATIONS.')
+param applications string
+
 @description('AUTH_EXPLAIN.')
 param explain string
 
@@ -148,6 +151,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       B2C_METADATA_URL: b2c.metadataUrl
       TABLES_ENDPOINT: itemStorage.properties.primaryEndpoints.table
       ITEMS_TABLE: table
+      APPLICATIONS: applications
       AUTH_EXPLAIN: explain
       LOG_LEVEL: logLevel
     }

@@ -16,6 +16,7 @@ param b2c = {
   metadataUrl: ''
 }
 param corsOrigins = 'https://app.contoso.com, https://admin.contoso.com'
+param applications = 'accept'
 param explain = 'code'
 param scale = {
   memory: 2048

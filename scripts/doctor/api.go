@@ -126,7 +126,8 @@ func (d *doctor) problem(name string, a answer, s sender.Sender, hint string) {
 	} else if fix == "" {
 		fix = "The API's log has the cause under " + report.Cut(s.Problem.Instance) + "."
 	}
-	d.Add(report.Check{Name: name, Status: report.StatusFail, Code: report.Cut(s.Problem.Code), Detail: a.said() + " by the API itself. " +
+	d.Add(report.Check{Name: name, Status: report.StatusFail, Code: report.Cut(s.Problem.Code), Detail: a.said() +
+		" by the API itself. " +
 		hint + report.CutTo(600, detail), Fix: report.CutTo(600, fix)})
 }
 
@@ -160,7 +161,8 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 			continue
 		}
 		allowed := a.header.Get("Access-Control-Allow-Origin")
-		fix := "Add " + report.Cut(o) + ", without a slash at its end, to Host.CORS of local.settings.json; in Azure to the " +
+		fix := "Add " + report.Cut(o) +
+			", without a slash at its end, to Host.CORS of local.settings.json; in Azure to the " +
 			"app's own. Portal: (the function app) > API > CORS."
 		switch {
 		case a.status/100 == 2 && (allowed == o || allowed == "*") && allowsHeader(a.header, "authorization"):

@@ -377,10 +377,10 @@ func startVerifier(ctx context.Context, c config.Config) (*entra.Verifier, map[s
 		add(entra.Workforce(c.Entra.Tenant), c.Entra)
 	}
 	v, err := entra.New(ctx, entra.Config{
-		Trust: trusts, Realm: config.Realm,
+		Trust: trusts, Realm: config.Realm, Applications: c.Programs,
 		Hints: entra.Hints{
 			B2C: entra.Settings(config.B2CNames), ExternalID: entra.Settings(config.ExternalNames),
-			Workforce: entra.Settings(config.EntraNames),
+			Workforce: entra.Settings(config.EntraNames), Applications: config.ApplicationsName,
 		},
 		Log: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})

@@ -76,6 +76,9 @@ func TestBrokenTokens(t *testing.T) {
 					w.env[name+setting] = families(w)[name+setting]
 				}
 			}
+			if b.Applications {
+				w.env["APPLICATIONS"] = "accept"
+			}
 			if b.Untrusted == entratest.B2C {
 				maps.DeleteFunc(w.env, func(name, _ string) bool { return strings.HasPrefix(name, "B2C_") })
 				w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{}}`)

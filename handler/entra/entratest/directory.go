@@ -81,32 +81,46 @@ func (s *Server) makeDirectories(spaOrigins []string) {
 	}
 	pages := spaPages(spaOrigins)
 	for _, a := range []struct {
-		dir        *directory
-		client     application
-		other, api application
+		dir    *directory
+		client application
+		others []application
 	}{
 		{
 			s.b2c,
 			application{id: ClientID, name: "B2CTest", password: true},
-			application{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
-			application{id: APIClientID, name: "B2CAPI"},
+			[]application{
+				{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
+				{id: DaemonID, name: "B2CDaemon", principal: "bd5e0000-6c27-4a0f-b3d8-95e1f47a02c6"},
+				{id: APIClientID, name: "B2CAPI"},
+			},
 		},
 		{
 			s.external,
 			application{id: ExternalClientID, name: "Test"},
-			application{id: ExternalDaemonID, name: "Daemon", principal: "ed5e0000-4b71-4f93-8a2c-60f7d1c8e35b"},
-			application{id: ExternalAPIClientID, name: "API"},
+			[]application{
+				{id: ExternalDaemonID, name: "Daemon", principal: "ed5e0000-4b71-4f93-8a2c-60f7d1c8e35b"},
+				{id: ExternalAPIClientID, name: "API"},
+			},
 		},
 		{
 			s.workforce,
 			application{id: WorkforceClientID, name: "Test"},
-			application{id: WorkforceDaemonID, name: "Daemon", principal: "3d5e0000-a9c4-4e27-b681-0f35d7e29c4a"},
-			application{id: WorkforceAPIClientID, name: "API"},
+			[]application{
+				{id: WorkforceDaemonID, name: "Daemon", principal: "3d5e0000-a9c4-4e27-b681-0f35d7e29c4a"},
+				{id: WorkforceAPIClientID, name: "API"},
+			},
 		},
 	} {
 		a.client.permissions, a.client.redirects = publishedScopes, testRedirects(pages)
 		a.client.native, a.client.implicit = true, true
-		a.dir.applications = []*application{&a.client, &a.other, &a.api}
+		a.dir.applications = []*application{&a.client}
+		for i := range a.others {
+			of := &a.others[i]
+			if of.principal != "" {
+				of.permissions = appRoles
+			}
+			a.dir.applications = append(a.dir.applications, of)
+		}
 		for _, of := range a.dir.applications {
 			of.dir = a.dir
 		}
@@ -125,6 +139,11 @@ func (s *Server) findDirectory(f Family) (*directory, error) {
 }
 
 func (d *directory) client() *application { return d.applications[0] }
+
+// daemon is the program that signs in as itself.
+func (d *directory) daemon() *application {
+	return d.applications[slices.IndexFunc(d.applications, func(a *application) bool { return a.principal != "" })]
+}
 
 // is says whether a path names the tenant.
 func (d *directory) is(name string) bool {
