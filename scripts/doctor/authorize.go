@@ -12,30 +12,26 @@ import (
 	"itemsapi/handler/entra"
 	"itemsapi/scripts/internal/loopback"
 	"itemsapi/scripts/internal/report"
+	"itemsapi/scripts/internal/tenants"
 )
 
 const portal = "Portal: App registrations > "
 
-var (
-	guid      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	challenge = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
-	graph     = regexp.MustCompile(`(?i)^(https://graph\.(microsoft\.com|windows\.net)/|` +
-		`(user|mail|calendars|files|directory|group|people|contacts)\.(read|readwrite|send|readbasic)(\.|$))`)
-)
+var challenge = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`)
 
 // lint looks at what a client sends to the sign-in, one line a parameter.
 type lint struct {
 	*doctor
-	kin   kin // whose sign-in it is
-	wants string
+	tenant tenants.Tenant // whose sign-in it is
+	wants  string
 }
 
 func (d *doctor) lintOf(c config.Config, u *url.URL, wants string) lint {
-	host := ""
+	address := ""
 	if u != nil {
-		host = u.Host
+		address = u.String()
 	}
-	return lint{d, kinAt(c, host), wants}
+	return lint{d, tenants.At(c, address), wants}
 }
 
 // lintAuthorize looks at the URL that a sign-in starts with (RFC 6749, section
@@ -97,7 +93,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 		l.scope(form)
 		return
 	}
-	want := l.kin.trust.AppIDURI + "/.default"
+	want := l.tenant.AppIDURI + "/.default"
 	if given := form.Get("scope"); given != want {
 		d.Fail("sign-in, scope", fmt.Sprintf("It is %q; a program that signs in as itself asks for %s alone "+
 			"(AADB2C99068).", report.Cut(given), want), "Ask for "+want+". What the program may do are app roles.")
@@ -116,7 +112,7 @@ func (l lint) repeated(q url.Values) {
 }
 
 func (l lint) address(u *url.URL, q url.Values) {
-	metadata, err := url.Parse(l.kin.trust.Policies[0].MetadataURL)
+	metadata, err := url.Parse(l.tenant.Policies[0].MetadataURL)
 	if err != nil {
 		return
 	}
@@ -126,10 +122,10 @@ func (l lint) address(u *url.URL, q url.Values) {
 	case strings.EqualFold(u.Host, host) && u.Scheme != metadata.Scheme:
 		l.Fail("sign-in, host", fmt.Sprintf("The URL is %s, the metadata of the API's settings are %s.",
 			report.Cut(u.Scheme), metadata.Scheme), "Use "+right+".")
-	case strings.EqualFold(u.Host, host), l.kin.family == entra.FamilyExternalID &&
+	case strings.EqualFold(u.Host, host), l.tenant.Family == entra.FamilyExternalID &&
 		strings.HasSuffix(strings.ToLower(u.Host), ".ciamlogin.com"):
 		l.OK("sign-in, host", "%s", strings.ToLower(u.Host))
-	case strings.EqualFold(u.Host, "login.microsoftonline.com") && l.kin.family == entra.FamilyB2C:
+	case strings.EqualFold(u.Host, "login.microsoftonline.com") && l.tenant.Family == entra.FamilyB2C:
 		l.Fail("sign-in, host", "login.microsoftonline.com is B2C's old host, or Entra ID's own sign-in: the API "+
 			"refuses its tokens with iss.legacy_host or token.entra.", "Use "+right+".")
 	case strings.EqualFold(u.Host, "login.microsoftonline.com"):
@@ -142,7 +138,8 @@ func (l lint) address(u *url.URL, q url.Values) {
 	}
 
 	// /{tenant}/{policy}/oauth2/v2.0/authorize, /tfp/{tenant}/{policy}/…, or ?p={policy}.
-	parts := strings.Split(strings.Trim(u.Path, "/"), "/")
+	_, prefix := l.tenant.Base()
+	parts := strings.Split(strings.Trim(strings.TrimPrefix(u.Path, prefix), "/"), "/")
 	if len(parts) > 1 && (strings.EqualFold(parts[0], "tfp") || strings.EqualFold(parts[0], "te")) {
 		parts = parts[1:]
 	}
@@ -150,20 +147,20 @@ func (l lint) address(u *url.URL, q url.Values) {
 	if policy == "" && len(parts) > 1 && !strings.EqualFold(parts[1], "oauth2") {
 		policy = parts[1]
 	}
-	domain := l.kin.directory()
+	domain := l.tenant.Directory()
 	switch {
-	case strings.EqualFold(tenant, domain), strings.EqualFold(tenant, l.kin.trust.Tenant):
+	case strings.EqualFold(tenant, domain), strings.EqualFold(tenant, l.tenant.Tenant):
 		l.OK("sign-in, tenant", "%s", tenant)
-	case l.kin.family != entra.FamilyB2C && slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
+	case l.tenant.Family != entra.FamilyB2C && slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
 		l.Fail("sign-in, tenant", tenant+" stands for many tenants; the API admits one (AADSTS50194, iss.other_tenant).",
 			"Sign in at "+right+"/"+domain+"/oauth2/v2.0/authorize.")
-	case guid.MatchString(tenant):
+	case tenants.IsGUID(tenant):
 		l.OK("sign-in, tenant", "%s (by its GUID, which was not compared)", tenant)
 	default:
 		l.Fail("sign-in, tenant", fmt.Sprintf("The tenant is %q, the API's is %s.", report.Cut(tenant), domain),
 			"Sign in at the API's tenant; test and production are often mixed up here.")
 	}
-	if l.kin.family != entra.FamilyB2C {
+	if l.tenant.Family != entra.FamilyB2C {
 		if policy != "" {
 			l.Fail("sign-in, policy", fmt.Sprintf("%q stands where B2C has a policy; this tenant's URLs have none.",
 				report.Cut(policy)), "Use "+right+"/"+domain+"/oauth2/v2.0/authorize; the client's user flow is set in the "+
@@ -171,10 +168,7 @@ func (l lint) address(u *url.URL, q url.Values) {
 		}
 		return
 	}
-	var names []string
-	for _, p := range l.kin.trust.Policies {
-		names = append(names, p.Name)
-	}
+	names := l.tenant.PolicyNames()
 	switch {
 	case policy == "":
 		l.Fail("sign-in, policy", "The URL names no policy, neither in the path nor as p. Without one B2C answers 404.",
@@ -191,18 +185,18 @@ func (l lint) address(u *url.URL, q url.Values) {
 func (l lint) client(q url.Values) {
 	const name = "sign-in, client_id"
 	client, overview := q.Get("client_id"), portal+"(the client) > Overview."
-	switch trust := l.kin.trust; {
+	switch {
 	case client == "":
 		l.Fail(name, "It is missing (AADB2C90008).", "Put the client's application ID there. "+overview)
-	case strings.EqualFold(client, trust.APIClientID):
+	case strings.EqualFold(client, l.tenant.APIClientID):
 		l.Fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the wrong "+
 			"application, or the sign-in would find no redirect URI.",
 			"Put the client's application ID there; the API appears in scope alone. "+overview)
-	case !guid.MatchString(client):
+	case !tenants.IsGUID(client):
 		l.Fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", report.Cut(client)),
 			portal+"(the client) > Overview > Application (client) ID.")
-	case len(trust.AllowedClients) > 0 && !slices.Contains(trust.AllowedClients, strings.ToLower(client)):
-		l.Fail(name, client+" is not among "+l.kin.names.Clients+", so its tokens are refused with azp.not_allowed.",
+	case len(l.tenant.AllowedClients) > 0 && !slices.Contains(l.tenant.AllowedClients, strings.ToLower(client)):
+		l.Fail(name, client+" is not among "+l.tenant.Names.Clients+", so its tokens are refused with azp.not_allowed.",
 			"Use an admitted client, or have the API's operator add this one.")
 	default:
 		l.OK(name, "%s", client)
@@ -212,8 +206,8 @@ func (l lint) client(q url.Values) {
 func (l lint) scope(q url.Values) {
 	const name = "sign-in, scope"
 	value := q.Get("scope")
-	uri, wanted := l.kin.trust.AppIDURI, l.kin.scope(l.wants)
-	read, write := uri+"/"+l.kin.scope("read"), uri+"/"+l.kin.scope("write")
+	uri, wanted := l.tenant.AppIDURI, l.tenant.Scope(l.wants)
+	read, write := l.tenant.FullScope("read"), l.tenant.FullScope("write")
 	fix := "Ask for scope=openid " + uri + "/" + wanted + " (spaces written %20)."
 	switch {
 	case strings.TrimSpace(value) == "":
@@ -239,10 +233,10 @@ func (l lint) scope(q url.Values) {
 		}
 		switch {
 		case slices.Contains([]string{"openid", "offline_access", "profile", "email"}, s):
-		case graph.MatchString(s):
+		case tenants.IsGraphScope(s):
 			fail(report.Cut(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C mostly "+
 				"answers AADB2C90117.", "Ask for "+read+" or "+write+" instead.")
-		case guid.MatchString(s):
+		case tenants.IsGUID(s):
 			fail(s+" is an application ID: a token for it has that application as audience and no scopes "+
 				"(aud.is_client).", "Ask for "+read+" or "+write+" instead.")
 		case resource == "":
@@ -262,7 +256,7 @@ func (l lint) scope(q url.Values) {
 				)+" belongs to another resource than this API, whose scopes start with "+uri+"/. If the "+
 					"App ID URI was renamed, B2C answers AADB2C90117.",
 				"Ask for "+read+" or "+write+". "+portal+"(the API) > Expose an API shows the App ID URI; "+
-					l.kin.prefix+"APP_ID_URI repeats it.",
+					l.tenant.Prefix+"APP_ID_URI repeats it.",
 			)
 		case short == ".default":
 			fail(report.Cut(s)+" is for programs that sign in as themselves (client credentials).",
@@ -290,7 +284,7 @@ func (l lint) scope(q url.Values) {
 	default:
 		l.OK(name, "%s of this API", strings.Join(ours, " "))
 	}
-	if l.kin.family != entra.FamilyB2C && !slices.Contains(strings.Fields(value), "profile") {
+	if l.tenant.Family != entra.FamilyB2C && !slices.Contains(strings.Fields(value), "profile") {
 		l.Warn(name, "It lacks profile, without which the token may name its user by no oid (subject.no_oid).",
 			"Ask for profile, too.")
 	}

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/tenants"
 )
 
 // localSettings is local.settings.json, which Core Tools and the local host read.
@@ -141,46 +142,40 @@ func (d *doctor) settings() (config.Config, bool) {
 	if fromFile > 0 {
 		from = append(from, "local.settings.json")
 	}
-	var tenants []string
-	for _, t := range []config.Trust{c.B2C, c.External, c.Entra} {
-		if t.Tenant == "" {
-			continue
-		}
-		text := "tenant " + t.Tenant + ", API " + t.APIClientID + ","
-		for _, p := range t.Policies {
-			text += " " + p.Name
-		}
-		tenants = append(tenants, strings.Trim(text, ", "))
+	var accepted []string
+	for _, t := range tenants.Of(c) {
+		accepted = append(accepted, strings.TrimRight(fmt.Sprintf("tenant %s, API %s, %s", t.Tenant, t.APIClientID,
+			strings.Join(t.PolicyNames(), " ")), ", "))
 	}
-	d.OK("settings", "%s (from %s)", strings.Join(tenants, "; "), strings.Join(from, " and "))
-	for _, k := range kinsOf(c) {
-		d.compareSettings(k)
+	d.OK("settings", "%s (from %s)", strings.Join(accepted, "; "), strings.Join(from, " and "))
+	for _, t := range tenants.Of(c) {
+		d.compareSettings(t)
 	}
 	return c, true
 }
 
 // compareSettings looks at what is right by itself and odd together.
-func (d *doctor) compareSettings(k kin) {
-	t, uri := k.trust, k.prefix+"APP_ID_URI"
+func (d *doctor) compareSettings(t tenants.Tenant) {
+	uri := t.Prefix + "APP_ID_URI"
 	if id := strings.ToLower(guidInURI.FindString(t.AppIDURI)); id != "" && id != t.APIClientID {
-		what := fmt.Sprintf("%s has the ID %s, and %s is %s.", uri, id, k.names.Audience, t.APIClientID)
+		what := fmt.Sprintf("%s has the ID %s, and %s is %s.", uri, id, t.Names.Audience, t.APIClientID)
 		if slices.Contains(t.AllowedClients, id) {
-			d.Fail(k.names.Audience, what+" The former is among "+k.names.Clients+": the IDs of client and API look swapped.",
-				"Swap them: the API's ID belongs into "+k.names.Audience+", the client's into "+k.names.Clients+".")
+			d.Fail(t.Names.Audience, what+" The former is among "+t.Names.Clients+": the IDs of client and API look swapped.",
+				"Swap them: the API's ID belongs into "+t.Names.Audience+", the client's into "+t.Names.Clients+".")
 		} else {
 			d.Warn(uri, what+" An App ID URI with an ID mostly has the API's own.",
 				"Copy both. Portal: App registrations > (the API) > Overview, and > Expose an API.")
 		}
 	}
-	if client, _ := d.lookup("B2C_CLIENT_ID"); k.prefix == "B2C_" && strings.EqualFold(client, t.APIClientID) {
-		d.Fail(k.names.Audience, "It is the same as B2C_CLIENT_ID, with which clients sign in.",
+	if client, _ := d.lookup("B2C_CLIENT_ID"); t.Prefix == "B2C_" && strings.EqualFold(client, t.APIClientID) {
+		d.Fail(t.Names.Audience, "It is the same as B2C_CLIENT_ID, with which clients sign in.",
 			"Set it to the API's own ID. Portal: App registrations > (the API) > Overview.")
 	}
 	if t.ReadScope == t.WriteScope {
-		d.Warn(k.names.Scopes["write"], "It is the same as "+k.names.Scopes["read"]+", so who may read may write.",
+		d.Warn(t.Names.Scopes["write"], "It is the same as "+t.Names.Scopes["read"]+", so who may read may write.",
 			"Publish a scope for each. Portal: App registrations > (the API) > Expose an API.")
 	}
-	domain := k.directory()
+	domain := t.Directory()
 	if host := hostOf(t.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain &&
 		strings.HasSuffix(domain, ".onmicrosoft.com") {
 		d.Warn(uri, t.AppIDURI+" is of another tenant's domain than "+domain+".",

@@ -19,12 +19,13 @@ import (
 	"itemsapi/handler/entra"
 	"itemsapi/scripts/internal/loopback"
 	"itemsapi/scripts/internal/report"
+	"itemsapi/scripts/internal/tenants"
 )
 
 // policyRead is what the endpoints of a policy, or of a tenant without policies, said.
 type policyRead struct {
 	config.Policy
-	kin      kin
+	tenant   tenants.Tenant
 	label    string // the policy's name, or what the tenant is called
 	metadata answer
 	err      error // no answer for the metadata
@@ -57,13 +58,13 @@ var tenantInIssuer = regexp.MustCompile(`^https?://([^/]+)/(?:tfp/)?` +
 
 func (d *doctor) checkTenants(ctx context.Context, c config.Config) {
 	var read []policyRead
-	for _, k := range kinsOf(c) {
-		for _, p := range k.trust.Policies {
+	for _, t := range tenants.Of(c) {
+		for _, p := range t.Policies {
 			label := p.Name
 			if label == "" {
-				label = "the " + k.label
+				label = "the " + t.Label
 			}
-			read = append(read, policyRead{Policy: p, kin: k, label: label})
+			read = append(read, policyRead{Policy: p, tenant: t, label: label})
 		}
 	}
 	var wg sync.WaitGroup
@@ -113,9 +114,9 @@ func (p *policyRead) read(ctx context.Context) {
 	p.issuer, p.keysURL = document.Issuer, document.JWKSURI
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	_, readings, err := startVerifier(ctx, p.kin.alone(p.Policy))
+	_, readings, err := startVerifier(ctx, p.tenant.Alone(p.Policy))
 	if p.handler = readings[p.Name]; p.Name == "" {
-		p.handler = readings[string(p.kin.family)]
+		p.handler = readings[string(p.tenant.Family)]
 	}
 	if err != nil {
 		p.handler.err = err.Error()
@@ -132,14 +133,14 @@ func (p *policyRead) read(ctx context.Context) {
 }
 
 func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
-	name, setting := "metadata of "+p.label, p.kin.prefix
+	name, setting := "metadata of "+p.label, p.tenant.Prefix
 	u, err := url.Parse(p.MetadataURL)
 	if err != nil {
 		d.Fail(name, p.MetadataURL+" is not a URL.", "Check "+setting+"METADATA_URL.")
 		return
 	}
 	reach := "Check " + setting + "TENANT and " + setting + "METADATA_URL, and whether a proxy or firewall is in the way."
-	if p.kin.names.Host != "" {
+	if p.tenant.Names.Host != "" {
 		reach = "Check " + setting + "TENANT and " + setting + "HOST (the host is " + u.Host + "), and whether a proxy or " +
 			"firewall is in the way."
 	}
@@ -162,7 +163,7 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 		d.Fail(name, fmt.Sprintf("%s: %s.", p.MetadataURL, trouble(p.err)), reach)
 	case missing && local && (allMissing || p.Name == ""):
 		d.Fail(name, p.MetadataURL+" answers "+a.said()+".", "The stand-in on this machine has tenants and policies of its "+
-			"own ("+u.Scheme+"://"+u.Host+" lists them). For "+p.kin.trust.Tenant+" itself, empty "+setting+"METADATA_URL; "+
+			"own ("+u.Scheme+"://"+u.Host+" lists them). For "+p.tenant.Tenant+" itself, empty "+setting+"METADATA_URL; "+
 			"otherwise check "+setting+"TENANT and the policies.")
 	case missing && p.Name == "":
 		d.Fail(name, p.MetadataURL+" answers "+a.said()+": there is no such tenant.", "Check "+setting+"TENANT. Portal: "+
@@ -192,10 +193,10 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 // checkIssuer returns the tenant's GUID, if the issuer has one.
 func (d *doctor) checkIssuer(p *policyRead) string {
 	name := "issuer of " + p.label
-	b2c := p.kin.family == entra.FamilyB2C
+	b2c := p.tenant.Family == entra.FamilyB2C
 	m := tenantInIssuer.FindStringSubmatch(p.issuer)
 	if m == nil {
-		forms := "It is https://HOST/GUID/v2.0: check " + p.kin.prefix + "TENANT, which names one tenant (never common)."
+		forms := "It is https://HOST/GUID/v2.0: check " + p.tenant.Prefix + "TENANT, which names one tenant (never common)."
 		if b2c {
 			forms = "B2C's forms are https://HOST/GUID/v2.0/ and https://HOST/tfp/GUID/POLICY/v2.0/. Custom policies: let " +
 				"IssuanceClaimPattern be AuthorityAndTenantGuid."
@@ -207,10 +208,10 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 	switch {
 	case !b2c && (slash != "" || policy != ""):
 		d.Fail(name, p.issuer+" is B2C's: the issuers of this family have no policy and no slash at the end.",
-			"Take the address out of "+p.kin.prefix+"METADATA_URL, or set B2C_TENANT for a B2C tenant.")
-	case !b2c && guid.MatchString(p.kin.trust.Tenant) && p.kin.trust.Tenant != tenant:
-		d.Fail(name, fmt.Sprintf("The metadata are of the tenant %s, and %sTENANT is %s.", tenant, p.kin.prefix,
-			p.kin.trust.Tenant), "Check "+p.kin.prefix+"TENANT and "+p.kin.prefix+"METADATA_URL.")
+			"Take the address out of "+p.tenant.Prefix+"METADATA_URL, or set B2C_TENANT for a B2C tenant.")
+	case !b2c && tenants.IsGUID(p.tenant.Tenant) && p.tenant.Tenant != tenant:
+		d.Fail(name, fmt.Sprintf("The metadata are of the tenant %s, and %sTENANT is %s.", tenant, p.tenant.Prefix,
+			p.tenant.Tenant), "Check "+p.tenant.Prefix+"TENANT and "+p.tenant.Prefix+"METADATA_URL.")
 	case !b2c:
 		d.OK(name, "%s", p.issuer)
 	case strings.HasSuffix(host, ".ciamlogin.com") || slash == "":
@@ -236,7 +237,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 			fix = "The metadata name no jwks_uri that can be used; whatever answers there is not the sign-in."
 		case !strings.EqualFold(keys.Host, metadata.Host) || keys.Scheme != metadata.Scheme:
 			fix = "The API takes keys from the metadata's own host alone. Behind a custom domain let the front end " +
-				"pass on the original Host, or name in " + p.kin.prefix + "HOST the host that jwks_uri has."
+				"pass on the original Host, or name in " + p.tenant.Prefix + "HOST the host that jwks_uri has."
 		case strings.Contains(p.handler.err, "no usable key"):
 			fix = "RSA keys of 2048 to 4096 bits with a key ID are usable. Portal: Azure AD B2C > Identity " +
 				"Experience Framework > Policy keys: the signing key is RSA."
@@ -253,7 +254,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 			entras = k.Kid
 		}
 	}
-	b2c := p.kin.family == entra.FamilyB2C
+	b2c := p.tenant.Family == entra.FamilyB2C
 	detail := fmt.Sprintf("%d usable, %s", p.handler.keys, p.keysURL)
 	switch {
 	case b2c && entras != "":

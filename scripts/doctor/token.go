@@ -17,6 +17,7 @@ import (
 	"itemsapi/scripts/doctor/sender"
 	"itemsapi/scripts/internal/report"
 	"itemsapi/scripts/internal/signin"
+	"itemsapi/scripts/internal/tenants"
 )
 
 // explainPaste explains what -token got. It returns the token, if there is one
@@ -82,7 +83,7 @@ func (d *doctor) explainToken(ctx context.Context, p paste.Paste, scope string) 
 	if p.Kind == paste.IDToken {
 		full := "the API's scope"
 		if ok {
-			full = fullScope(c, scope)
+			full = tenants.Of(c)[0].FullScope(scope)
 		}
 		d.Add(report.Check{
 			Name: "token", Status: report.StatusFail, Code: idTokenCode,
@@ -127,11 +128,6 @@ func (d *doctor) explainAnswer(r paste.Response) {
 	}
 }
 
-func fullScope(c config.Config, need string) string {
-	k := kinsOf(c)[0]
-	return k.trust.AppIDURI + "/" + k.scope(need)
-}
-
 // examine tries all groups of the catalogue.
 func (d *doctor) examine(ctx context.Context, c config.Config, p paste.Paste, token, scope string) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -147,7 +143,7 @@ func (d *doctor) examine(ctx context.Context, c config.Config, p paste.Paste, to
 		return
 	}
 	said := claimsOf(token)
-	k := kinAt(c, hostOf(said.Iss))
+	t := tenants.At(c, said.Iss)
 	verified, untimely := false, false
 	for _, group := range groups {
 		name := "token, " + group.Group.String()
@@ -156,12 +152,12 @@ func (d *doctor) examine(ctx context.Context, c config.Config, p paste.Paste, to
 			d.Skip(name, group.Skipped)
 		case len(group.Refusals) == 0:
 			verified = verified || group.Group == entra.GroupKey
-			detail := passed(group.Group, said, k.scope(scope))
+			detail := passed(group.Group, said, t.Scope(scope))
 			if group.Group == entra.GroupRequest && !p.Bearer {
 				detail = "one token; a call has the word Bearer before it"
 			}
-			if group.Group == entra.GroupCaller && !verified && len(k.trust.AllowedClients) > 0 {
-				detail += " (which is compared with " + k.names.Clients + " once the signature is right)"
+			if group.Group == entra.GroupCaller && !verified && len(t.AllowedClients) > 0 {
+				detail += " (which is compared with " + t.Names.Clients + " once the signature is right)"
 			}
 			d.OK(name, "%s", detail)
 		}

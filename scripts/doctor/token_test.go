@@ -314,6 +314,7 @@ func TestAuthorizeURL(t *testing.T) {
 	}
 
 	for _, tt := range []struct{ name, address, check, says string }{
+		{"another scheme", strings.Replace(w.tenant.URL(), "http:", "https:", 1) + "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize", "host", "http://localhost"},
 		{"policy in the path", w.tenant.URL() + "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize", "", ""},
 		{"tfp and GUID", w.tenant.URL() + "/tfp/" + entratest.TenantID + "/B2C_1_signupsignin/oauth2/v2.0/authorize", "", ""},
 		{"old host", "https://login.microsoftonline.com/te/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "host", "iss.legacy_host"},
@@ -326,6 +327,67 @@ func TestAuthorizeURL(t *testing.T) {
 			q.Del("p")
 			w := *w
 			w.stdin = tt.address + "?" + q.Encode()
+			w.requireSignIn(t, tt.check, tt.says, false)
+		})
+	}
+}
+
+// The sign-ins of the other families, which have no policies.
+func TestAuthorizeURLOfFamilies(t *testing.T) {
+	w := newWorld(t)
+	maps.Copy(w.env, families(w))
+	delete(w.env, "EXTERNAL_METADATA_URL")
+	delete(w.env, "ENTRA_METADATA_URL")
+	delete(w.env, "B2C_METADATA_URL")
+	const external = "https://contosocustomers.ciamlogin.com/contosocustomers.onmicrosoft.com"
+	query := func(client, uri string, changes ...string) string {
+		q := url.Values{
+			"client_id": {client}, "redirect_uri": {"http://localhost:9912/"}, "scope": {"openid profile " + uri + "/read"}, "response_type": {"code"},
+			"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"},
+		}
+		for i := 0; i < len(changes); i += 2 {
+			q.Set(changes[i], changes[i+1])
+		}
+		return "?" + q.Encode()
+	}
+	right := query(entratest.ExternalClientID, "api://"+entratest.ExternalAPIClientID)
+	for _, tt := range []struct {
+		name, address, check, says string
+		warn                       bool
+	}{
+		{"an external tenant's", external + "/oauth2/v2.0/authorize" + right, "", "", false},
+		{"by its GUID", "https://" + entratest.ExternalTenantID + ".ciamlogin.com/" + entratest.ExternalTenantID + "/oauth2/v2.0/authorize" + right, "", "", false},
+		{"a workforce tenant's", "https://login.microsoftonline.com/" + entratest.WorkforceTenantDomain + "/oauth2/v2.0/authorize" + query(entratest.WorkforceClientID, "api://"+entratest.WorkforceAPIClientID), "", "", false},
+		{"with a user flow", external + "/B2C_1_in/oauth2/v2.0/authorize" + right, "policy", "have none", false},
+		{"of many tenants", "https://login.microsoftonline.com/common/oauth2/v2.0/authorize" + query(entratest.WorkforceClientID, "api://"+entratest.WorkforceAPIClientID), "tenant", "AADSTS50194", false},
+		{"without profile", external + "/oauth2/v2.0/authorize" + query(entratest.ExternalClientID, "api://"+entratest.ExternalAPIClientID, "scope", "openid "+"api://"+entratest.ExternalAPIClientID+"/read"), "scope", "subject.no_oid", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.stdin = tt.address
+			w.requireSignIn(t, tt.check, tt.says, tt.warn)
+		})
+	}
+}
+
+// What is sent to a token endpoint, as a URL, a form, or a curl line. Nothing is sent.
+func TestTokenRequest(t *testing.T) {
+	w := newWorld(t)
+	endpoint := w.tenant.URL() + "/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token"
+	scope := "&client_id=" + entratest.ClientID + "&scope=openid%20" + url.QueryEscape(entratest.AppIDURI+"/read")
+	for _, tt := range []struct{ name, text, check, says string }{
+		{"a code, right", "curl -d 'grant_type=authorization_code&code=1234&redirect_uri=http://localhost&code_verifier=x" + scope + "' " + endpoint, "", ""},
+		{"a code without its redirect_uri", "grant_type=authorization_code&code=1234&code_verifier=x" + scope, "grant_type", "needs redirect_uri"},
+		{"a code without proof", "grant_type=authorization_code&code=1234&redirect_uri=x" + scope, "grant_type", "code_verifier"},
+		{"a password in the URL", endpoint + "?grant_type=password&username=alice&password=hush-hush-hush-hush" + scope, "password", "leaked"},
+		{"by GET", endpoint + "?grant_type=password&username=alice&password=hush-hush-hush-hush" + scope, "method", "by POST"},
+		{"a program by a scope's name", "grant_type=client_credentials&client_secret=hush-hush-hush-hush" + scope, "scope", "AADB2C99068"},
+		{"a program, right", "grant_type=client_credentials&client_secret=hush-hush-hush-hush&client_id=" + entratest.ClientID + "&scope=" + entratest.AppIDURI + "/.default", "", ""},
+		{"an unknown grant", "grant_type=implicit" + scope, "grant_type", "AADB2C90086"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.stdin = tt.text
 			w.requireSignIn(t, tt.check, tt.says, false)
 		})
 	}
