@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -424,3 +425,50 @@ func decode(segment string) []byte {
 	b, _ := base64.RawURLEncoding.DecodeString(segment)
 	return b
 }
+
+// Whatever is pasted: no panic, nothing of a token or a password on the screen, and no call
+// to anybody but the tenant of the settings.
+func FuzzPasted(f *testing.F) {
+	const password = "kqzx7-hush-9kqzx-hush"
+	w := newWorld(f)
+	called := client.Transport
+	client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("%s was called", r.URL)
+	})
+	f.Cleanup(func() { client.Transport = called })
+	good := accessToken(f, w, entratest.TokenRequest{})
+	for _, seed := range []struct{ before, after string }{
+		{"", ""},
+		{good, ""},
+		{"Bearer ", good},
+		{"https://h/t/oauth2/v2.0/token?grant_type=password&", "&scope=a"},
+		{"AADB2C90225: ", " x"},
+		{`{"error":"invalid_grant","error_description":"AADSTS50126 `, `"}`},
+		{"HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer ", "\n\n{}"},
+		{"https://jwt.ms/#access_token=", "&id_token=" + good},
+		{"Authorization: ", "\nAuthorization: Bearer " + good},
+		{"<html>", "</html>"},
+		{w.tenant.URL() + "/contoso.onmicrosoft.com/oauth2/v2.0/authorize?client_id=1&", "&p=B2C_1_x"},
+	} {
+		f.Add(seed.before, seed.after, true)
+		f.Add(seed.before, seed.after, false)
+	}
+	f.Fuzz(func(t *testing.T, before, after string, settings bool) {
+		w := *w
+		if !settings {
+			w.env = nil
+		}
+		text := before + "password=" + password + after
+		if !strings.Contains(text, "password="+password+after) || len(text) > 4096 {
+			t.Skip()
+		}
+		w.stdin = text
+		stdout, stderr, _ := w.run(t, "-token", "-")
+		require.NotContains(t, stdout+stderr, "kqzx7")
+		require.NotContains(t, stdout, " was called")
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -81,6 +81,11 @@ func Recognise(text string) Paste {
 	p.Message = redact(p.Message)
 	if p.Response != nil {
 		p.Response.Body = redact(p.Response.Body)
+		for _, values := range p.Response.Header {
+			for i, value := range values {
+				values[i] = redact(value)
+			}
+		}
 	}
 	for _, m := range secret.FindAllStringSubmatch(text, -1) {
 		p.Secrets = append(p.Secrets, m[3])
@@ -98,7 +103,7 @@ func Recognise(text string) Paste {
 }
 
 // secret is a name with a value that nobody may see, in a query, a form, JSON or a header.
-var secret = regexp.MustCompile(`(?i)(\b(?:password|passwd|pwd|client_secret|clientSecret|code_verifier|` +
+var secret = regexp.MustCompile(`(?i)((?:password|passwd|pwd|client_secret|clientSecret|code_verifier|` +
 	`refresh_token|refreshToken|access_token|accessToken|id_token|idToken|id_token_hint|client_assertion|assertion|` +
 	`sig|AccountKey|SharedAccessSignature|Ocp-Apim-Subscription-Key|subscription-key|x-functions-key)` +
 	`["']?\s*[=:]\s*["']?|\bcode=)((?:Bearer )?)([^&\s"',;<>]+)`)
