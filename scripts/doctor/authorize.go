@@ -11,7 +11,6 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/scripts/internal/loopback"
-	"itemsapi/scripts/internal/report"
 	"itemsapi/scripts/internal/tenants"
 )
 
@@ -47,7 +46,7 @@ func (d *doctor) lintAuthorize(c config.Config, u *url.URL, scope string) {
 	if prompt := q.Get("prompt"); prompt != "" && !slices.Contains([]string{
 		"none", "login", "consent", "select_account", "create",
 	}, prompt) {
-		d.Fail("sign-in, prompt", fmt.Sprintf("%q is unknown (AADB2C90043).", report.Cut(prompt)),
+		d.Fail("sign-in, prompt", fmt.Sprintf("%q is unknown (AADB2C90043).", l.Shown(prompt)),
 			"Use none, login, consent or select_account, or leave it out.")
 	}
 }
@@ -79,7 +78,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 	}
 	switch {
 	case need == nil:
-		d.Fail(name, fmt.Sprintf("%q is none that this API's tokens are got by (AADB2C90086).", report.Cut(grant)),
+		d.Fail(name, fmt.Sprintf("%q is none that this API's tokens are got by (AADB2C90086).", l.Shown(grant)),
 			"Use authorization_code or refresh_token; password and client_credentials where the policy takes them.")
 	case missing != nil:
 		d.Fail(name, grant+" needs "+strings.Join(missing, " and ")+" as well (AADB2C90083).", "Send it.")
@@ -96,7 +95,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 	want := l.tenant.AppIDURI + "/.default"
 	if given := form.Get("scope"); given != want {
 		d.Fail("sign-in, scope", fmt.Sprintf("It is %q; a program that signs in as itself asks for %s alone "+
-			"(AADB2C99068).", report.Cut(given), want), "Ask for "+want+". What the program may do are app roles.")
+			"(AADB2C99068).", l.Shown(given), want), "Ask for "+want+". What the program may do are app roles.")
 		return
 	}
 	d.OK("sign-in, scope", "%s", want)
@@ -105,7 +104,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 func (l lint) repeated(q url.Values) {
 	for _, name := range slices.Sorted(maps.Keys(q)) {
 		if len(q[name]) > 1 {
-			l.Fail("sign-in, "+report.Cut(name), "The parameter is there several times (RFC 6749, section 3.1, forbids "+
+			l.Fail("sign-in, "+l.Shown(name), "The parameter is there several times (RFC 6749, section 3.1, forbids "+
 				"it).", "Send it once; several scopes are one value, separated by spaces (%20).")
 		}
 	}
@@ -121,7 +120,7 @@ func (l lint) address(u *url.URL, q url.Values) {
 	switch {
 	case strings.EqualFold(u.Host, host) && u.Scheme != metadata.Scheme:
 		l.Fail("sign-in, host", fmt.Sprintf("The URL is %s, the metadata of the API's settings are %s.",
-			report.Cut(u.Scheme), metadata.Scheme), "Use "+right+".")
+			l.Shown(u.Scheme), metadata.Scheme), "Use "+right+".")
 	case strings.EqualFold(u.Host, host), l.tenant.Family == entra.FamilyExternalID &&
 		strings.HasSuffix(strings.ToLower(u.Host), ".ciamlogin.com"):
 		l.OK("sign-in, host", "%s", strings.ToLower(u.Host))
@@ -133,7 +132,7 @@ func (l lint) address(u *url.URL, q url.Values) {
 			"tenant get AADSTS500208 there, or tokens that the API refuses with iss.workforce_door.", "Use "+right+".")
 	default:
 		l.Fail("sign-in, host", fmt.Sprintf("The host is %s, the API's is %s, so the token's issuer will be another "+
-			"one.", report.Cut(u.Host), host), "Use "+right+", or change the settings (the family's _HOST and "+
+			"one.", l.Shown(u.Host), host), "Use "+right+", or change the settings (the family's _HOST and "+
 			"_METADATA_URL) if the API is the one to move.")
 	}
 
@@ -157,13 +156,13 @@ func (l lint) address(u *url.URL, q url.Values) {
 	case tenants.IsGUID(tenant):
 		l.OK("sign-in, tenant", "%s (by its GUID, which was not compared)", tenant)
 	default:
-		l.Fail("sign-in, tenant", fmt.Sprintf("The tenant is %q, the API's is %s.", report.Cut(tenant), domain),
+		l.Fail("sign-in, tenant", fmt.Sprintf("The tenant is %q, the API's is %s.", l.Shown(tenant), domain),
 			"Sign in at the API's tenant; test and production are often mixed up here.")
 	}
 	if l.tenant.Family != entra.FamilyB2C {
 		if policy != "" {
 			l.Fail("sign-in, policy", fmt.Sprintf("%q stands where B2C has a policy; this tenant's URLs have none.",
-				report.Cut(policy)), "Use "+right+"/"+domain+"/oauth2/v2.0/authorize; the client's user flow is set in the "+
+				l.Shown(policy)), "Use "+right+"/"+domain+"/oauth2/v2.0/authorize; the client's user flow is set in the "+
 				"portal.")
 		}
 		return
@@ -177,7 +176,7 @@ func (l lint) address(u *url.URL, q url.Values) {
 		l.OK("sign-in, policy", "%s", policy)
 	default:
 		l.Fail("sign-in, policy", fmt.Sprintf("The API does not accept tokens of the policy %s (policy.not_allowed); "+
-			"it accepts %s.", report.Cut(policy), strings.Join(names, ", ")),
+			"it accepts %s.", l.Shown(policy), strings.Join(names, ", ")),
 			"Sign in with one of those, or have the API's operator add this one to B2C_POLICIES.")
 	}
 }
@@ -193,7 +192,7 @@ func (l lint) client(q url.Values) {
 			"application, or the sign-in would find no redirect URI.",
 			"Put the client's application ID there; the API appears in scope alone. "+overview)
 	case !tenants.IsGUID(client):
-		l.Fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", report.Cut(client)),
+		l.Fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", l.Shown(client)),
 			portal+"(the client) > Overview > Application (client) ID.")
 	case len(l.tenant.AllowedClients) > 0 && !slices.Contains(l.tenant.AllowedClients, strings.ToLower(client)):
 		l.Fail(name, client+" is not among "+l.tenant.Names.Clients+", so its tokens are refused with azp.not_allowed.",
@@ -234,35 +233,33 @@ func (l lint) scope(q url.Values) {
 		switch {
 		case slices.Contains([]string{"openid", "offline_access", "profile", "email"}, s):
 		case tenants.IsGraphScope(s):
-			fail(report.Cut(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C mostly "+
+			fail(l.Shown(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C mostly "+
 				"answers AADB2C90117.", "Ask for "+read+" or "+write+" instead.")
 		case tenants.IsGUID(s):
 			fail(s+" is an application ID: a token for it has that application as audience and no scopes "+
 				"(aud.is_client).", "Ask for "+read+" or "+write+" instead.")
 		case resource == "":
 			fail(
-				fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", report.Cut(s)),
-				"Ask for "+uri+"/"+report.Cut(s)+".",
+				fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", l.Shown(s)),
+				"Ask for "+uri+"/"+l.Shown(s)+".",
 			)
 		case resource != uri && strings.EqualFold(resource, uri):
 			fail(
-				report.Cut(s)+" differs from "+uri+"/… in case.",
+				l.Shown(s)+" differs from "+uri+"/… in case.",
 				"Copy the full value. "+portal+"(the API) > Expose an API.",
 			)
 		case resource != uri:
 			fail(
-				report.Cut(
-					s,
-				)+" belongs to another resource than this API, whose scopes start with "+uri+"/. If the "+
+				l.Shown(s)+" belongs to another resource than this API, whose scopes start with "+uri+"/. If the "+
 					"App ID URI was renamed, B2C answers AADB2C90117.",
 				"Ask for "+read+" or "+write+". "+portal+"(the API) > Expose an API shows the App ID URI; "+
 					l.tenant.Prefix+"APP_ID_URI repeats it.",
 			)
 		case short == ".default":
-			fail(report.Cut(s)+" is for programs that sign in as themselves (client credentials).",
+			fail(l.Shown(s)+" is for programs that sign in as themselves (client credentials).",
 				"Ask for the scopes by name: "+read+", "+write+".")
 		case short == "":
-			fail(report.Cut(s)+" has no scope name after the slash.", "Ask for "+read+" or "+write+".")
+			fail(l.Shown(s)+" has no scope name after the slash.", "Ask for "+read+" or "+write+".")
 		default:
 			ours = append(ours, short)
 		}
@@ -276,7 +273,7 @@ func (l lint) scope(q url.Values) {
 	case failed:
 	case len(ours) == 0:
 		l.Fail(name, fmt.Sprintf("%q asks for none of the API's scopes: B2C answers with an ID token alone, or with a "+
-			"token for nothing (AADB2C90055).", report.Cut(value)), fix+" In the portal's Run now, choose the API under "+
+			"token for nothing (AADB2C90055).", l.Shown(value)), fix+" In the portal's Run now, choose the API under "+
 			"Access tokens.")
 	case !slices.Contains(ours, wanted):
 		l.Warn(name, fmt.Sprintf("It asks for %s, but not for %s.", listed(ours), wanted),
@@ -302,7 +299,7 @@ func (l lint) response(q url.Values) {
 		l.Fail(name, "It is missing.", "Use response_type=code with PKCE, or id_token token as the portal's Run now "+
 			"does.")
 	case unknown:
-		l.Fail(name, fmt.Sprintf("%q is unknown (AADB2C90013).", report.Cut(value)),
+		l.Fail(name, fmt.Sprintf("%q is unknown (AADB2C90013).", l.Shown(value)),
 			"Use code, or id_token token, separated by a space (%20).")
 	case !has("code") && !has("token"):
 		l.Fail(name, "id_token alone brings an ID token and no access token.",
@@ -316,7 +313,7 @@ func (l lint) response(q url.Values) {
 	if mode := q.Get("response_mode"); mode != "" {
 		switch {
 		case mode != "query" && mode != "fragment" && mode != "form_post":
-			l.Fail("sign-in, response_mode", fmt.Sprintf("%q is unknown (AADB2C90014).", report.Cut(mode)),
+			l.Fail("sign-in, response_mode", fmt.Sprintf("%q is unknown (AADB2C90014).", l.Shown(mode)),
 				"Use query, fragment or form_post.")
 		case mode == "query" && (has("token") || has("id_token")):
 			l.Fail("sign-in, response_mode", "Tokens must not stand in a query.",
@@ -368,7 +365,7 @@ func (l lint) redirect(q url.Values) {
 	case value == "":
 		l.Fail(name, "It is missing.", "Send one that is registered. "+portal+"(the client) > Authentication.")
 	case err != nil || u.Scheme == "":
-		l.Fail(name, fmt.Sprintf("%q is not an absolute URI (AADB2C90287).", report.Cut(value)),
+		l.Fail(name, fmt.Sprintf("%q is not an absolute URI (AADB2C90287).", l.Shown(value)),
 			"Send one that is registered, with its scheme. "+portal+"(the client) > Authentication.")
 	case strings.Contains(value, "#"):
 		l.Fail(name, "It has a fragment, which RFC 6749, section 3.1.2, forbids.", "Leave out the # and what follows.")
@@ -380,7 +377,7 @@ func (l lint) redirect(q url.Values) {
 			"It must be a redirect URI of the client (AADB2C90006), to the letter. "+
 				""+portal+"(the client) > Authentication.")
 	default:
-		l.OK(name, "%s (must be registered to the letter)", report.Cut(value))
+		l.OK(name, "%s (must be registered to the letter)", l.Shown(value))
 	}
 }
 

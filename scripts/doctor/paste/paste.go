@@ -77,7 +77,8 @@ type Response struct {
 
 // Recognise tells what a text is.
 func Recognise(text string) Paste {
-	p := recognise(tidy(text))
+	text = tidy(text)
+	p := recognise(text)
 	p.Message = redact(p.Message)
 	if p.Response != nil {
 		p.Response.Body = redact(p.Response.Body)
@@ -89,6 +90,9 @@ func Recognise(text string) Paste {
 	}
 	for _, m := range secret.FindAllStringSubmatch(text, -1) {
 		p.Secrets = append(p.Secrets, m[3])
+		if decoded, err := url.QueryUnescape(m[3]); err == nil {
+			p.Secrets = append(p.Secrets, decoded)
+		}
 	}
 	for _, name := range leaking {
 		p.Secrets = append(p.Secrets, p.Form[name]...)
@@ -106,7 +110,7 @@ func Recognise(text string) Paste {
 var secret = regexp.MustCompile(`(?i)((?:password|passwd|pwd|client_secret|clientSecret|code_verifier|` +
 	`refresh_token|refreshToken|access_token|accessToken|id_token|idToken|id_token_hint|client_assertion|assertion|` +
 	`sig|AccountKey|SharedAccessSignature|Ocp-Apim-Subscription-Key|subscription-key|x-functions-key)` +
-	`["']?\s*[=:]\s*["']?|\bcode=)((?:Bearer )?)([^&\s"',;<>]+)`)
+	`["']?\s*[=:]\s*["']?|\bcode=)((?:Bearer )?)([^&\s"',;<>\pC]+)`)
 
 // redact takes the values out.
 func redact(text string) string { return secret.ReplaceAllString(text, "$1$2…") }

@@ -338,9 +338,14 @@ func joined(names []string) string {
 // bytes would be found everywhere, and is not hidden.
 func (r *Report) Hide(secret string) {
 	if len(secret) >= 16 {
-		r.secrets = append(r.secrets, secret)
+		quoted := strconv.Quote(secret) // as %q shows it
+		r.secrets = append(r.secrets, secret, quoted[1:len(quoted)-1])
 	}
 }
+
+// Shown is what others wrote, for a sentence: made fit to print, then shortened, so that no
+// part of a secret is left over.
+func (r *Report) Shown(s string) string { return Cut(r.Clean(s)) }
 
 // Codes, refresh tokens and tokens all start so: it is {" in base64url.
 var tokenLike = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{12,}(\.[A-Za-z0-9_-]*)*`)

@@ -48,7 +48,8 @@ func TestBase(t *testing.T) {
 			entra.FamilyExternalID, "http://localhost:9911/contosocustomers.ciamlogin.com/contosocustomers.onmicrosoft.com", "contosocustomers.onmicrosoft.com",
 		},
 		{
-			map[string]string{"B2C_METADATA_URL": "https://login.contoso.com/x/{policy}"}, entra.FamilyB2C,
+			map[string]string{"B2C_METADATA_URL": "https://login.contoso.com/x/{policy}"},
+			entra.FamilyB2C,
 			"https://login.contoso.com/contoso.onmicrosoft.com", "contoso.onmicrosoft.com",
 		},
 	} {
