@@ -585,7 +585,7 @@ var (
 
 func setTenant(t *Trust, v string) error {
 	v = strings.ToLower(v)
-	if name, ok := strings.CutSuffix(v, ".onmicrosoft.com"); ok {
+	if name := tenantName(v); name != v && tenantRE.MatchString(name) {
 		return fmt.Errorf("expects just the name: %q", name)
 	}
 	if !tenantRE.MatchString(v) {
@@ -593,6 +593,18 @@ func setTenant(t *Trust, v string) error {
 	}
 	t.Tenant = v
 	return nil
+}
+
+// tenantName is the name in an address or domain of a tenant, or v.
+func tenantName(v string) string {
+	host := strings.TrimPrefix(strings.TrimPrefix(v, "https://"), "http://")
+	host, _, _ = strings.Cut(host, "/")
+	for _, domain := range []string{".onmicrosoft.com", ".b2clogin.com", ".ciamlogin.com"} {
+		if name, ok := strings.CutSuffix(host, domain); ok {
+			return name
+		}
+	}
+	return host
 }
 
 // manyTenants are names that stand for more than one tenant, the last for all Microsoft
@@ -753,6 +765,12 @@ func setTablesEndpoint(c *Config, v string) error {
 		u.Fragment != "" {
 		return errors.New("must be the https URL of a Table service, without path and query")
 	}
+	for _, other := range []string{".blob.", ".queue.", ".file.", ".dfs.", ".web."} {
+		if strings.Contains(u.Host, other) {
+			return fmt.Errorf("%q is the endpoint of another service of the account; that of its tables is %q", v,
+				"https://"+strings.Replace(u.Host, other, ".table.", 1))
+		}
+	}
 	c.TablesEndpoint = strings.TrimRight(v, "/")
 	return nil
 }
@@ -840,6 +858,9 @@ func list(v string) []string {
 }
 
 func guid(v string) (string, error) {
+	if strings.Trim(v, "0-") == "" && guidRE.MatchString(v) {
+		return "", fmt.Errorf("%q is a placeholder, and not an application's ID", v)
+	}
 	if id := strings.ToLower(v); guidRE.MatchString(id) {
 		return id, nil
 	}

@@ -140,7 +140,13 @@ func TestProblems(t *testing.T) {
 		name, setting, value, want string
 	}{
 		{"tenant as domain", "B2C_TENANT", "contoso.onmicrosoft.com", `expects just the name: "contoso"`},
-		{"tenant as URL", "B2C_TENANT", "https://contoso", "not a tenant name"},
+		{"tenant as URL", "B2C_TENANT", "https://contoso.onmicrosoft.com", `expects just the name: "contoso"`},
+		{"tenant as its sign-in", "B2C_TENANT", "https://contoso.b2clogin.com/", `expects just the name: "contoso"`},
+		{"tenant as another host", "B2C_TENANT", "login.contoso.com", "not a tenant name"},
+		{"external tenant as its sign-in", "EXTERNAL_TENANT", "contosocustomers.ciamlogin.com", `expects just the name: "contosocustomers"`},
+		{"audience all zero", "B2C_API_CLIENT_ID", "00000000-0000-0000-0000-000000000000", "is a placeholder"},
+		{"client all zero", "B2C_ALLOWED_CLIENTS", "00000000-0000-0000-0000-000000000000", "is a placeholder"},
+		{"endpoint of blobs", "TABLES_ENDPOINT", "https://contosoitems.blob.core.windows.net", `"https://contosoitems.table.core.windows.net"`},
 		{"policy without prefix", "B2C_POLICIES", "signupsignin", "starts with B2C_1_"},
 		{"policy twice", "B2C_POLICIES", "B2C_1_a,b2c_1_A", "twice"},
 		{"only commas", "B2C_POLICIES", ",,", "names no policy"},
