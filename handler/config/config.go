@@ -2,7 +2,7 @@
 // name, default, example and check; [Load] reads them once and reports every
 // problem at once. Nothing else in the program reads the environment.
 //
-// It knows what a right value looks like, not whether a tenant or a storage
+// It checks what a value looks like, not whether a tenant or a storage
 // account exists.
 package config
 
@@ -437,7 +437,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 			name := t.prefix + "_METADATA_URL"
 			problems = append(
 				problems,
-				name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint "+
+				name+" points to this machine but the storage does not: anyone who runs a sign-in stand-in can mint "+
 					"tokens for everybody, so it works with local storage only. Unset "+name+", or set "+
 					"TABLES_CONNECTION_STRING=UseDevelopmentStorage=true",
 			)
@@ -668,7 +668,7 @@ func setPolicies(t *Trust, v string) error {
 	for _, name := range list(v) {
 		if !policyRE.MatchString(name) {
 			return fmt.Errorf(
-				"%q is no name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
+				"%q is not the name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
 				name,
 			)
 		}
@@ -730,7 +730,7 @@ func setAppIDURI(t *Trust, v string) error {
 	u, err := url.Parse(v)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "api") || u.Host == "" || u.RawQuery != "" ||
 		u.Fragment != "" {
-		return fmt.Errorf("%q is no App ID URI, which starts with https:// or api://", v)
+		return fmt.Errorf("%q is not an App ID URI, which starts with https:// or api://", v)
 	}
 	t.AppIDURI = strings.TrimRight(v, "/")
 	return nil

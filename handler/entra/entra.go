@@ -17,7 +17,7 @@
 // that a token could name; they are read in the background and kept while the sign-in
 // cannot be reached (keys.go).
 //
-// The package knows no routes, no items and no settings, and has no switch that
+// The package has no routes, no items and no settings in it, and no switch that
 // leaves out a check.
 //
 // # Use it in another module

@@ -20,6 +20,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 // registered is what the stand-in has registered in each tenant.
@@ -119,7 +120,8 @@ func TestMatrix(t *testing.T) {
 								}
 								token := bearer(s.Sign(registered[key].signer, nil, claims))
 								caller, refusal := check(t.Context(), v, token, "read")
-								cell := fmt.Sprintf("shape %s, key %s, iss %s, aud %s, tid %s", shape, key, iss, aud, tid)
+								cell := fmt.Sprintf("shape %s, key %s, iss %s, aud %s, tid "+
+									"%s", shape, key, iss, aud, tid)
 								require.Equal(t, want, codeOf(refusal), cell)
 								if want == "" {
 									admitted++
@@ -526,7 +528,8 @@ func TestDoors(t *testing.T) {
 		{"by GUID", own, entra.ExternalID(strings.ToUpper(id)), ""},
 		{"custom domain", own, with(entra.ExternalID("contosocustomers"), atCustom), ""},
 		{"custom domain in the issuer", custom, with(entra.ExternalID("contosocustomers"), atCustom), ""},
-		{"custom domain that is not configured", custom, entra.ExternalID("contosocustomers"), "does not have the form"},
+		{"custom domain that is not " +
+			"configured", custom, entra.ExternalID("contosocustomers"), "does not have the form"},
 		{
 			"a name for the GUID", "https://contosocustomers.ciamlogin.com/" + id + "/v2.0", entra.ExternalID(id),
 			"does not have the form",
@@ -593,7 +596,7 @@ func TestDoors(t *testing.T) {
 			}
 			require.Nil(t, refusal, codeOf(refusal))
 			require.Equal(t, id, caller.Tenant)
-			first := <-asked
+			first := waittest.For(t, asked)
 			require.True(t, strings.HasSuffix(first, "/openid-configuration?appid="+entratest.ExternalAPIClientID), first)
 		})
 	}

@@ -155,7 +155,7 @@ func (c *keyCache) current(now time.Time) *keySet {
 }
 
 // ready returns the set, and waits a little for it if it was never read. It
-// returns nil if that was in vain.
+// returns nil if that failed.
 func (c *keyCache) ready(ctx context.Context, now time.Time) (set *keySet) {
 	if set = c.current(now); set != nil {
 		return set

@@ -264,7 +264,7 @@ func (v value) strings() (list []string) {
 	s := scanner{data: v.text, pos: 1}
 	for {
 		one, ok := s.value(1)
-		if s.blanks(); !ok || one.kind != '"' {
+		if s.space(); !ok || one.kind != '"' {
 			return nil
 		}
 		if list = append(list, unescape(one.text)); !s.take(',') {

@@ -88,7 +88,8 @@ func TestNewRefuses(t *testing.T) {
 		{"an App ID URI with a query", trust(func(x *entra.Trust) { x.AppIDURI += "?x" }), "AppIDURI"},
 		{"no scopes", trust(func(x *entra.Trust) { x.Scopes = nil }), "Scopes is empty"},
 		{
-			"a scope without a name in tokens", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": ""} }),
+			"a scope without a name in " +
+				"tokens", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": ""} }),
 			`Scopes["read"] is ""`,
 		},
 		{"a scope without a name", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"": "read"} }), `Scopes[""]`},
@@ -140,7 +141,8 @@ func TestNewRefuses(t *testing.T) {
 			"all Microsoft accounts", family(entra.Workforce("9188040D-6C67-4C5B-B112-36A304B66DAD")), "stands for many tenants",
 		},
 		{"a workforce tenant by name", family(entra.Workforce("contoso")), "not a GUID or a verified domain"},
-		{"a workforce tenant by URL", family(entra.Workforce("https://contoso.com")), "not a GUID or a verified domain"},
+		{"a workforce tenant by URL", family(entra.Workforce("https://contoso.com")), "not a GUID or a verified " +
+			"domain"},
 		{"an external tenant by domain", family(entra.ExternalID("contoso.onmicrosoft.com")), "not the name of a tenant"},
 		{"no external tenant", family(entra.ExternalID("")), "not the name of a tenant"},
 		{
@@ -329,7 +331,8 @@ func TestTwoTenants(t *testing.T) {
 		{"one's issuer, the other's key", sign(two, map[string]any{"iss": one.Issuer()}), "key.unknown", ""},
 		{"the other's issuer, one's key", sign(one, theirs(nil)), "key.unknown", ""},
 		{"one's, for the other's audience", sign(one, map[string]any{"aud": otherAudience}), "aud.wrong", ""},
-		{"the other's, for one's audience", sign(two, theirs(map[string]any{"aud": entratest.APIClientID})), "aud.wrong", ""},
+		{"the other's, for one's " +
+			"audience", sign(two, theirs(map[string]any{"aud": entratest.APIClientID})), "aud.wrong", ""},
 		{"one's, of the other's client", sign(one, map[string]any{"azp": entratest.OtherClientID}), "azp.not_allowed", ""},
 		{"the other's, of one's client", sign(two, theirs(map[string]any{"azp": entratest.ClientID})), "azp.not_allowed", ""},
 		{

@@ -210,7 +210,7 @@ func bodyEnded(err error) error {
 	return &problem{Code: "request.malformed", Detail: "The body cannot be read as HTTP/1.1 frames it."}
 }
 
-// discard reads what is left of a body before it is answered. Whoever still sends it
+// discard reads what is left of a body before it is answered. A client that still sends it
 // would lose the answer: the host makes an empty 500 of one that comes too early.
 func (c *call) discard() {
 	if c.Body == nil || c.Body == http.NoBody {

@@ -46,7 +46,7 @@ func finish(c *call, a *answer) *answer {
 }
 
 // anyTagMatches reports whether a list of entity tags, or *, has tag by weak
-// comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What is no list matches
+// comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What is not a list matches
 // nothing, so that the client gets the answer.
 func anyTagMatches(values []string, tag string) bool {
 	list := strings.TrimSpace(strings.Join(values, ","))

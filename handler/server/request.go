@@ -106,8 +106,8 @@ func idempotencyKey(h http.Header) (*items.Key, error) {
 
 // object reads the body: one JSON object, of at most limit bytes and one of the
 // media types, in which no object has a name twice. Each member's value has no
-// blanks between tokens. sum is a hash of what the body says and what is asked:
-// neither blanks nor the order of members count, digits do.
+// whitespace between tokens. sum is a hash of what the body says and what is asked:
+// neither whitespace nor the order of members count, digits do.
 func (c *call) object(
 	limit int64,
 	media ...string,
@@ -148,7 +148,8 @@ func (c *call) object(
 		members[name] = value
 	}
 	whole := jsontext.Value(body)
-	if err := whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
+	err = whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false))
+	if err != nil {
 		return nil, sum, fmt.Errorf("hash the body: %w", err)
 	}
 	return members, sha256.Sum256(append([]byte(c.Method+" "+c.route+"\n"), whole...)), nil
@@ -171,7 +172,9 @@ func trouble(body []byte, err error) string {
 }
 
 func (c *call) unsupported(detail string, media []string) error {
-	name := map[string]string{http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept"}[c.Method]
+	name := map[string]string{
+		http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept",
+	}[c.Method]
 	return &problem{
 		Code:   "content_type.unsupported",
 		Detail: detail,
@@ -204,7 +207,9 @@ func listQuery(query url.Values) (items.Query, error) {
 		}
 		q.Filters = append(q.Filters, filter)
 	}
-	for name, field := range map[string]*time.Time{"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore} {
+	for name, field := range map[string]*time.Time{
+		"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore,
+	} {
 		if !query.Has(name) {
 			continue
 		}

@@ -27,6 +27,7 @@ import (
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // world is the API on a tenant and a Table service of its own.
@@ -439,7 +440,7 @@ func TestCallersAreApart(t *testing.T) {
 		require.Equal(t, "cursor.invalid", w.send(t, "GET", string(altered), alice, "").code(t), "altered at %d", i)
 	}
 
-	// Bob knows how cursors are made and puts one of alice's positions, or a
+	// Bob has found out how cursors are made and puts one of alice's positions, or a
 	// filter, into a cursor of his own.
 	owner := items.Owner{Tenant: entratest.TenantID, Subject: strings.ToLower(entratest.Users()[1].ObjectID)}
 	for _, position := range append(ids, "' or PartitionKey ne '", "ffffffff-ffff-7fff-bfff-ffffffffffff") {
@@ -594,12 +595,13 @@ func TestPanicsAreAnswered(t *testing.T) {
 			w := newWorld(t, func(c *server.Config) { well = arm(t, c) })
 			token := w.token(t, "alice")
 			var wg sync.WaitGroup
+			aside := waittest.Aside(t)
 			for range 50 {
 				wg.Go(func() {
 					for range 4 {
-						r := w.send(t, "GET", "/api/items", token, "", "X-Azure-Functions-InvocationId", "abc")
-						require.Equal(t, 500, r.StatusCode)
-						require.JSONEq(t, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(r.body))
+						r := w.send(aside, "GET", "/api/items", token, "", "X-Azure-Functions-InvocationId", "abc")
+						require.Equal(aside, 500, r.StatusCode)
+						require.JSONEq(aside, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(r.body))
 					}
 				})
 			}
@@ -662,14 +664,17 @@ func TestFullQueueIsAnswered(t *testing.T) {
 	require.Equal(t, 404, w.send(t, "GET", "/api/items/x", token, "").StatusCode)
 	var wg sync.WaitGroup
 	codes := make(chan int, 300)
+	aside := waittest.Aside(t)
 	for range 256 {
-		wg.Go(func() { codes <- w.send(t, "GET", "/api/items", token, "").StatusCode })
+		wg.Go(func() { codes <- w.send(aside, "GET", "/api/items", token, "").StatusCode })
 	}
 	for i := range 256 {
 		select {
 		case <-entered:
 		case code := <-codes:
 			require.Fail(t, "turned away too early", "request %d: %d", i, code)
+		case <-time.After(time.Minute):
+			require.Fail(t, "not asked", "request %d", i)
 		}
 	}
 	r := w.send(t, "GET", "/api/items", token, "")
@@ -680,7 +685,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 	close(release)
 	wg.Wait()
 	for range 256 {
-		require.Equal(t, 200, <-codes)
+		require.Equal(t, 200, waittest.For(t, codes))
 	}
 }
 

@@ -171,7 +171,7 @@ func (s *Store) lookAt(ctx context.Context, partition string, op items.Op) (sub 
 	case op.Create != nil:
 		return sub, items.ErrExists
 	case matches(op.Match, sub.was.ETag):
-	// What the same request has made of it is no reason to refuse.
+	// What the same request has made of it is not a reason to refuse.
 	case op.Edit != nil && same && row.Prior != "" && matches(op.Match, change(row.Prior).tag()):
 		sub.repeated = &items.Change{Item: sub.was}
 	default:

@@ -263,7 +263,7 @@ func readItemKey(key string) (id uuid.UUID, made change, ok bool) {
 func after(prefix string) string { return strings.TrimSuffix(prefix, "-") + "." }
 
 // rowRange gives the row keys between which a query's items are, neither of them
-// included, or false if its position is no ID. Later items have smaller keys.
+// included, or false if its position is not an ID. Later items have smaller keys.
 func rowRange(q items.Query) (first, last string, ok bool) {
 	first, last = itemPrefix, after(itemPrefix)
 	if !q.CreatedBefore.IsZero() {

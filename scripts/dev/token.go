@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST] [-policy NAME] [-client ID]
+const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST]
+                                    [-policy NAME] [-client ID]
        go run ./scripts/dev token -application [-family NAME] [-scope LIST]
        go run ./scripts/dev token -broken CODE [-curl]
 

@@ -18,6 +18,7 @@ import (
 
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
+	"itemsapi/scripts/internal/report"
 )
 
 // binary builds the handler once.
@@ -71,7 +72,7 @@ func TestRunningAPI(t *testing.T) {
 	for _, address := range []string{api, api + "/", api + "/api", api + "/api/items"} {
 		r, status := w.json(t, "-url", address, "-token", "-")
 		require.Equal(t, 0, status, r.Checks)
-		require.Equal(t, statusOK, r.with("API without a token")[0].Status)
+		require.Equal(t, report.StatusOK, r.with("API without a token")[0].Status)
 		require.Contains(t, r.with("API with the token")[0].Detail, "200")
 		require.Contains(t, r.with("preflight of http://127.0.0.1:9912")[0].Detail, "allowed")
 		require.Equal(t, "not allowed", r.with("preflight of a foreign page")[0].Detail)
@@ -84,7 +85,7 @@ func TestRunningAPI(t *testing.T) {
 	bare := &world{app: t.TempDir()}
 	r, status := bare.json(t, "-url", api)
 	require.Equal(t, 0, status, r.Checks)
-	require.Equal(t, []string{"API with the token", "preflight"}, r.status(statusSkip))
+	require.Equal(t, []string{"API with the token", "preflight"}, r.status(report.StatusSkip))
 
 	r, status = w.json(t, "-url", api, "-origin", "https://contoso.com")
 	require.Equal(t, 1, status)
@@ -182,7 +183,7 @@ func TestOtherSenders(t *testing.T) {
 			r, status := w.json(t, "-url", s.URL, "-origin", "http://localhost:9912")
 			require.Equal(t, 1, status)
 			c := r.with("API without a token")[0]
-			require.Equal(t, statusFail, c.Status)
+			require.Equal(t, report.StatusFail, c.Status)
 			require.Contains(t, c.Detail+" "+c.Fix, tt.says)
 			require.NotEmpty(t, c.Fix)
 		})
@@ -199,16 +200,16 @@ func TestCORSOfOthers(t *testing.T) {
 	}{
 		{"echoes", func(origin string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Headers": "authorization"}
-		}, "preflight of a foreign page", statusFail, "echoes"},
+		}, "preflight of a foreign page", report.StatusFail, "echoes"},
 		{"no Authorization", func(origin string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*"}
-		}, "preflight of http://localhost:9912", statusFail, "the header Authorization is not"},
+		}, "preflight of http://localhost:9912", report.StatusFail, "the header Authorization is not"},
 		{"every origin", func(string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "Authorization"}
-		}, "preflight of a foreign page", statusWarn, "Every origin"},
+		}, "preflight of a foreign page", report.StatusWarn, "Every origin"},
 		{"every origin with credentials", func(string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
-		}, "preflight of a foreign page", statusFail, "no browser takes"},
+		}, "preflight of a foreign page", report.StatusFail, "no browser takes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -232,11 +233,11 @@ func TestCORSOfOthers(t *testing.T) {
 
 // A token is not sent where everybody on the way could read it.
 func TestTokenNotInTheOpen(t *testing.T) {
-	d := &doctor{report: newReport(io.Discard, true)}
+	d := &doctor{Report: report.New(io.Discard, true)}
 	base, err := apiURL("http://contoso.invalid")
 	require.NoError(t, err)
 	d.callWithToken(context.Background(), base, base.String()+"/api/items", "e.e.e")
-	require.Contains(t, d.checks[0].Detail, "It was not sent")
+	require.Contains(t, d.Checks()[0].Detail, "It was not sent")
 }
 
 func TestAPIDown(t *testing.T) {
@@ -245,7 +246,7 @@ func TestAPIDown(t *testing.T) {
 	r, status := w.json(t, "-token", "-", "-url", "http://"+closedPort(t))
 	require.Equal(t, 1, status)
 	require.Contains(t, r.with("API without a token")[0].Detail, "nothing listens")
-	require.Equal(t, []string{"API with the token", "preflight"}, r.status(statusSkip))
+	require.Equal(t, []string{"API with the token", "preflight"}, r.status(report.StatusSkip))
 }
 
 // A redirect is reported, not followed: the token must not go elsewhere.
@@ -262,4 +263,4 @@ func TestTokenStaysWhereItWasSent(t *testing.T) {
 	require.Equal(t, 1, status)
 }
 
-var kidAndTime = regexp.MustCompile(`((?:kid |another |eyJhbGciOi… \())\S+`)
+var kidAndTime = regexp.MustCompile(`((?:kid\s+|another |eyJhbGciOi… \())\S+`)

@@ -24,6 +24,7 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/scripts/internal/report"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -107,8 +108,11 @@ func (w *world) run(t testing.TB, args ...string) (stdout, stderr string, status
 
 type result struct {
 	OK     bool
-	Checks []check
+	Checks []report.Check
 }
+
+// oneLine undoes the breaking of lines.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func (w *world) json(t testing.TB, args ...string) (result, int) {
 	stdout, stderr, status := w.run(t, append([]string{"-json"}, args...)...)
@@ -123,7 +127,7 @@ func (w *world) json(t testing.TB, args ...string) (result, int) {
 }
 
 // with finds the checks with a name.
-func (r result) with(name string) (found []check) {
+func (r result) with(name string) (found []report.Check) {
 	for _, c := range r.Checks {
 		if c.Name == name {
 			found = append(found, c)
@@ -151,8 +155,8 @@ func TestAllWell(t *testing.T) {
 
 	r, status := w.json(t)
 	require.Equal(t, 0, status)
-	require.Empty(t, r.status(statusFail))
-	require.Len(t, r.Checks, strings.Count(stdout, "\n")-2, "the same checks, a line each")
+	require.Empty(t, r.status(report.StatusFail))
+	require.Contains(t, stdout, fmt.Sprintf("Nothing failed, %d ok\n", len(r.Checks)))
 }
 
 // How a failure looks.
@@ -379,9 +383,9 @@ func TestBreakages(t *testing.T) {
 			w := newWorld(t)
 			tt.broken(t, w)
 			r, status := w.json(t)
-			want, wantStatus := statusFail, 1
+			want, wantStatus := report.StatusFail, 1
 			if tt.warn {
-				want, wantStatus = statusWarn, 0
+				want, wantStatus = report.StatusWarn, 0
 			}
 			require.Equal(t, wantStatus, status, r.Checks)
 			named := false
@@ -390,7 +394,7 @@ func TestBreakages(t *testing.T) {
 			}
 			require.True(t, named, "%s %q, of %+v", tt.check, tt.says, r.Checks)
 			for _, c := range r.Checks {
-				require.Equal(t, c.Status == statusFail || c.Status == statusWarn, c.Fix != "", "what fails has a fix: %+v", c)
+				require.Equal(t, c.Status == report.StatusFail || c.Status == report.StatusWarn, c.Fix != "", "what fails has a fix: %+v", c)
 			}
 		})
 	}
@@ -427,7 +431,7 @@ func TestMisspeltSettings(t *testing.T) {
 	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_ALLOWED_CLIENT":"x"}}`)
 	stdout, _, status := w.run(t)
 	require.Equal(t, 1, status)
-	require.Contains(t, stdout, "it looks like B2C_ALLOWED_CLIENTS, misspelt")
+	require.Contains(t, oneLine(stdout), "it looks like B2C_ALLOWED_CLIENTS, misspelt")
 	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_LOGO_COLOUR":"red"}}`)
 	stdout, _, _ = w.run(t)
 	require.Contains(t, stdout, "B2C_LOGO_COLOUR is not a setting.")
@@ -443,28 +447,28 @@ func TestSettingsFrom(t *testing.T) {
 	r, status := w.json(t)
 	require.Equal(t, 0, status, r.Checks)
 	require.Contains(t, r.with("settings")[0].Detail, "(from local.settings.json)")
-	require.Equal(t, statusSkip, r.with("CORS")[0].Status)
+	require.Equal(t, report.StatusSkip, r.with("CORS")[0].Status)
 
 	// What is set and empty counts as not set, and hides the file's value.
 	w.env = map[string]string{"B2C_TENANT": ""}
 	r, status = w.json(t)
 	require.Equal(t, 1, status)
-	require.Equal(t, []string{"B2C_TENANT"}, r.status(statusFail))
+	require.Equal(t, []string{"B2C_TENANT"}, r.status(report.StatusFail))
 
 	require.NoError(t, os.Remove(filepath.Join(w.app, "local.settings.json")))
 	w.env = nil
 	r, _ = w.json(t)
-	require.Equal(t, []string{"settings"}, r.status(statusFail), "one line, not one for each setting")
+	require.Equal(t, []string{"settings"}, r.status(report.StatusFail), "one line, not one for each setting")
 }
 
 func TestManagedIdentity(t *testing.T) {
-	d := &doctor{report: newReport(io.Discard, true)}
+	d := &doctor{Report: report.New(io.Discard, true)}
 	w := newWorld(t)
 	d.checkEndpoint(context.Background(), w.tables.URL())
-	require.Equal(t, statusOK, d.checks[0].Status, d.checks)
-	require.Contains(t, d.checks[1].Detail, "in Azure alone")
+	require.Equal(t, report.StatusOK, d.Checks()[0].Status, d.Checks())
+	require.Contains(t, d.Checks()[1].Detail, "in Azure alone")
 	d.checkEndpoint(context.Background(), w.tenant.URL())
-	require.Contains(t, d.checks[2].Detail, "not as a storage account does")
+	require.Contains(t, d.Checks()[2].Detail, "not as a storage account does")
 }
 
 func TestIssuerWithPolicy(t *testing.T) {
@@ -477,7 +481,7 @@ func TestIssuerWithPolicy(t *testing.T) {
 	r, status := w.json(t)
 	require.Equal(t, 0, status, r.Checks)
 	require.Contains(t, r.with("issuer of B2C_1_signupsignin")[0].Detail, "tfp")
-	require.Equal(t, statusOK, r.with("one tenant")[0].Status)
+	require.Equal(t, report.StatusOK, r.with("one tenant")[0].Status)
 }
 
 func TestWrongUsage(t *testing.T) {
@@ -525,16 +529,10 @@ func TestInterrupted(t *testing.T) {
 	require.Empty(t, w.tables.Entities(config.Collection))
 }
 
-func TestClean(t *testing.T) {
-	r := newReport(io.Discard, false)
-	r.hide("0123456789abcdef")
-	require.Equal(t, "a 01234567… (16 characters) b", r.clean("a 0123456789abcdef b"))
-	require.Equal(t, "\ufffd[31mred line", r.clean("\x1b[31mred\nline"))
-	require.NotContains(t, r.clean("eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJ.x"), "JSUzI1")
-
-	d := &doctor{report: newReport(io.Discard, false)}
+func TestHiddenParts(t *testing.T) {
+	d := &doctor{Report: report.New(io.Discard, false)}
 	d.hideParts("TABLES_CONNECTION_STRING", "AccountName=a; AccountKey="+tablestest.AccountKey+";TableEndpoint=https://a")
-	require.NotContains(t, d.clean("x "+tablestest.AccountKey+" y"), tablestest.AccountKey[16:])
+	require.NotContains(t, d.Clean("x "+tablestest.AccountKey+" y"), tablestest.AccountKey[16:])
 	d.hideParts("TABLES_CONNECTION_STRING", "AccountName=a;SharedAccessSignature=sv=2019-02-02&sig=0123456789%2Babcdefghi&se=2030")
-	require.NotContains(t, d.clean("https://a/items?sig=0123456789%2Babcdefghi"), "abcdefghi")
+	require.NotContains(t, d.Clean("https://a/items?sig=0123456789%2Babcdefghi"), "abcdefghi")
 }

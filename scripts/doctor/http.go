@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"itemsapi/scripts/internal/report"
 )
 
 const (
@@ -90,7 +92,7 @@ func trouble(err error) string {
 		return "the name " + dns.Name + " could not be looked up"
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "its certificate is not trusted: " + cut(err.Error())
+		return "its certificate is not trusted: " + report.Cut(err.Error())
 	}
 	switch timeout, ok := errors.AsType[net.Error](err); {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -104,5 +106,5 @@ func trouble(err error) string {
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "it speaks http, not https"
 	}
-	return cut(err.Error())
+	return report.Cut(err.Error())
 }

@@ -23,6 +23,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"itemsapi/scripts/internal/report"
 )
 
 const usage = `Usage: go run ./scripts/doctor [-app DIR] [-json]
@@ -62,7 +64,7 @@ func main() {
 
 // doctor is one examination.
 type doctor struct {
-	*report
+	*report.Report
 	app    string // the function app's folder
 	lookup func(string) (string, bool)
 	local  localSettings
@@ -124,7 +126,7 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 		return wrong(err)
 	}
 
-	d := &doctor{report: newReport(stdout, *asJSON), app: folder, lookup: lookup}
+	d := &doctor{Report: report.New(stdout, *asJSON), app: folder, lookup: lookup}
 	d.readLocalSettings()
 	token := ""
 	if *tokenFile != "" {
@@ -137,9 +139,9 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 		d.checkAll(ctx)
 	}
 	if ctx.Err() != nil {
-		d.fail("doctor", "It was interrupted.", "Run it again to see all checks.")
+		d.Fail("doctor", "It was interrupted.", "Run it again to see all checks.")
 	}
-	return d.finish()
+	return d.Finish()
 }
 
 func (d *doctor) checkAll(ctx context.Context) {
@@ -147,7 +149,7 @@ func (d *doctor) checkAll(ctx context.Context) {
 	if ok {
 		d.checkTenant(ctx, c)
 	} else {
-		d.skip("tenant", "fix the settings first")
+		d.Skip("tenant", "fix the settings first")
 	}
 	d.checkHostFile()
 	d.checkFunctions()
@@ -155,7 +157,7 @@ func (d *doctor) checkAll(ctx context.Context) {
 	if ok {
 		d.checkStorage(ctx, c)
 	} else {
-		d.skip("storage", "fix the settings first")
+		d.Skip("storage", "fix the settings first")
 	}
 }
 

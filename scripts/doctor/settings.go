@@ -44,12 +44,12 @@ func (d *doctor) hideParts(name, value string) {
 		name, secret, _ := strings.Cut(part, "=")
 		switch strings.ToLower(strings.TrimSpace(name)) {
 		case "accountkey":
-			d.hide(strings.TrimSpace(secret))
+			d.Hide(strings.TrimSpace(secret))
 		case "sharedaccesssignature":
-			d.hide(strings.TrimSpace(secret))
+			d.Hide(strings.TrimSpace(secret))
 			if _, sig, ok := strings.Cut(secret, "sig="); ok {
 				sig, _, _ = strings.Cut(sig, "&")
-				d.hide(sig)
+				d.Hide(sig)
 			}
 		}
 	}
@@ -73,15 +73,15 @@ func (d *doctor) settings() (config.Config, bool) {
 	switch {
 	case local && len(d.local.Values) > 0 && (d.local.IsEncrypted == nil || *d.local.IsEncrypted):
 		local = false
-		d.fail("local.settings.json", `IsEncrypted is not false, so func start takes the values for encrypted ones.`,
+		d.Fail("local.settings.json", `IsEncrypted is not false, so func start takes the values for encrypted ones.`,
 			`Put "IsEncrypted": false into local.settings.json.`)
 	case !local && !errors.Is(d.local.err, fs.ErrNotExist):
-		d.fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
+		d.Fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
 			"Compare it with local.settings.sample.json; every value is a string.")
 	}
 
 	if runtime := d.local.Values["FUNCTIONS_WORKER_RUNTIME"]; local && len(d.local.Values) > 0 && runtime != "custom" {
-		d.warn("local.settings.json", fmt.Sprintf("FUNCTIONS_WORKER_RUNTIME is %q, so func start looks for another "+
+		d.Warn("local.settings.json", fmt.Sprintf("FUNCTIONS_WORKER_RUNTIME is %q, so func start looks for another "+
 			"language's functions.", runtime), `Put "FUNCTIONS_WORKER_RUNTIME": "custom" into Values.`)
 	}
 
@@ -106,7 +106,7 @@ func (d *doctor) settings() (config.Config, bool) {
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
 	case wrong && fromEnvironment+fromFile == 0:
-		d.fail("settings", "There are none, neither in the environment nor in "+filepath.Join(d.app,
+		d.Fail("settings", "There are none, neither in the environment nor in "+filepath.Join(d.app,
 			"local.settings.json")+".",
 			"Copy local.settings.sample.json to local.settings.json and fill in your tenant, or try it all with go "+
 				"run ./scripts/dev exec -- go run ./scripts/doctor.")
@@ -118,12 +118,12 @@ func (d *doctor) settings() (config.Config, bool) {
 			if example != "" {
 				fix = "Example: " + example
 			}
-			d.fail(settingName.FindString(p), what+".", fix)
+			d.Fail(settingName.FindString(p), what+".", fix)
 		}
 		return c, false
 	}
 	for _, warning := range c.Warnings {
-		d.warn(settingName.FindString(warning), warning+".", "Correct it, or remove it if it is not needed.")
+		d.Warn(settingName.FindString(warning), warning+".", "Correct it, or remove it if it is not needed.")
 	}
 	var from []string
 	if fromEnvironment > 0 {
@@ -143,7 +143,7 @@ func (d *doctor) settings() (config.Config, bool) {
 		}
 		tenants = append(tenants, strings.Trim(text, ", "))
 	}
-	d.ok("settings", "%s (from %s)", strings.Join(tenants, "; "), strings.Join(from, " and "))
+	d.OK("settings", "%s (from %s)", strings.Join(tenants, "; "), strings.Join(from, " and "))
 	if c.B2C.Tenant != "" {
 		d.compareSettings(c)
 	}
@@ -160,7 +160,7 @@ func (d *doctor) settings() (config.Config, bool) {
 // compareSettings looks at what is right by itself and odd together.
 func (d *doctor) compareSettings(c config.Config) {
 	if slices.Contains(c.B2C.AllowedClients, c.B2C.APIClientID) {
-		d.warn(
+		d.Warn(
 			"B2C_ALLOWED_CLIENTS",
 			"It names the API itself. With one registration for client and API, an ID token has the API's "+
 				"audience, too.",
@@ -168,7 +168,7 @@ func (d *doctor) compareSettings(c config.Config) {
 		)
 	}
 	if c.B2C.ReadScope == c.B2C.WriteScope {
-		d.warn(
+		d.Warn(
 			"B2C_WRITE_SCOPE",
 			"It is the same as B2C_READ_SCOPE, so who may read may write.",
 			"Publish a scope for each. Portal: App registrations > (the API) > Expose an API.",
@@ -176,7 +176,7 @@ func (d *doctor) compareSettings(c config.Config) {
 	}
 	domain := c.B2C.Tenant + ".onmicrosoft.com"
 	if host := hostOf(c.B2C.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
-		d.warn("B2C_APP_ID_URI", c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".",
+		d.Warn("B2C_APP_ID_URI", c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".",
 			"Copy it again. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
 	"itemsapi/scripts/internal/loopback"
+	"itemsapi/scripts/internal/report"
 )
 
 // policyRead is what one policy's endpoints said.
@@ -55,10 +56,10 @@ var tenantInIssuer = regexp.MustCompile(`^https?://([^/]+)/(?:tfp/)?` +
 func (d *doctor) checkTenant(ctx context.Context, c config.Config) {
 	const notYet = "its metadata and keys are not looked at yet; -token reads them"
 	if c.External.Tenant != "" {
-		d.skip("external tenant", notYet)
+		d.Skip("external tenant", notYet)
 	}
 	if c.Entra.Tenant != "" {
-		d.skip("workforce tenant", notYet)
+		d.Skip("workforce tenant", notYet)
 	}
 	if c.B2C.Tenant == "" {
 		return
@@ -130,7 +131,7 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 	name := "metadata of " + p.Name
 	u, err := url.Parse(p.MetadataURL)
 	if err != nil {
-		d.fail(name, p.MetadataURL+" is not a URL.", "Check B2C_METADATA_URL.")
+		d.Fail(name, p.MetadataURL+" is not a URL.", "Check B2C_METADATA_URL.")
 		return
 	}
 	reach := "Check B2C_TENANT and B2C_HOST (without it the host is " + c.B2C.Tenant + ".b2clogin.com), and " +
@@ -145,26 +146,26 @@ func (d *doctor) checkMetadata(c config.Config, p *policyRead, allMissing bool) 
 	}
 	switch a := p.metadata; {
 	case p.err != nil:
-		d.fail(name, fmt.Sprintf("%s: %s.", p.MetadataURL, trouble(p.err)), reach)
+		d.Fail(name, fmt.Sprintf("%s: %s.", p.MetadataURL, trouble(p.err)), reach)
 	case a.status == http.StatusNotFound && allMissing:
-		d.fail(name, p.MetadataURL+" answers 404, as it does for every policy.",
+		d.Fail(name, p.MetadataURL+" answers 404, as it does for every policy.",
 			"The tenant's name is wrong rather than the policy's: check B2C_TENANT, which the URL repeats. Portal: "+
 				"Azure AD B2C > Overview > Domain name.")
 	case a.status == http.StatusNotFound:
-		d.fail(name, p.MetadataURL+" answers 404: the tenant has no such policy"+others+".",
+		d.Fail(name, p.MetadataURL+" answers 404: the tenant has no such policy"+others+".",
 			"Check B2C_POLICIES, letter by letter"+orTenant+". Portal: Azure AD B2C > User flows (or Identity "+
 				"Experience Framework) lists the names.")
 	case a.status >= 300 && a.status < 400:
-		d.fail(name, fmt.Sprintf("%s answers %s, and no redirect is followed.", p.MetadataURL, a.said()),
+		d.Fail(name, fmt.Sprintf("%s answers %s, and no redirect is followed.", p.MetadataURL, a.said()),
 			"Name the final address: B2C_HOST, or B2C_METADATA_URL.")
 	case a.status != http.StatusOK:
-		d.fail(name, fmt.Sprintf("%s answers %s.", p.MetadataURL, a.said()),
+		d.Fail(name, fmt.Sprintf("%s answers %s.", p.MetadataURL, a.said()),
 			"If that is not B2C itself, "+strings.ToLower(reach[:1])+reach[1:]+" If it is, try again in a minute.")
 	case p.notJSON || p.issuer == "":
-		d.fail(name, p.MetadataURL+" answers 200, but not with OpenID Connect metadata (a JSON object with an issuer).",
+		d.Fail(name, p.MetadataURL+" answers 200, but not with OpenID Connect metadata (a JSON object with an issuer).",
 			"Something else answers there. "+reach)
 	default:
-		d.ok(name, "%s", p.MetadataURL)
+		d.OK(name, "%s", p.MetadataURL)
 	}
 }
 
@@ -173,7 +174,7 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 	name := "issuer of " + p.Name
 	m := tenantInIssuer.FindStringSubmatch(p.issuer)
 	if m == nil {
-		d.fail(name, fmt.Sprintf("%q has no tenant GUID where B2C puts one.", cut(p.issuer)),
+		d.Fail(name, fmt.Sprintf("%q has no tenant GUID where B2C puts one.", report.Cut(p.issuer)),
 			"B2C's forms are https://HOST/GUID/v2.0/ and https://HOST/tfp/GUID/POLICY/v2.0/. Custom policies: let "+
 				"IssuanceClaimPattern be AuthorityAndTenantGuid.")
 		return ""
@@ -181,13 +182,13 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 	host, tenant, policy, slash := strings.ToLower(m[1]), strings.ToLower(m[2]), m[3], m[4]
 	switch {
 	case strings.HasSuffix(host, ".ciamlogin.com") || slash == "":
-		d.fail(name, p.issuer+" is not B2C's: its issuers end with a slash, those of Entra ID and External ID do not.",
+		d.Fail(name, p.issuer+" is not B2C's: its issuers end with a slash, those of Entra ID and External ID do not.",
 			"The API accepts tokens of B2C alone. Take the metadata URL from Portal: Azure AD B2C > User flows > (the "+
 				"policy) > Run user flow, at the top.")
 	case policy != "":
-		d.ok(name, "%s (form with the policy, tfp)", p.issuer)
+		d.OK(name, "%s (form with the policy, tfp)", p.issuer)
 	default:
-		d.ok(name, "%s (form without the policy)", p.issuer)
+		d.OK(name, "%s (form without the policy)", p.issuer)
 	}
 	return tenant
 }
@@ -208,7 +209,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 			fix = "RSA keys of 2048 to 4096 bits with a key ID are usable. Portal: Azure AD B2C > Identity " +
 				"Experience Framework > Policy keys: the signing key is RSA."
 		}
-		d.fail(name, "The API cannot use them: "+p.handler.err+".", fix)
+		d.Fail(name, "The API cannot use them: "+p.handler.err+".", fix)
 		return
 	}
 	thumbprints, entra := 0, ""
@@ -223,18 +224,18 @@ func (d *doctor) checkKeys(p *policyRead) {
 	detail := fmt.Sprintf("%d usable, %s", p.handler.keys, p.keysURL)
 	switch {
 	case entra != "":
-		d.warn(name, fmt.Sprintf("The key ID %q has 27 characters, as those of Entra ID have (a certificate's SHA-1); "+
+		d.Warn(name, fmt.Sprintf("The key ID %q has 27 characters, as those of Entra ID have (a certificate's SHA-1); "+
 			"those of B2C have 43 (the key's own thumbprint).", entra),
 			"Check that the metadata URL is a B2C policy's: with Entra's, every token of B2C is refused. An old B2C "+
 				"key may also look so.")
 	case p.handler.skipped > 0:
-		d.warn(name, fmt.Sprintf("%d usable, %d not: %s.", p.handler.keys, p.handler.skipped, cut(p.handler.reason)),
+		d.Warn(name, fmt.Sprintf("%d usable, %d not: %s.", p.handler.keys, p.handler.skipped, report.Cut(p.handler.reason)),
 			"Tokens signed with a key that is not usable are refused. Portal: Azure AD B2C > Identity Experience "+
 				"Framework > Policy keys.")
 	case thumbprints == len(p.kids) && thumbprints > 0:
-		d.ok(name, "%s (key IDs of B2C's form)", detail)
+		d.OK(name, "%s (key IDs of B2C's form)", detail)
 	default:
-		d.ok(name, "%s (key IDs of another form than B2C's usual one)", detail)
+		d.OK(name, "%s (key IDs of another form than B2C's usual one)", detail)
 	}
 }
 
@@ -247,17 +248,17 @@ func thumbprint(k publishedKey) string {
 func (d *doctor) checkOneTenant(c config.Config, tenants map[string][]string) {
 	switch len(tenants) {
 	case 0:
-		d.skip("one tenant", "no policy told its tenant")
+		d.Skip("one tenant", "no policy told its tenant")
 	case 1:
 		for tenant := range tenants {
-			d.ok("one tenant", "%s", tenant)
+			d.OK("one tenant", "%s", tenant)
 		}
 	default:
 		var parts []string
 		for tenant, policies := range tenants {
 			parts = append(parts, tenant+" ("+strings.Join(policies, ", ")+")")
 		}
-		d.fail("one tenant", "The policies are of several tenants: "+listed(parts)+".",
+		d.Fail("one tenant", "The policies are of several tenants: "+listed(parts)+".",
 			"An API belongs to one tenant: check B2C_POLICIES and B2C_METADATA_URL.")
 	}
 	if len(tenants) != 1 {
@@ -266,10 +267,10 @@ func (d *doctor) checkOneTenant(c config.Config, tenants map[string][]string) {
 	for _, extra := range c.B2C.ExtraIssuers {
 		m := tenantInIssuer.FindStringSubmatch(extra)
 		if m != nil && tenants[strings.ToLower(m[2])] != nil {
-			d.ok("B2C_EXTRA_ISSUERS", "%s is of the same tenant", extra)
+			d.OK("B2C_EXTRA_ISSUERS", "%s is of the same tenant", extra)
 			continue
 		}
-		d.fail("B2C_EXTRA_ISSUERS", extra+" is not of the tenant that the metadata name, so the API ignores it.",
+		d.Fail("B2C_EXTRA_ISSUERS", extra+" is not of the tenant that the metadata name, so the API ignores it.",
 			"Copy the issuer from the other host's metadata, or take it out.")
 	}
 }
@@ -288,15 +289,15 @@ func (d *doctor) checkClock(read []policyRead) {
 		const fix = "Set the clock by a time server. Tokens are judged by this machine's clock, with 60 s of tolerance."
 		switch {
 		case offset >= time.Minute:
-			d.fail("clock", what, fix)
+			d.Fail("clock", what, fix)
 		case offset >= 30*time.Second:
-			d.warn("clock", what, fix)
+			d.Warn("clock", what, fix)
 		default:
-			d.ok("clock", "%v from the one of %s", offset, hostOf(p.MetadataURL))
+			d.OK("clock", "%v from the one of %s", offset, hostOf(p.MetadataURL))
 		}
 		return
 	}
-	d.skip("clock", "no metadata with a date to compare it with")
+	d.Skip("clock", "no metadata with a date to compare it with")
 }
 
 func hostOf(address string) string {

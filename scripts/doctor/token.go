@@ -13,6 +13,7 @@ import (
 
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
+	"itemsapi/scripts/internal/report"
 )
 
 // explainPaste explains what -token got. It returns the token, if there is one
@@ -22,14 +23,14 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 	p := recognise(text)
 	switch {
 	case p.trouble != "":
-		d.fail(name, p.trouble, p.fix)
+		d.Fail(name, p.trouble, p.fix)
 		return ""
 	case p.signIn != "":
-		d.ok(name, "there is none: this is %s", p.what)
-		d.explainSignIn(p.signIn)
+		d.OK(name, "there is none: this is %s", p.what)
+		d.explainErrors(p.signIn)
 		return ""
 	case p.authorize != nil:
-		d.ok(name, "there is none yet: this is %s", p.what)
+		d.OK(name, "there is none yet: this is %s", p.what)
 		if c, ok := d.settings(); ok {
 			d.lintAuthorize(c, p.authorize, scope)
 		}
@@ -43,7 +44,7 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 		token = header
 	}
 	for _, value := range append(p.credentials.Authorization, token) {
-		d.hide(value)
+		d.Hide(value)
 	}
 	c, ok := d.settings()
 	switch {
@@ -52,8 +53,8 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 		if ok {
 			full = fullScope(c, scope)
 		}
-		d.add(check{
-			Name: name, Status: statusFail, Code: "token.id_token",
+		d.Add(report.Check{
+			Name: name, Status: report.StatusFail, Code: "token.id_token",
 			Detail: "There is an id_token and no access_token: B2C was asked who signs in, and for no API. An ID " +
 				"token tells the client who the user is; it opens nothing.",
 			Fix: "Add " + full + " to the scope parameter of the sign-in and of the token request, and " +
@@ -61,12 +62,12 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 				"Access tokens.",
 		})
 	case token == "":
-		d.ok(name, "%s", p.what)
+		d.OK(name, "%s", p.what)
 	default:
-		d.ok(name, "%s: %s", p.what, short(token))
+		d.OK(name, "%s: %s", p.what, report.Short(token))
 	}
 	if !ok {
-		d.skip("token checks", "the settings are to be mended first")
+		d.Skip("token checks", "the settings are to be mended first")
 		return token
 	}
 	d.examine(ctx, c, *p.credentials, token, scope)
@@ -95,7 +96,7 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 		groups, err = verifier.Examine(ctx, credentials, entra.Scope(scope))
 	}
 	if err != nil {
-		d.fail("token checks", err.Error()+".", "Check the settings: go run ./scripts/doctor.")
+		d.Fail("token checks", err.Error()+".", "Check the settings: go run ./scripts/doctor.")
 		return
 	}
 	said := claimsOf(token)
@@ -104,14 +105,14 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 		name := "token, " + group.Group.String()
 		switch {
 		case group.Skipped != "":
-			d.skip(name, group.Skipped)
+			d.Skip(name, group.Skipped)
 		case len(group.Refusals) == 0:
 			verified = verified || group.Group == entra.GroupKey
 			detail := passed(group.Group, c, said, scopeName(c, scope))
 			if group.Group == entra.GroupCaller && !verified && len(c.B2C.AllowedClients) > 0 {
 				detail += " (which is compared with B2C_ALLOWED_CLIENTS once the signature is right)"
 			}
-			d.ok(name, "%s", detail)
+			d.OK(name, "%s", detail)
 		}
 		for _, refusal := range group.Refusals {
 			x := refusal.Explain()
@@ -123,10 +124,10 @@ func (d *doctor) examine(ctx context.Context, c config.Config, credentials entra
 					}
 				}
 			}
-			d.add(
-				check{
+			d.Add(
+				report.Check{
 					Name:     name,
-					Status:   statusFail,
+					Status:   report.StatusFail,
 					Code:     refusal.Code,
 					Detail:   x.Detail,
 					Expected: x.Expected,
@@ -170,23 +171,23 @@ func passed(group entra.Group, c config.Config, t claims, scope string) string {
 	case entra.GroupKind:
 		return "neither an ID token nor somebody else's token"
 	case entra.GroupHeader:
-		return "RS256, kid " + cut(t.Kid)
+		return "RS256, kid " + report.Cut(t.Kid)
 	case entra.GroupFamily:
 		switch {
 		case t.Tfp != "":
-			return cut(t.Tfp)
+			return report.Cut(t.Tfp)
 		case t.Acr != "":
-			return cut(t.Acr)
+			return report.Cut(t.Acr)
 		}
 		return "a tenant without policies"
 	case entra.GroupKeys:
 		return "the keys were read"
 	case entra.GroupIssuer:
-		return cut(t.Iss)
+		return report.Cut(t.Iss)
 	case entra.GroupKey:
 		return "the signature is right"
 	case entra.GroupAudience:
-		return cut(t.Aud) + ", this API"
+		return report.Cut(t.Aud) + ", this API"
 	case entra.GroupTime:
 		left := time.Until(time.Unix(t.Exp, 0)).Round(time.Second)
 		if left <= 0 {
@@ -197,9 +198,9 @@ func passed(group entra.Group, c config.Config, t claims, scope string) string {
 		if t.Azp == "" {
 			return "a subject, with a client that is not named"
 		}
-		return "a subject, with the client " + cut(t.Azp)
+		return "a subject, with the client " + report.Cut(t.Azp)
 	case entra.GroupScope:
-		return "has " + scope + " (scp: " + cut(t.Scp) + ")"
+		return "has " + scope + " (scp: " + report.Cut(t.Scp) + ")"
 	}
 	return ""
 }

@@ -17,6 +17,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/scripts/internal/report"
 )
 
 var groups = []string{"request", "form", "kind", "header", "family", "keys", "issuer", "key", "audience", "time", "caller", "scope"}
@@ -36,13 +37,13 @@ func TestGoodToken(t *testing.T) {
 		require.Equal(t, 0, status, r.Checks)
 		for _, group := range groups {
 			require.Len(t, r.with("token, "+group), 1, group)
-			require.Equal(t, statusOK, r.with("token, " + group)[0].Status, group)
+			require.Equal(t, report.StatusOK, r.with("token, " + group)[0].Status, group)
 		}
 		require.Contains(t, r.with("token, scope")[0].Detail, "has "+scope)
 	}
 	stdout, _, status := w.run(t, "-token", path)
 	require.Equal(t, 0, status)
-	require.Regexp(t, `(?m)^ok    token {30} a token: eyJ\S{7}… \(\d+ characters\)$`, stdout)
+	require.Regexp(t, `(?m)^ok    token +a token: eyJ\S{7}… \(\d+ characters\)$`, stdout)
 
 	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, entratest.TokenRequest{Scopes: []string{"read"}})), 0o600))
 	r, status := w.json(t, "-token", path, "-scope", "write")
@@ -85,9 +86,9 @@ func TestBrokenTokens(t *testing.T) {
 			w.stdin = b.Token
 			r, status := w.json(t, "-token", "-")
 			require.Equal(t, 1, status)
-			var failed []check
+			var failed []report.Check
 			for _, c := range r.Checks {
-				if c.Status == statusFail {
+				if c.Status == report.StatusFail {
 					failed = append(failed, c)
 				}
 			}
@@ -103,7 +104,7 @@ func TestBrokenTokens(t *testing.T) {
 			for _, part := range strings.Split(b.Token, ".")[:min(2, strings.Count(b.Token, "."))] {
 				_ = json.Unmarshal(decode(part), &said)
 			}
-			right := func(group string) bool { return r.with("token, " + group)[0].Status == statusOK }
+			right := func(group string) bool { return r.with("token, " + group)[0].Status == report.StatusOK }
 			apis := []string{entratest.APIClientID, entratest.ExternalAPIClientID, entratest.WorkforceAPIClientID}
 			require.False(t, right("audience") && !slices.Contains(apis, said.Aud))
 			require.False(t, right("scope") && !strings.Contains(" "+said.Scp+" ", " read "))
@@ -144,10 +145,10 @@ func TestUntimelyToken(t *testing.T) {
 	w.stdin = b.Token
 	r, status := w.json(t, "-token", "-")
 	require.Equal(t, 1, status)
-	require.Equal(t, statusOK, r.with("clock")[0].Status)
+	require.Equal(t, report.StatusOK, r.with("clock")[0].Status)
 	w.tenant.Inject(entratest.Fault{Header: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}})
 	r, _ = w.json(t, "-token", "-")
-	require.Equal(t, statusFail, r.with("clock")[0].Status)
+	require.Equal(t, report.StatusFail, r.with("clock")[0].Status)
 }
 
 // What one has in the clipboard.
@@ -217,7 +218,7 @@ func TestPastes(t *testing.T) {
 			}
 			require.Contains(t, said, tt.says)
 			if tt.code == "" {
-				if len(r.with("token, scope")) == 1 && r.with("token, scope")[0].Status == statusOK {
+				if len(r.with("token, scope")) == 1 && r.with("token, scope")[0].Status == report.StatusOK {
 					require.Equal(t, 0, status, said)
 				} else {
 					require.Equal(t, 1, status, said)
@@ -235,7 +236,7 @@ func TestSignInErrorWithoutSettings(t *testing.T) {
 	w := &world{app: t.TempDir(), stdin: "https://jwt.ms/#error=x&error_description=AADB2C90117"}
 	r, status := w.json(t, "-token", "-")
 	require.Equal(t, 1, status)
-	require.Equal(t, []string{"sign-in"}, r.status(statusFail))
+	require.Equal(t, []string{"sign-in"}, r.status(report.StatusFail))
 }
 
 // runNow is the portal's URL, as it should be.
@@ -338,12 +339,12 @@ func (w *world) requireSignIn(t testing.TB, name, says string, warn bool) {
 		require.Equal(t, 1, status, r.Checks)
 	}
 	if name == "" {
-		require.Empty(t, r.status(statusWarn))
+		require.Empty(t, r.status(report.StatusWarn))
 		return
 	}
-	want := statusFail
+	want := report.StatusFail
 	if warn {
-		want = statusWarn
+		want = report.StatusWarn
 	}
 	said := ""
 	for _, c := range r.with("sign-in, " + name) {

@@ -218,8 +218,9 @@ func (s *Server) entraMetadata(base string, e endpoint) map[string]any {
 		"http_logout_supported":                 true,
 		"frontchannel_logout_supported":         true,
 		"claims_supported": []string{
-			"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud",
-			"exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
+			"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host",
+			"aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash",
+			"c_hash", "email",
 		},
 		"tenant_region_scope":   "EU",
 		"cloud_instance_name":   "microsoftonline.com",

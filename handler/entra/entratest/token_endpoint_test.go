@@ -82,7 +82,7 @@ func TestCodeIsBound(t *testing.T) {
 		{"wrong verifier", "AADB2C90182", "invalid_grant", []string{"code_verifier", long}},
 		{"a secret", "AADB2C90084", "invalid_request", []string{"client_secret", "s"}},
 		{
-			"a code is no refresh token", "AADB2C90085", "invalid_grant",
+			"a code is not a refresh token", "AADB2C90085", "invalid_grant",
 			[]string{"grant_type", "refresh_token", "refresh_token", code},
 		},
 		{

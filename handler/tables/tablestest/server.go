@@ -1,13 +1,15 @@
 // Package tablestest serves the Azure Table service over HTTP on loopback, in memory, for tests and local runs.
 //
-// It is strict: where Azure refuses (a key too long, two partitions in a transaction, a 253rd property, a sixteenth
-// comparison in a filter), it refuses with Azure's status and code, also where the Azurite emulator lets it pass; and it
-// does what Azure may do although it seldom does, such as a page that ends early or a continuation without a row key.
-// Faults (delays, lost replies, error answers, empty pages) are injected with [Server.Inject].
+// It is strict: where Azure refuses (a key too long, two partitions in a transaction, a
+// 253rd property, a sixteenth comparison in a filter), it refuses with Azure's status and
+// code, even where the Azurite emulator lets it pass; and it does what Azure may do but
+// rarely does, such as a page that ends early or a continuation without a row key. Faults
+// (delays, lost replies, error answers, empty pages) are injected with [Server.Inject].
 //
-// It knows shared keys only: no SAS, no bearer tokens. It has no access policies, service properties or statistics, no
-// queries inside transactions, no throttling and no time limit of its own, and a table's name is free again as soon as
-// the table is deleted (Azure answers TableBeingDeleted for a while). Nothing outlives the process.
+// It accepts shared keys only: no SAS, no bearer tokens. It has no access policies, service
+// properties or statistics, no queries inside transactions, no throttling and no time limit
+// of its own, and a table's name is free again as soon as the table is deleted (Azure
+// answers TableBeingDeleted for a while). Nothing outlives the process.
 package tablestest
 
 import (

@@ -1,6 +1,7 @@
-// Package azurite starts the table service of Azurite, Microsoft's storage emulator, as a child process on loopback, for
-// tests and local runs. package.json pins its version; npm ci installs it. It needs Node.js and is never downloaded by
-// this package. The blob and queue services are not started.
+// Package azurite starts the table service of Azurite, Microsoft's storage emulator, as a
+// child process on loopback, for tests and local runs. package.json pins its version; npm
+// ci installs it. It needs Node.js and is never downloaded by this package. The blob and
+// queue services are not started.
 package azurite
 
 import (
@@ -164,7 +165,7 @@ func (s *Server) ConnectionString() string {
 func (s *Server) Done() <-chan struct{} { return s.process.done }
 
 // Close ends the process. With Options.Dir it first asks it to save and waits 5 s for that; the error says that this
-// failed. Windows knows no such asking: there the changes of the last seconds may be lost.
+// failed. Windows has no such signal: there the changes of the last seconds may be lost.
 func (s *Server) Close() error { return s.close() }
 
 func (s *Server) stop() error {
