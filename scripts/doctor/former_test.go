@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/scripts/internal/report"
 )
 
 // Where a claim says who a moved user was, the doctor says what that takes.
@@ -20,7 +21,7 @@ func TestFormerIDClaimIsADanger(t *testing.T) {
 	require.Equal(t, 0, status)
 	found := r.with("EXTERNAL_FORMER_ID_CLAIM")
 	require.Len(t, found, 1)
-	require.Equal(t, statusWarn, found[0].Status)
+	require.Equal(t, report.StatusWarn, found[0].Status)
 	require.Contains(t, found[0].Detail, "extn.B2CObjectId")
 	require.Contains(t, found[0].Fix, "User attributes")
 }
