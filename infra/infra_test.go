@@ -574,9 +574,10 @@ func TestEnvironment(t *testing.T) {
 
 	env := environment(map[string]string{
 		"B2C_READ_SCOPE": "see", "B2C_WRITE_SCOPE": "change", "B2C_HOST": "login.contoso.com",
-		"B2C_EXTRA_ISSUERS": "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
-		"B2C_METADATA_URL":  "https://login.contoso.com/{policy}",
-		"API_ITEMS_TABLE":   "orders", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
+		"B2C_EXTRA_ISSUERS":      "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
+		"B2C_METADATA_URL":       "https://login.contoso.com/{policy}",
+		"API_CALLER_CONCURRENCY": "16", "API_CALLER_RATE": "5",
+		"API_ITEMS_TABLE": "orders", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
 		"API_CORS_ORIGINS": "https://app.contoso.com", "API_ALERT_EMAIL": "operator@contoso.com", "API_PRIVATE_NETWORK": "false",
 	})
 	require.ElementsMatch(t, variables(t), slices.Collect(maps.Keys(env)))

@@ -2,7 +2,7 @@
 // passed on, so that what will be created can be read in tests/*.snapshot.json.
 targetScope = 'subscription'
 
-import { b2cSettings, scaleSettings } from 'types.bicep'
+import { b2cSettings, callerSettings, scaleSettings } from 'types.bicep'
 
 @description('Name of the azd environment; part of the names of resources.')
 @minLength(1)
@@ -15,6 +15,12 @@ param location string
 
 @description('The B2C tenant and what is registered in it.')
 param b2c b2cSettings
+
+@description('What one caller may have of an instance.')
+param caller callerSettings = {
+  concurrency: '32'
+  rate: '50'
+}
 
 @description('Origins of single-page apps that may call, such as https://app.contoso.com, with commas between them. Empty: no browser may.')
 param corsOrigins string = ''
@@ -157,6 +163,7 @@ module api 'modules/api.bicep' = {
     insightsName: names.insights
     networkName: isPrivate ? names.network : ''
     b2c: b2c
+    caller: caller
     explain: explain
     logLevel: logLevel
     scale: scale

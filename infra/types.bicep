@@ -22,6 +22,16 @@ type b2cSettings = {
 }
 
 @export()
+@description('What one caller may have of an instance.')
+type callerSettings = {
+  @description('CALLER_CONCURRENCY.')
+  concurrency: string
+
+  @description('CALLER_RATE.')
+  rate: string
+}
+
+@export()
 @description('How much of the API runs, and when.')
 type scaleSettings = {
   @description('Memory of an instance in MB.')

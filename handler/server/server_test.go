@@ -87,7 +87,8 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	c := server.Config{
 		Verify: verifier.Verify,
 		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
-		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
+		CallerConcurrency: 32,
+		Log:               slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, f := range change {
 		f(&c)
@@ -591,7 +592,10 @@ func TestPanicsAreAnswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var well func()
-			w := newWorld(t, func(c *server.Config) { well = arm(t, c) })
+			w := newWorld(t, func(c *server.Config) {
+				c.CallerConcurrency = 50
+				well = arm(t, c)
+			})
 			token := w.token(t, "alice")
 			var wg sync.WaitGroup
 			for range 50 {
@@ -624,7 +628,8 @@ func TestFaultsAreAnswered(t *testing.T) {
 	h := server.New(server.Config{
 		Verify: func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error) { return nil, nil },
 		Store:  broken{}, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
-		Log: slog.New(slog.NewJSONHandler(&log, nil)),
+		CallerConcurrency: 1,
+		Log:               slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	server.AddFaults(h)
 	s := httptest.NewServer(h)
@@ -649,6 +654,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 	release := make(chan struct{})
 	entered := make(chan struct{}, 1000)
 	w := newWorld(t, func(c *server.Config) {
+		c.CallerConcurrency = 256
 		c.Store = broken{c.Store, func(ctx context.Context) {
 			entered <- struct{}{}
 			select {
@@ -672,7 +678,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 			require.Fail(t, "turned away too early", "request %d: %d", i, code)
 		}
 	}
-	r := w.send(t, "GET", "/api/items", token, "")
+	r := w.send(t, "GET", "/api/items", w.token(t, "bob"), "")
 	require.Equal(t, 503, r.StatusCode)
 	require.Equal(t, "overloaded", r.code(t))
 	require.Equal(t, "1", r.Header.Get("Retry-After"))

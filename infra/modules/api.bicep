@@ -1,5 +1,5 @@
 // The function app, on a Flex Consumption plan of its own.
-import { b2cSettings, scaleSettings, tags as tagsOf } from '../types.bicep'
+import { b2cSettings, callerSettings, scaleSettings, tags as tagsOf } from '../types.bicep'
 
 @description('Name of the site.')
 param name string
@@ -30,6 +30,9 @@ param networkName string
 
 @description('The B2C tenant and what is registered in it.')
 param b2c b2cSettings
+
+@description('What one caller may have of an instance.')
+param caller callerSettings
 
 @description('AUTH_EXPLAIN.')
 param explain string
@@ -146,6 +149,8 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       B2C_HOST: b2c.host
       B2C_EXTRA_ISSUERS: b2c.extraIssuers
       B2C_METADATA_URL: b2c.metadataUrl
+      CALLER_CONCURRENCY: caller.concurrency
+      CALLER_RATE: caller.rate
       TABLES_ENDPOINT: itemStorage.properties.primaryEndpoints.table
       ITEMS_TABLE: table
       AUTH_EXPLAIN: explain
