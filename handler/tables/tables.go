@@ -78,7 +78,10 @@ func Open(c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Store{log: c.Log, clock: clock{now: c.Now}, lines: lines{by: map[string]*line{}}, logLife: logLife, manyChanges: manyChanges}
+	s := &Store{
+		log: c.Log, clock: clock{now: c.Now}, lines: lines{by: map[string]*line{}},
+		logLife: logLife, manyChanges: manyChanges,
+	}
 	options := &aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{
 			Transport:     c.Transport,
