@@ -202,7 +202,10 @@ func (s *server) respond(c *call) (a *answer, code string, err error) {
 		}
 	}()
 	if a, err = s.answer(c); err == nil {
-		return finish(c, a), "", nil
+		a, err = finish(c, a)
+	}
+	if err == nil {
+		return a, "", nil
 	}
 	p := s.problemOf(c, err)
 	return answerTo(p), p.Code, err
