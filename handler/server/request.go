@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -153,6 +154,9 @@ func (c *call) object(
 	body, err := c.readBody(limit)
 	if err != nil {
 		return nil, sum, err
+	}
+	if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) { // the host may have taken Content-Encoding away
+		return nil, sum, c.unsupported("The body is compressed, with gzip. Send it as JSON.", media)
 	}
 	if err := c.begin(); err != nil {
 		return nil, sum, err
