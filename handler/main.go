@@ -48,15 +48,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout); err != nil {
-		// On stdout: the host takes every line on stderr for an error of its own.
-		fmt.Fprintf(os.Stdout, "handler: %v\n", err)
+	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr); err != nil {
+		failed(err, os.Stdout, os.Stderr)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx ends, and then returns nil.
-func run(ctx context.Context, args []string, environ []string, stdout io.Writer) error {
+func run(ctx context.Context, args []string, environ []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		return fmt.Errorf("takes no arguments; its settings are environment variables")
 	}
@@ -70,7 +69,7 @@ func run(ctx context.Context, args []string, environ []string, stdout io.Writer)
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := newLog(c.LogLevel, stdout, stderr)
 	for _, warning := range c.Warnings {
 		log.Warn("settings", "warning", warning)
 	}
@@ -105,6 +104,7 @@ func run(ctx context.Context, args []string, environ []string, stdout io.Writer)
 		Verify: noteFormer(verifier.Verify, log), Store: store,
 		ReadScope: first.ReadScope, WriteScope: first.WriteScope,
 		Realm: config.Realm, Collection: config.Collection, Log: log,
+		CallerConcurrency: c.CallerConcurrency, CallerRate: c.CallerRate,
 		SignIn: server.SignIn{
 			AuthorizationURL: first.Policies[0].SignInURL("authorize"), TokenURL: first.Policies[0].SignInURL("token"),
 			AppIDURI: first.AppIDURI,

@@ -128,7 +128,7 @@ func (d *doctor) problem(name string, a answer, s sender.Sender, hint string) {
 	}
 	d.Add(report.Check{Name: name, Status: report.StatusFail, Code: report.Cut(s.Problem.Code), Detail: a.said() +
 		" by the API itself. " +
-		hint + report.CutTo(600, detail), Fix: report.CutTo(600, fix)})
+		hint + report.CutTo(600, d.Clean(detail)), Fix: report.CutTo(600, d.Clean(fix))})
 }
 
 func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -159,6 +160,42 @@ func TestAllWell(t *testing.T) {
 	require.Contains(t, stdout, fmt.Sprintf("Nothing failed, %d ok\n", len(r.Checks)))
 }
 
+// Tenants of all three families at once, and one alone.
+func TestFamilies(t *testing.T) {
+	w := newWorld(t)
+	maps.Copy(w.env, families(w))
+	r, status := w.json(t)
+	require.Equal(t, 0, status, r.Checks)
+	for _, label := range []string{"B2C_1_signupsignin", "the external tenant", "the workforce tenant"} {
+		for _, what := range []string{"metadata", "issuer", "keys"} {
+			require.Len(t, r.with(what+" of "+label), 1)
+			require.Equal(t, report.StatusOK, r.with(what + " of " + label)[0].Status)
+		}
+	}
+	for name := range w.env {
+		if strings.HasPrefix(name, "B2C_") || strings.HasPrefix(name, "EXTERNAL_") {
+			delete(w.env, name)
+		}
+	}
+	w.write(t, "local.settings.json", "{}")
+	r, status = w.json(t)
+	require.Equal(t, 0, status, r.Checks)
+	require.Empty(t, r.with("one tenant"), "which is of B2C's policies")
+	require.Equal(t, report.StatusOK, r.with("clock")[0].Status)
+}
+
+// Nothing that doctor proposes would overwrite a settings file that is there.
+func TestNoOverwriting(t *testing.T) {
+	for _, text := range []string{`{"Values":{"A":"b",}}`, `{"IsEncrypted":false}`, `{}`, `{"Values":{"A":1}}`, ""} {
+		w := newWorld(t)
+		w.env = nil
+		w.write(t, "local.settings.json", text)
+		stdout, _, status := w.run(t)
+		require.Equal(t, 1, status)
+		require.NotContains(t, oneLine(stdout), "Copy local.settings.sample.json")
+	}
+}
+
 // How a failure looks.
 func TestGoldenFailures(t *testing.T) {
 	w := newWorld(t)
@@ -288,9 +325,21 @@ func TestBreakages(t *testing.T) {
 		{"two storages", set("TABLES_ENDPOINT", "https://contosoitems.table.core.windows.net"), "TABLES_ENDPOINT", "both set", false},
 		{"settings encrypted", local(`{"Values":{"B2C_TENANT":"contoso"}}`), "local.settings.json", "IsEncrypted", false},
 		{"settings no JSON", local(`{"Values":`), "local.settings.json", "cannot be read", false},
+		{"a comma too many", local("{\n  // comment\n  \"IsEncrypted\": false,\n}"), "local.settings.json", "line 4, column 1: ", false},
+		{"a comma too many, said so", local(`{"Values":{"A":"b",}}`), "local.settings.json", "line 1, column 20: invalid character '}' looking for beginning of object key string (is there a comma too many", false},
+		{"a comma missing", local("{\"Values\":{\"A\":\"ä\" /*\n*/ \"B\":\"c\"}}"), "local.settings.json", "line 2, column 4: ", false},
+		{"no Values", local(`{"IsEncrypted":false}`), "local.settings.json", "no Values", true},
+		{"host.json no JSON", func(t testing.TB, w *world) { w.write(t, "host.json", "{\n\"a\" 1}") }, "host.json", "line 2, column 5", false},
 		{"setting no string", local(`{"IsEncrypted":false,"Values":{"B2C_TENANT":1}}`), "local.settings.json", "is a number", false},
 
-		{"the API as client", set("B2C_ALLOWED_CLIENTS", entratest.APIClientID), "B2C_ALLOWED_CLIENTS", "the API itself", true},
+		{"the API as client", set("B2C_ALLOWED_CLIENTS", entratest.APIClientID), "B2C_ALLOWED_CLIENTS", "the API's own ID", true},
+		{"IDs swapped", func(_ testing.TB, w *world) {
+			w.env["B2C_API_CLIENT_ID"], w.env["B2C_ALLOWED_CLIENTS"] = entratest.ClientID, entratest.APIClientID
+			w.env["B2C_APP_ID_URI"] = "api://" + entratest.APIClientID
+		}, "B2C_API_CLIENT_ID", "look swapped", false},
+		{"App ID URI with another ID", set("B2C_APP_ID_URI", "api://"+otherTenant), "B2C_APP_ID_URI", "has the API's own", true},
+		{"the client's ID as the API's", set("B2C_CLIENT_ID", entratest.APIClientID), "B2C_API_CLIENT_ID", "with which clients sign in", false},
+		{"tenant of another family", set("B2C_TENANT", "https://contoso.ciamlogin.com"), "B2C_TENANT", `just the name: "contoso"`, false},
 		{"one scope for both", set("B2C_WRITE_SCOPE", "read"), "B2C_WRITE_SCOPE", "may write", true},
 		{"App ID URI of another tenant", set("B2C_APP_ID_URI", "https://fabrikam.onmicrosoft.com/b2capi"), "B2C_APP_ID_URI", "another tenant's domain", true},
 		{"another worker", local(`{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"node"}}`), "local.settings.json", "custom", true},
@@ -325,6 +374,23 @@ func TestBreakages(t *testing.T) {
 			w.tenant.Inject(entratest.Fault{Match: forPolicy("signupsignin", keysPath), Body: good + `,{"kty":"EC","kid":"b"}]}`})
 		}, keys, "1 usable, 1 not", true},
 		{"extra issuer of another tenant", set("B2C_EXTRA_ISSUERS", "https://login.microsoftonline.com/"+otherTenant+"/v2.0/"), "B2C_EXTRA_ISSUERS", "the API ignores it", false},
+		{"extra issuer without its slash", set("B2C_EXTRA_ISSUERS", "https://login.contoso.com/"+entratest.TenantID+"/v2.0"), "B2C_EXTRA_ISSUERS", "slash", false},
+		{"extra issuer in capitals", set("B2C_EXTRA_ISSUERS", "https://Login.contoso.com/"+entratest.TenantID+"/v2.0/"), "B2C_EXTRA_ISSUERS", "capital", false},
+		{"extra issuer of no form", set("B2C_EXTRA_ISSUERS", "https://login.contoso.com/contoso.onmicrosoft.com/v2.0/"), "B2C_EXTRA_ISSUERS", "none of the forms", false},
+		{"external tenant misspelt", func(_ testing.TB, w *world) {
+			maps.Copy(w.env, families(w))
+			w.env["EXTERNAL_TENANT"] = "contosocustomer"
+		}, "metadata of the external tenant", "stand-in", false},
+		{"workforce tenant of another GUID", func(_ testing.TB, w *world) {
+			maps.Copy(w.env, families(w))
+			w.env["ENTRA_TENANT"] = otherTenant
+			w.env["ENTRA_METADATA_URL"] = strings.Replace(w.env["ENTRA_METADATA_URL"], "{tenant}", entratest.WorkforceTenantDomain, 1)
+		}, "issuer of the workforce tenant", "ENTRA_TENANT is " + otherTenant, false},
+		{"B2C's metadata as an external tenant's", func(_ testing.TB, w *world) {
+			maps.Copy(w.env, families(w))
+			w.env["EXTERNAL_METADATA_URL"] = strings.Replace(w.env["B2C_METADATA_URL"], "{policy}", "B2C_1_signupsignin", 1)
+			w.env["EXTERNAL_METADATA_URL"] = strings.Replace(w.env["EXTERNAL_METADATA_URL"], "{tenant}", "contoso", 1)
+		}, "issuer of the external tenant", "is B2C's", false},
 		{"clock 5 min behind", dateIn(5 * time.Minute), "clock", "behind", false},
 		{"clock 5 min ahead", dateIn(-5 * time.Minute), "clock", "ahead of", false},
 		{"clock 45 s behind", dateIn(45 * time.Second), "clock", "behind", true},

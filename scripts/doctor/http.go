@@ -73,6 +73,9 @@ func call(ctx context.Context, method, address string, header http.Header) (answ
 
 // said is the status line for people.
 func (a answer) said() string {
+	if a.status == 0 {
+		return "an answer"
+	}
 	if text := http.StatusText(a.status); text != "" {
 		return fmt.Sprintf("%d %s", a.status, text)
 	}

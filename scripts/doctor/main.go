@@ -130,9 +130,11 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	d.readLocalSettings()
 	token := ""
 	if *tokenFile != "" {
+		d.Doing("Reading the tenant's metadata and keys …")
 		token = d.explainPaste(ctx, text, *scope)
 	}
 	if base != nil {
+		d.Doing("Calling " + base.String() + " …")
 		d.callAPI(ctx, base, token, *origin)
 	}
 	if *tokenFile == "" && base == nil {
@@ -147,7 +149,8 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 func (d *doctor) checkAll(ctx context.Context) {
 	c, ok := d.settings()
 	if ok {
-		d.checkTenant(ctx, c)
+		d.Doing("Reading the tenant's metadata and keys …")
+		d.checkTenants(ctx, c)
 	} else {
 		d.Skip("tenant", "fix the settings first")
 	}
@@ -155,6 +158,7 @@ func (d *doctor) checkAll(ctx context.Context) {
 	d.checkFunctions()
 	d.checkCORS()
 	if ok {
+		d.Doing("Trying the storage …")
 		d.checkStorage(ctx, c)
 	} else {
 		d.Skip("storage", "fix the settings first")

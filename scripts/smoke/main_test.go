@@ -105,7 +105,15 @@ func TestUnhealthy(t *testing.T) {
 		{"the platform's page", func(w http.ResponseWriter, _ *http.Request, _ int64) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, "<h1>Your Functions app is up and running</h1>")
+		}, "0s", "200, and not by the API: the Functions host's own page"},
+		{"an API that lets everybody in", func(w http.ResponseWriter, _ *http.Request, _ int64) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"value":[]}`)
 		}, "0s", "200: it lets callers in"},
+		{"a stopped app", func(w http.ResponseWriter, _ *http.Request, _ int64) {
+			w.WriteHeader(403)
+			fmt.Fprint(w, "<h1>Error 403 - This web app is stopped.</h1>")
+		}, "0s", "the app is stopped"},
 		{"a host that does not run", func(w http.ResponseWriter, _ *http.Request, _ int64) {
 			w.WriteHeader(503)
 			fmt.Fprint(w, "Function host is not running.")

@@ -201,7 +201,7 @@ func (r *Report) line(c Check, column int) {
 	room := r.screen.width - indent - column - 2
 	long := slices.ContainsFunc(strings.Fields(c.Detail), func(w string) bool { return utf8.RuneCountInString(w) > room })
 	if utf8.RuneCountInString(name) > column || long {
-		fmt.Fprintf(r.out, "%s%s\n", word, name)
+		r.heading(word, name)
 		for _, part := range wrap(elide(c.Detail, r.screen.width-indent), r.screen.width-indent) {
 			fmt.Fprintf(r.out, "%*s%s\n", indent, "", part)
 		}
@@ -216,10 +216,10 @@ func (r *Report) line(c Check, column int) {
 // block prints what is to be read.
 func (r *Report) block(c Check) {
 	name := c.Name
-	if r.screen.colour {
-		name = "\x1b[1m" + name + "\x1b[0m"
+	if c.Code != "" {
+		name += "  " + c.Code
 	}
-	fmt.Fprintln(r.out, strings.TrimRight(r.paint(c.Status)+name+"  "+c.Code, " "))
+	r.heading(r.paint(c.Status), name)
 	const label = 10
 	for _, line := range []struct{ label, text string }{
 		{"what", c.Detail}, {"expected", members(c.Expected)}, {"actual", members(c.Actual)}, {"fix", c.Fix},
@@ -231,6 +231,21 @@ func (r *Report) block(c Check) {
 			fmt.Fprintf(r.out, "%*s%s%s\n", indent, "", pad(line.label, label), part)
 			line.label = ""
 		}
+	}
+}
+
+// heading prints a name, which may be that of many checks.
+func (r *Report) heading(word, name string) {
+	parts := []string{name}
+	if utf8.RuneCountInString(name) > r.screen.width-indent {
+		parts = wrap(name, r.screen.width-indent)
+	}
+	for _, part := range parts {
+		if r.screen.colour {
+			part = "\x1b[1m" + part + "\x1b[0m"
+		}
+		fmt.Fprintf(r.out, "%s%s\n", word, part)
+		word = strings.Repeat(" ", indent)
 	}
 }
 
@@ -276,34 +291,61 @@ func (r *Report) summary(shown []Check) string {
 
 // fold makes one of the checks that say the same.
 func fold(checks []Check) (folded []Check) {
+	var names [][]string
 	for _, c := range checks {
 		i := slices.IndexFunc(folded, func(f Check) bool {
 			f.Name = c.Name
 			return reflect.DeepEqual(f, c)
 		})
-		if i < 0 {
-			folded = append(folded, c)
-			continue
-		}
-		name, of := folded[i].Name, c.Name
-		// "keys of A" and "keys of B" are "keys of A and B".
-		if subject, rest, ok := strings.Cut(of, " of "); ok && strings.HasPrefix(name, subject+" of ") {
-			of = rest
-		}
-		if name != c.Name {
-			folded[i].Name = name + " and " + of
+		switch {
+		case i < 0:
+			folded, names = append(folded, c), append(names, []string{c.Name})
+		case !slices.Contains(names[i], c.Name):
+			names[i] = append(names[i], c.Name)
 		}
 	}
+	for i := range folded {
+		folded[i].Name = joined(names[i])
+	}
 	return folded
+}
+
+// joined names several checks: "keys of A" and "keys of B" are "keys of A and B", "token,
+// key" and "token, time" are "token, key and time".
+func joined(names []string) string {
+	subject := names[0]
+	for _, between := range []string{" of ", ", "} {
+		before, _, ok := strings.Cut(names[0], between)
+		if subject = before + between; ok && !slices.ContainsFunc(names, func(name string) bool {
+			return !strings.HasPrefix(name, subject)
+		}) {
+			break
+		}
+		subject = ""
+	}
+	list := names[0]
+	for i, name := range names[1:] {
+		between := ", "
+		if i == len(names)-2 {
+			between = " and "
+		}
+		list += between + strings.TrimPrefix(name, subject)
+	}
+	return list
 }
 
 // Hide keeps a secret out of whatever is reported from now on. What is shorter than 16
 // bytes would be found everywhere, and is not hidden.
 func (r *Report) Hide(secret string) {
 	if len(secret) >= 16 {
-		r.secrets = append(r.secrets, secret)
+		quoted := strconv.Quote(secret) // as %q shows it
+		r.secrets = append(r.secrets, secret, quoted[1:len(quoted)-1])
 	}
 }
+
+// Shown is what others wrote, for a sentence: made fit to print, then shortened, so that no
+// part of a secret is left over.
+func (r *Report) Shown(s string) string { return Cut(r.Clean(s)) }
 
 // Codes, refresh tokens and tokens all start so: it is {" in base64url.
 var tokenLike = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{12,}(\.[A-Za-z0-9_-]*)*`)
@@ -325,12 +367,13 @@ func (r *Report) Clean(s string) string {
 	}, s)
 }
 
-// Short is all that is ever shown of a token.
+// Short is all that is ever shown of a token: how one begins is no secret.
 func Short(token string) string {
-	if len(token) < 16 {
-		return fmt.Sprintf("… (%d characters)", len(token))
+	start := "…"
+	if strings.HasPrefix(token, "eyJ") && len(token) >= 20 {
+		start = strings.ToValidUTF8(token[:10], "") + "…"
 	}
-	return fmt.Sprintf("%s… (%d characters)", strings.ToValidUTF8(token[:min(10, len(token)/2)], ""), len(token))
+	return fmt.Sprintf("%s (%d characters)", start, utf8.RuneCountInString(token))
 }
 
 // Cut shortens what others wrote, for a sentence.

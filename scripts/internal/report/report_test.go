@@ -70,16 +70,14 @@ skipped
 
 	for width := 40; width < 130; width++ {
 		out, _ := printed(screen{width: width}, mixed)
-		for i, line := range strings.Split(out, "\n") {
-			if i > 0 { // the first has a long name
-				require.LessOrEqual(t, utf8.RuneCountInString(line), width, line)
-			}
+		for line := range strings.SplitSeq(out, "\n") {
+			require.LessOrEqual(t, utf8.RuneCountInString(line), width, line)
 			require.Equal(t, strings.TrimRight(line, " "), line)
 		}
 	}
 
 	coloured, _ := printed(screen{width: 80, colour: true, live: true}, mixed)
-	require.Contains(t, coloured, "\x1b[1;31mFAIL\x1b[0m  \x1b[1mAPI without a token and API with the token\x1b[0m  aud.is_client\n")
+	require.Contains(t, coloured, "\x1b[1;31mFAIL\x1b[0m  \x1b[1mAPI without a token and API with the token  aud.is_client\x1b[0m\n")
 	require.Contains(t, coloured, "\x1b[32mok\x1b[0m    keys of A and B   1 usable\n")
 	require.Equal(t, 2, strings.Count(coloured, "\r\x1b[K"), "what took the time is wiped out")
 }
@@ -91,6 +89,15 @@ func TestNothingFailed(t *testing.T) {
 	out, status = printed(screen{width: 80}, func(r *Report) { r.Warn("a", "b", "c") })
 	require.Equal(t, 0, status)
 	require.Equal(t, "warn  a\n      what      b\n      fix       c\n\nNothing failed, 1 to look at\n", out)
+}
+
+func TestJoined(t *testing.T) {
+	for want, names := range map[string][]string{
+		"a": {"a"}, "a and b": {"a", "b"}, "a, b and c": {"a", "b", "c"}, "keys of A and B": {"keys of A", "keys of B"},
+		"token, kind, key and time": {"token, kind", "token, key", "token, time"}, "keys of A and token, key": {"keys of A", "token, key"},
+	} {
+		require.Equal(t, want, joined(names))
+	}
 }
 
 func TestJSON(t *testing.T) {
@@ -110,7 +117,7 @@ func TestJSON(t *testing.T) {
 func TestClean(t *testing.T) {
 	r := New(io.Discard, false)
 	r.Hide("0123456789abcdef")
-	require.Equal(t, "a 01234567… (16 characters) b", r.Clean("a 0123456789abcdef b"))
+	require.Equal(t, "a … (16 characters) b", r.Clean("a 0123456789abcdef b"))
 	require.Equal(t, "\ufffd[31mred line", r.Clean("\x1b[31mred\nline"))
 	require.NotContains(t, r.Clean("eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJ.x"), "JSUzI1")
 	require.Equal(t, "äöü…", CutTo(4, "äöüßx"))
