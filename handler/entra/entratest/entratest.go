@@ -79,6 +79,11 @@ type Options struct {
 	// those of http://localhost:9912 and http://127.0.0.1:9912.
 	SPAOrigins []string
 
+	// RunNow, if not nil, gets what a sign-in posts (response_mode=form_post) that the
+	// overview's Run now started. Without it, Run now ends at https://jwt.ms alone, as the
+	// portal's does.
+	RunNow http.Handler
+
 	// Log, if not nil, gets one line per request. A line holds method, path,
 	// status and AADB2C code, never a query, a body or a token. It must be safe
 	// for concurrent use.
@@ -92,6 +97,7 @@ type Server struct {
 	publicHost string
 	hostGiven  bool
 	log        func(string)
+	runNow     http.Handler
 
 	b2c, external, workforce *directory
 	accountsKey              func() signingKey // of Microsoft accounts
@@ -121,6 +127,7 @@ func Start(o Options) (*Server, error) {
 		publicHost: o.PublicHost,
 		hostGiven:  o.PublicHost != "",
 		log:        o.Log,
+		runNow:     o.RunNow,
 		closed:     make(chan struct{}),
 	}
 	if s.now == nil {
