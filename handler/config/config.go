@@ -50,6 +50,8 @@ type Trust struct {
 	WriteScope     string   // WRITE_SCOPE, the short name
 	AllowedClients []string // ALLOWED_CLIENTS, lower case; empty means any
 	ExtraIssuers   []string // EXTRA_ISSUERS
+	FormerTenant   string   // FORMER_TENANT, lower case, or empty
+	FormerIDClaim  string   // FORMER_ID_CLAIM, or empty; with FormerTenant
 }
 
 // First is the first tenant that is set, for what can speak of one alone.
@@ -265,6 +267,23 @@ var Settings = []Setting{
 		external(setMetadataURL),
 	},
 	{
+		"EXTERNAL_FORMER_TENANT",
+		false,
+		"none",
+		"775527ff-9a37-4307-8b3d-cc311f58d925",
+		"GUID of the B2C tenant that users were moved from, whose items they find again; with EXTERNAL_FORMER_ID_CLAIM",
+		external(setFormerTenant),
+	},
+	{
+		"EXTERNAL_FORMER_ID_CLAIM",
+		false,
+		"none",
+		"extension_0a1b2c3d4e5f46788990a1b2c3d4e5f6_B2CObjectId",
+		"claim with a moved user's object ID in EXTERNAL_FORMER_TENANT. Danger: who can set the attribute behind it " +
+			"gets anybody's items; no user flow and no native sign-up may collect it",
+		external(setFormerIDClaim),
+	},
+	{
 		"ENTRA_TENANT",
 		false,
 		"one of the three",
@@ -407,6 +426,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 				"is not",
 		)
 	}
+	problems = append(problems, c.External.formerProblems(c.Entra)...)
 	c.finish()
 	stored := c.TablesEndpoint != "" || c.TablesConnectionString != ""
 	for _, t := range []struct {
@@ -543,6 +563,24 @@ func (c *Config) finish() {
 	}
 }
 
+// formerProblems finds half a former tenant, and one that is a present one.
+func (t *Trust) formerProblems(entra Trust) (problems []string) {
+	if (t.FormerTenant == "") != (t.FormerIDClaim == "") {
+		problems = append(
+			problems,
+			"EXTERNAL_FORMER_TENANT and EXTERNAL_FORMER_ID_CLAIM go together: set both or neither",
+		)
+	}
+	if t.FormerTenant != "" && (t.FormerTenant == t.Tenant || t.FormerTenant == entra.Tenant) {
+		problems = append(
+			problems,
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID. Set it to the GUID of the B2C "+
+				"tenant that they were moved from; where the tenant stayed the same, unset it",
+		)
+	}
+	return problems
+}
+
 // directory is how an external tenant stands in addresses.
 func (t *Trust) directory() string {
 	if guidRE.MatchString(t.Tenant) {
@@ -576,6 +614,7 @@ var (
 	tenantRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	policyRE = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
 	domainRE = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+	formerRE = regexp.MustCompile(`^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
 	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	scopeRE  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
@@ -678,6 +717,24 @@ func setAllowedClients(t *Trust, v string) error {
 	if t.AllowedClients == nil {
 		return errors.New("names no client; leave it empty to admit any")
 	}
+	return nil
+}
+
+func setFormerTenant(t *Trust, v string) error {
+	if v = strings.ToLower(v); !guidRE.MatchString(v) || strings.Trim(v, "0-") == "" {
+		return fmt.Errorf("%q is not the GUID of a tenant. Portal: Azure AD B2C > Overview, or the tenant's metadata, "+
+			"shows it", v)
+	}
+	t.FormerTenant = v
+	return nil
+}
+
+func setFormerIDClaim(t *Trust, v string) error {
+	if !formerRE.MatchString(v) {
+		return fmt.Errorf("%q is not the name of a directory extension in a token, extension_… or extn.…: any other "+
+			"claim may be the user's to choose", v)
+	}
+	t.FormerIDClaim = v
 	return nil
 }
 

@@ -65,6 +65,20 @@ func TestFamilies(t *testing.T) {
 		"a tenant without the API":      {map[string]string{"ENTRA_API_CLIENT_ID": ""}, "ENTRA_API_CLIENT_ID is not set"},
 		"one tenant as two":             {map[string]string{"EXTERNAL_TENANT": id, "ENTRA_TENANT": id}, "name the same tenant"},
 		"one tenant as two, by name":    {map[string]string{"ENTRA_TENANT": "contosocustomers.onmicrosoft.com"}, "name the same tenant"},
+		"half a former tenant":          {map[string]string{"EXTERNAL_FORMER_TENANT": formerTenant}, "go together: set both or neither"},
+		"the other half":                {map[string]string{"EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "go together: set both or neither"},
+		"the external tenant as its former one": {
+			map[string]string{"EXTERNAL_TENANT": id, "EXTERNAL_FORMER_TENANT": lower, "EXTERNAL_FORMER_ID_CLAIM": "extn.id"},
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID",
+		},
+		"the workforce tenant as the former one": {
+			map[string]string{"ENTRA_TENANT": lower, "EXTERNAL_FORMER_TENANT": id, "EXTERNAL_FORMER_ID_CLAIM": "extn.id"},
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID",
+		},
+		"a former tenant by name":        {map[string]string{"EXTERNAL_FORMER_TENANT": "contoso", "EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "not the GUID of a tenant"},
+		"a former tenant of zeros":       {map[string]string{"EXTERNAL_FORMER_TENANT": "00000000-0000-0000-0000-000000000000", "EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "not the GUID of a tenant"},
+		"a former ID that anybody sets":  {map[string]string{"EXTERNAL_FORMER_TENANT": formerTenant, "EXTERNAL_FORMER_ID_CLAIM": "email"}, "may be the user's to choose"},
+		"a former ID without its tenant": {map[string]string{"EXTERNAL_TENANT": "", "EXTERNAL_API_CLIENT_ID": "", "EXTERNAL_FORMER_TENANT": formerTenant}, "mean nothing without it"},
 		"local metadata": {
 			map[string]string{"ENTRA_METADATA_URL": "http://localhost:9911/{tenant}"}, "ENTRA_METADATA_URL points to this machine",
 		},
@@ -72,6 +86,17 @@ func TestFamilies(t *testing.T) {
 		_, err := config.Load(all(tt.changes))
 		require.ErrorContains(t, err, tt.want, name)
 	}
+}
+
+const formerTenant = "775527ff-9a37-4307-8b3d-cc311f58d925"
+
+func TestFormerTenant(t *testing.T) {
+	c, err := config.Load(all(map[string]string{
+		"EXTERNAL_FORMER_TENANT": strings.ToUpper(formerTenant), "EXTERNAL_FORMER_ID_CLAIM": "extension_0a1b2c_B2CObjectId",
+	}))
+	require.NoError(t, err)
+	require.Equal(t, formerTenant, c.External.FormerTenant)
+	require.Equal(t, "extension_0a1b2c_B2CObjectId", c.External.FormerIDClaim)
 }
 
 func TestDefaults(t *testing.T) {
@@ -246,6 +271,10 @@ func TestSettingsDocumentThemselves(t *testing.T) {
 		switch s.Name {
 		case "TABLES_CONNECTION_STRING":
 			changes["TABLES_ENDPOINT"] = ""
+		case "EXTERNAL_FORMER_TENANT":
+			changes["EXTERNAL_FORMER_ID_CLAIM"] = "extn.id"
+		case "EXTERNAL_FORMER_ID_CLAIM":
+			changes["EXTERNAL_FORMER_TENANT"] = formerTenant
 		case "B2C_METADATA_URL", "EXTERNAL_METADATA_URL", "ENTRA_METADATA_URL":
 			changes["TABLES_ENDPOINT"], changes["TABLES_CONNECTION_STRING"] = "", "UseDevelopmentStorage=true"
 		}

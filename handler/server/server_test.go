@@ -390,7 +390,7 @@ func TestRefusalIsAProblemDocument(t *testing.T) {
 	require.JSONEq(t, `{
 		"type":"urn:itemsapi:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing",
 		"detail":"scp has write, this call needs read.","expected":{"scp":"read"},"actual":{"scp":"write"},
-		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default at the token endpoint `+w.tenant.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > App roles, then (the client) > API permissions > Application permissions, with admin consent.",
+		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default at the token endpoint `+w.tenant.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > Manifest > appRoles: read, for Application, with the id, display name and description of the scope (the form App roles refuses a value that a scope has); then (the client) > API permissions > Application permissions, with admin consent.",
 		"verified":true,"instance":"0a1b"}`, string(r.body))
 
 	terse := newWorld(t, func(c *server.Config) {

@@ -85,7 +85,8 @@ func Compare(t tenants.Tenant, issuer string, asked []string, token string, now 
 		},
 		{
 			"azp", got.Azp,
-			len(t.AllowedClients) == 0 || slices.Contains(t.AllowedClients, strings.ToLower(got.Azp)), "a client that may call",
+			len(t.AllowedClients) == 0 || slices.Contains(t.AllowedClients, strings.ToLower(got.Azp)),
+			"a client that may call",
 			strings.Join(t.AllowedClients, " or ") + " (" + t.Names.Clients + ").",
 		},
 		{
@@ -113,7 +114,8 @@ func Compare(t tenants.Tenant, issuer string, asked []string, token string, now 
 			"tid", got.Tid, got.Tid == "" || strings.Contains(got.Iss, "/"+got.Tid+"/"), "the tenant of iss",
 			"the token was not issued so.",
 		}, Row{
-			"oid", got.Oid, tenants.IsGUID(got.Oid), "whose items are meant", "a GUID. Ask for openid and profile, too.",
+			"oid", got.Oid, tenants.IsGUID(got.Oid), "whose items are meant",
+			"a GUID. Ask for openid and profile, too.",
 		})
 	}
 	ends := time.Unix(got.Exp, 0).UTC()
