@@ -79,10 +79,12 @@ func (d *doctor) settings() (config.Config, bool) {
 			`Put "IsEncrypted": false into local.settings.json.`)
 	case !local && !errors.Is(d.local.err, fs.ErrNotExist):
 		d.Fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
-			"Correct it there; every value of Values is a string in quotes, and none but the last has no comma behind it.")
+			"Correct it there; every value of Values is a string in quotes, and none but the last has no comma "+
+				"behind it.")
 	case local && d.local.Values == nil:
 		d.Warn("local.settings.json", "It has no Values, so none of its settings count.",
-			`Put the settings into a member "Values", as local.settings.sample.json has it; the rest of the file can stay.`)
+			`Put the settings into a member "Values", as local.settings.sample.json has it; the rest of the file can `+
+				"stay.")
 	}
 
 	if runtime := d.local.Values["FUNCTIONS_WORKER_RUNTIME"]; local && len(d.local.Values) > 0 && runtime != "custom" {
@@ -167,7 +169,8 @@ func (d *doctor) compareSettings(t tenants.Tenant) {
 	if id := strings.ToLower(guidInURI.FindString(t.AppIDURI)); id != "" && id != t.APIClientID {
 		what := fmt.Sprintf("%s has the ID %s, and %s is %s.", uri, id, t.Names.Audience, t.APIClientID)
 		if slices.Contains(t.AllowedClients, id) {
-			d.Fail(t.Names.Audience, what+" The former is among "+t.Names.Clients+": the IDs of client and API look swapped.",
+			d.Fail(t.Names.Audience, what+" The former is among "+t.Names.Clients+": the IDs of client and API look "+
+				"swapped.",
 				"Swap them: the API's ID belongs into "+t.Names.Audience+", the client's into "+t.Names.Clients+".")
 		} else {
 			d.Warn(uri, what+" An App ID URI with an ID mostly has the API's own.",
@@ -232,7 +235,8 @@ func (d *doctor) readJSON(name string, v any) error {
 func place(text []byte, offset int64) string {
 	before := string(text[:max(0, min(offset-1, int64(len(text))))])
 	line := strings.Count(before, "\n") + 1
-	return fmt.Sprintf("line %d, column %d", line, utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])+1)
+	column := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
+	return fmt.Sprintf("line %d, column %d", line, column)
 }
 
 var notLineEnd = regexp.MustCompile(`[^\n]`)

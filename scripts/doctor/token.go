@@ -87,8 +87,8 @@ func (d *doctor) explainToken(ctx context.Context, p paste.Paste, scope string) 
 		}
 		d.Add(report.Check{
 			Name: "token", Status: report.StatusFail, Code: idTokenCode,
-			Detail: "There is an id_token and no access_token: the sign-in was asked who signs in, and for no API. An " +
-				"ID token tells the client who the user is; it opens nothing.",
+			Detail: "There is an id_token and no access_token: the sign-in was asked who signs in, and for no API. " +
+				"An ID token tells the client who the user is; it opens nothing.",
 			Fix: "Add " + full + " to the scope parameter of the sign-in and of the token request, and " +
 				"response_type=code or one that contains token. In the portal's Run now, choose the API under " +
 				"Access tokens.",
@@ -167,8 +167,8 @@ func (d *doctor) examine(ctx context.Context, c config.Config, p paste.Paste, to
 			}
 			x := refusal.Explain()
 			if refusal.Code == "auth.token_empty" && !p.Bearer && token != "" {
-				x.Detail = "This is a placeholder that was not filled in, or what a program prints for a value that it " +
-					"does not have (undefined, null, [object Promise])."
+				x.Detail = "This is a placeholder that was not filled in, or what a program prints for a value that " +
+					"it does not have (undefined, null, [object Promise])."
 			}
 			if p.Cut && group.Group == entra.GroupForm {
 				x.Detail = "It begins as a token does and ends too early: it was cut. " + x.Detail

@@ -99,8 +99,8 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of the settings)")
 	f.StringVar(&wanted.redirect, "redirect", "https://jwt.ms",
 		"redirect `URL`; the code flow uses it if it is http on loopback, else http://localhost")
-	host := f.String("host", "", "host `name` in place of B2C_HOST or EXTERNAL_HOST, such as a custom domain, which the portal does "+
-		"not offer")
+	host := f.String("host", "", "host `name` in place of B2C_HOST or EXTERNAL_HOST, such as a custom domain, which "+
+		"the portal does not offer")
 	open := f.Bool("open", false, "sign in with code and PKCE, and show the access token's claims")
 	noBrowser := f.Bool("no-browser", false, "with -open: print the URL and start no browser")
 	printToken := f.Bool("print-token", false, "with -open: print the access token, alone on standard output")
@@ -211,8 +211,8 @@ func hostCounts(t tenants.Tenant, host string) error {
 	case t.Names.Host == "":
 		return fmt.Errorf("-host %s: a %s has no host of its own", host, t.Label)
 	default:
-		return fmt.Errorf("-host %s changes nothing, because %sMETADATA_URL names a host itself: leave it empty, or write "+
-			"{host} in it", host, t.Prefix)
+		return fmt.Errorf("-host %s changes nothing, because %sMETADATA_URL names a host itself: leave it empty, or "+
+			"write {host} in it", host, t.Prefix)
 	}
 }
 

@@ -55,11 +55,12 @@ func newRequest(t tenants.Tenant, w wishes) (request, error) {
 	}
 	switch {
 	case r.client == "":
-		mistake("no client: pass -client ID, or set %s. Portal: App registrations > (the client) > Overview shows the ID",
+		mistake("no client: pass -client ID, or set %s. Portal: App registrations > (the client) > Overview shows "+
+			"the ID",
 			t.Names.Clients)
 	case strings.EqualFold(r.client, t.APIClientID):
-		mistake("-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be the "+
-			"API's because of the scopes. Portal: App registrations > (the client) > Overview", r.client)
+		mistake("-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be "+
+			"the API's because of the scopes. Portal: App registrations > (the client) > Overview", r.client)
 	case !tenants.IsGUID(r.client):
 		mistake("-client %q is not an application ID, which is a GUID. Portal: App registrations > (the client) > "+
 			"Overview", r.client)
@@ -73,7 +74,8 @@ func newRequest(t tenants.Tenant, w wishes) (request, error) {
 	switch i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, w.policy) }); {
 	case w.policy == "":
 	case names == nil:
-		mistake("-policy %q: the %s has no policies; its user flow is set for the client in the portal", w.policy, t.Label)
+		mistake("-policy %q: the %s has no policies; its user flow is set for the client in the "+
+			"portal", w.policy, t.Label)
 	case i < 0:
 		mistake("-policy %q is not in B2C_POLICIES, so the API will answer policy.not_allowed. It accepts %s",
 			w.policy, strings.Join(names, ", "))
@@ -141,14 +143,14 @@ func (r request) askFor(list string, mistake func(format string, args ...any)) (
 	}
 	switch {
 	case len(apis) > 1:
-		mistake("the scopes are of %d APIs (%s), which the sign-in refuses (AADB2C90146): a token is for one. Ask for %s "+
-			"alone", len(apis), strings.Join(apis, ", "), both)
+		mistake("the scopes are of %d APIs (%s), which the sign-in refuses (AADB2C90146): a token is for one. Ask "+
+			"for %s alone", len(apis), strings.Join(apis, ", "), both)
 	case len(apis) == 1 && apis[0] != t.AppIDURI:
 		mistake("the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. "+
 			"Portal: App registrations > (the API) > Expose an API", apis[0], t.AppIDURI, both)
 	case len(apis) == 0 && !wrong:
-		mistake("no scope of an API: the sign-in will give an ID token and no access token (AADB2C90055). Ask for %s as "+
-			"well", both)
+		mistake("no scope of an API: the sign-in will give an ID token and no access token (AADB2C90055). Ask for "+
+			"%s as well", both)
 	}
 	if t.Family != entra.FamilyB2C && !slices.Contains(scopes, "profile") {
 		scopes = append([]string{"profile"}, scopes...) // without it the token may have no oid

@@ -199,7 +199,9 @@ const indent = 6 // of what stands below a name
 func (r *Report) line(c Check, column int) {
 	word, name := r.paint(c.Status), c.Name
 	room := r.screen.width - indent - column - 2
-	long := slices.ContainsFunc(strings.Fields(c.Detail), func(w string) bool { return utf8.RuneCountInString(w) > room })
+	long := slices.ContainsFunc(strings.Fields(c.Detail), func(w string) bool {
+		return utf8.RuneCountInString(w) > room
+	})
 	if utf8.RuneCountInString(name) > column || long {
 		r.heading(word, name)
 		for _, part := range wrap(elide(c.Detail, r.screen.width-indent), r.screen.width-indent) {

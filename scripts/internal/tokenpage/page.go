@@ -55,7 +55,8 @@ func New(t tenants.Tenant, issuer string, asked []string, r Result, now time.Tim
 		return p
 	}
 	if r.Access != "" {
-		access := token{Name: "Access token", Note: "It opens the API: send it as Authorization: Bearer …", Raw: r.Access}
+		access := token{Name: "Access token", Note: "It opens the API: send it as Authorization: Bearer " +
+			"…", Raw: r.Access}
 		var err error
 		if access.Rows, err = Compare(t, issuer, asked, r.Access, now); err != nil {
 			access.Note = err.Error() + "."
