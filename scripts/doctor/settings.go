@@ -81,10 +81,6 @@ func (d *doctor) settings() (config.Config, bool) {
 		d.Fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
 			"Correct it there; every value of Values is a string in quotes, and none but the last has no comma "+
 				"behind it.")
-	case local && d.local.Values == nil:
-		d.Warn("local.settings.json", "It has no Values, so none of its settings count.",
-			`Put the settings into a member "Values", as local.settings.sample.json has it; the rest of the file can `+
-				"stay.")
 	}
 
 	if runtime := d.local.Values["FUNCTIONS_WORKER_RUNTIME"]; local && len(d.local.Values) > 0 && runtime != "custom" {
@@ -112,6 +108,10 @@ func (d *doctor) settings() (config.Config, bool) {
 	}, d.names()...)
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
+	case wrong && fromEnvironment+fromFile == 0 && local:
+		d.Fail("settings", "There are none: the environment has none, and local.settings.json has no Values that count.",
+			"Put them into its member \"Values\", as local.settings.sample.json has it; the rest of the file can stay.")
+		return c, false
 	case wrong && fromEnvironment+fromFile == 0 && !errors.Is(d.local.err, fs.ErrNotExist):
 		d.Fail("settings", "The environment has none, and local.settings.json gives none that can be read.",
 			"Correct local.settings.json as said above, or try it all with go run ./scripts/dev exec -- go run "+
@@ -144,12 +144,14 @@ func (d *doctor) settings() (config.Config, bool) {
 	if fromFile > 0 {
 		from = append(from, "local.settings.json")
 	}
-	var accepted []string
+	d.OK("settings", "complete (from %s)", strings.Join(from, " and "))
 	for _, t := range tenants.Of(c) {
-		accepted = append(accepted, strings.TrimRight(fmt.Sprintf("tenant %s, API %s, %s", t.Tenant, t.APIClientID,
-			strings.Join(t.PolicyNames(), " ")), ", "))
+		detail := t.Tenant + ", API " + t.APIClientID
+		if names := t.PolicyNames(); names != nil {
+			detail += ", " + strings.Join(names, " ")
+		}
+		d.OK("the "+t.Label, "%s", detail)
 	}
-	d.OK("settings", "%s (from %s)", strings.Join(accepted, "; "), strings.Join(from, " and "))
 	for _, t := range tenants.Of(c) {
 		d.compareSettings(t)
 	}

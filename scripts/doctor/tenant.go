@@ -171,7 +171,7 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 	case missing && p.Name == "":
 		d.Fail(name, p.MetadataURL+" answers "+a.said()+": there is no such tenant.",
 			"Check "+setting+"TENANT. Portal: "+
-			"Microsoft Entra ID > Overview has the domain and the tenant ID.")
+				"Microsoft Entra ID > Overview has the domain and the tenant ID.")
 	case missing && allMissing:
 		d.Fail(name, p.MetadataURL+" answers 404, as it does for every policy.",
 			"The tenant's name is wrong rather than the policy's: check B2C_TENANT, which the URL repeats. Portal: "+
@@ -191,7 +191,7 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 		d.Fail(name, p.MetadataURL+" answers 200, but not with OpenID Connect metadata (a JSON object with an issuer).",
 			"Something else answers there. "+reach)
 	default:
-		d.OK(name, "%s", p.MetadataURL)
+		d.OK(name, "read at %s", u.Host)
 	}
 }
 
@@ -261,7 +261,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 		}
 	}
 	b2c := p.tenant.Family == entra.FamilyB2C
-	detail := fmt.Sprintf("%d usable, %s", p.handler.keys, p.keysURL)
+	detail := fmt.Sprintf("%d usable", p.handler.keys)
 	switch {
 	case b2c && entras != "":
 		d.Warn(name, fmt.Sprintf("The key ID %q has 27 characters, as those of Entra ID have (a certificate's SHA-1); "+
