@@ -43,7 +43,7 @@ func TestOverviewsRunNow(t *testing.T) {
 	b := newBrowser(t)
 	overview := b.get(s.URL() + "/").body
 	for _, tenant := range []string{entratest.TenantDomain, entratest.ExternalTenantDomain, entratest.WorkforceTenantDomain} {
-		m := regexp.MustCompile(`<a href="(/` + regexp.QuoteMeta(tenant) + `[^"]+)">Run now</a><br><a href="([^"]+)">Run now, ending at jwt.ms<`).FindStringSubmatch(overview)
+		m := regexp.MustCompile(`<a href="(/` + regexp.QuoteMeta(tenant) + `[^"]+)">Run now</a><br><a href="([^"]+)">Run now at jwt.ms<`).FindStringSubmatch(overview)
 		require.NotNil(t, m, overview)
 		require.Contains(t, m[2], "redirect_uri=https%3A%2F%2Fjwt.ms&")
 		page := b.click(b.get(s.URL()+html.UnescapeString(m[1])), "alice", "read", "write")
@@ -63,7 +63,7 @@ func TestOverviewsRunNow(t *testing.T) {
 	s = start(t, entratest.Options{})
 	overview = b.get(s.URL() + "/").body
 	require.NotContains(t, overview, ">Run now</a>")
-	require.Contains(t, overview, ">Run now, ending at jwt.ms</a>")
+	require.Contains(t, overview, ">Run now at jwt.ms</a>")
 	require.Equal(t, 404, b.get(s.URL()+"/run-now").StatusCode)
 }
 
