@@ -104,6 +104,7 @@ func run(ctx context.Context, args []string, environ []string, stdout, stderr io
 		Verify: noteFormer(verifier.Verify, log), Store: store,
 		ReadScope: first.ReadScope, WriteScope: first.WriteScope,
 		Realm: config.Realm, Collection: config.Collection, Log: log,
+		CallerConcurrency: c.CallerConcurrency, CallerRate: c.CallerRate,
 		SignIn: server.SignIn{
 			AuthorizationURL: first.Policies[0].SignInURL("authorize"), TokenURL: first.Policies[0].SignInURL("token"),
 			AppIDURI: first.AppIDURI,

@@ -75,6 +75,7 @@ func settings(tenant *entratest.Server, connectionString string) map[string]stri
 		"ENTRA_ALLOWED_CLIENTS":    entratest.WorkforceClientID + "," + entratest.WorkforceDaemonID,
 		"ENTRA_METADATA_URL":       tenant.MetadataTemplateOf(entratest.Workforce),
 		"TABLES_CONNECTION_STRING": connectionString,
+		"CALLER_RATE":              "0",
 	}
 }
 

@@ -20,12 +20,16 @@ import (
 
 // Config holds the settings, checked and with defaults filled in.
 type Config struct {
-	Port     int        // FUNCTIONS_CUSTOMHANDLER_PORT
-	B2C      Trust      // B2C_…
-	External Trust      // EXTERNAL_…
-	Entra    Trust      // ENTRA_…
-	Programs bool       // APPLICATIONS is "accept"
-	Explain  bool       // AUTH_EXPLAIN is "full"
+	Port     int   // FUNCTIONS_CUSTOMHANDLER_PORT
+	B2C      Trust // B2C_…
+	External Trust // EXTERNAL_…
+	Entra    Trust // ENTRA_…
+	Programs bool  // APPLICATIONS is "accept"
+	Explain  bool  // AUTH_EXPLAIN is "full"
+
+	CallerConcurrency int // CALLER_CONCURRENCY
+	CallerRate        int // CALLER_RATE, requests a second; 0: no limit
+
 	LogLevel slog.Level // LOG_LEVEL
 
 	TablesEndpoint         string // TABLES_ENDPOINT, or empty
@@ -335,6 +339,22 @@ var Settings = []Setting{
 		setApplications,
 	},
 	{
+		"CALLER_CONCURRENCY",
+		false,
+		"32",
+		"32",
+		"how many requests of one caller are worked on at a time, on an instance",
+		setCallerConcurrency,
+	},
+	{
+		"CALLER_RATE",
+		false,
+		"50",
+		"50",
+		"how many requests of one caller may come a second on an instance, twice as many in a burst; 0: no limit",
+		setCallerRate,
+	},
+	{
 		"TABLES_ENDPOINT",
 		false,
 		"",
@@ -408,7 +428,7 @@ func entra(set func(*Trust, string) error) func(*Config, string) error {
 // counts as not set. names are those that the environment has, so that a misspelt one
 // is told. The error is an [*Error].
 func Load(getenv func(string) string, names ...string) (Config, error) {
-	c := Config{Table: Collection, Explain: true}
+	c := Config{Table: Collection, Explain: true, CallerConcurrency: 32, CallerRate: 50}
 	for _, t := range []*Trust{&c.B2C, &c.External, &c.Entra} {
 		t.ReadScope, t.WriteScope, t.MetadataURL = "read", "write", entraMetadata
 	}
@@ -878,6 +898,24 @@ func setApplications(c *Config, v string) error {
 	}
 	c.Programs = v == "accept"
 	return nil
+}
+
+func setCallerConcurrency(c *Config, v string) (err error) {
+	c.CallerConcurrency, err = wholeNumber(v, 1, 256) // an instance works on no more
+	return err
+}
+
+func setCallerRate(c *Config, v string) (err error) {
+	c.CallerRate, err = wholeNumber(v, 0, 10_000)
+	return err
+}
+
+func wholeNumber(v string, least, most int) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%q is not a whole number from %d to %d", v, least, most)
+	}
+	return n, nil
 }
 
 func setExplain(c *Config, v string) error {

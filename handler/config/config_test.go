@@ -111,6 +111,8 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, config.Collection, c.Table)
 	require.Empty(t, c.B2C.AllowedClients)
 	require.True(t, c.Explain)
+	require.Equal(t, 32, c.CallerConcurrency)
+	require.Equal(t, 50, c.CallerRate)
 	require.Equal(t, slog.LevelInfo, c.LogLevel)
 	require.Equal(t, []config.Policy{{
 		Name:        "B2C_1_signupsignin",
@@ -139,6 +141,8 @@ func TestEverythingSet(t *testing.T) {
 		"TABLES_ENDPOINT":          "",
 		"TABLES_CONNECTION_STRING": "UseDevelopmentStorage=true",
 		"AZURE_CLIENT_ID":          "3a4b5c6d-0000-4000-8000-1234567890ab",
+		"CALLER_CONCURRENCY":       "256",
+		"CALLER_RATE":              "0",
 		"ITEMS_TABLE":              "tasks",
 		"APPLICATIONS":             "accept",
 		"AUTH_EXPLAIN":             "code",
@@ -152,6 +156,8 @@ func TestEverythingSet(t *testing.T) {
 	require.Len(t, c.B2C.ExtraIssuers, 1)
 	require.Contains(t, c.TablesConnectionString, "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1")
 	require.False(t, c.Explain)
+	require.Equal(t, 256, c.CallerConcurrency)
+	require.Zero(t, c.CallerRate)
 	require.Equal(t, slog.LevelDebug, c.LogLevel)
 	require.Equal(t, []config.Policy{
 		{"B2C_1_signupsignin", "http://localhost:9911/contoso.onmicrosoft.com/B2C_1_signupsignin/v2.0/.well-known/openid-configuration"},
@@ -201,6 +207,10 @@ func TestProblems(t *testing.T) {
 		{"applications", "APPLICATIONS", "yes", "neither accept nor refuse"},
 		{"explain", "AUTH_EXPLAIN", "yes", "neither full nor code"},
 		{"log level", "LOG_LEVEL", "verbose", "not debug"},
+		{"no request at a time", "CALLER_CONCURRENCY", "0", "from 1 to 256"},
+		{"more than an instance has", "CALLER_CONCURRENCY", "257", "from 1 to 256"},
+		{"rate in words", "CALLER_RATE", "50/s", "not a whole number"},
+		{"rate below none", "CALLER_RATE", "-1", "from 0 to 10000"},
 		{"port", "FUNCTIONS_CUSTOMHANDLER_PORT", "0", "not a port"},
 		{"identity", "AZURE_CLIENT_ID", "me", "which is a GUID"},
 	} {
