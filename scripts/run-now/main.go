@@ -33,18 +33,20 @@ import (
 
 const usage = `Usage: go run ./scripts/run-now [-family NAME] [-client ID] [-policy NAME]
                                 [-scope LIST] [-redirect URL] [-host NAME]
-       go run ./scripts/run-now -open [-no-browser] [-print-token] [-timeout 5m] ...
+       go run ./scripts/run-now -open [-no-browser] [-print-token]
+                                [-timeout 5m] ...
 
 Prints the URLs that sign a user in to call the API: the one that the portal's
-Run now makes, which ends at https://jwt.ms, and the one of the authorization code
-flow with PKCE. With -open it runs the latter; the browser ends on a page of this
-machine that shows the tokens beside what the API expects, and the terminal shows
-the same. For that the client needs the redirect URI http://localhost. Portal: App
-registrations > (the client) > Authentication > Mobile and desktop applications.
+Run now makes, which ends at https://jwt.ms, and the one of the authorization
+code flow with PKCE. With -open it runs the latter; the browser ends on a page
+of this machine that shows the tokens beside what the API expects, and so does
+the terminal. For that the client needs the redirect URI http://localhost.
+Portal: App registrations > (the client) > Authentication > Mobile and desktop
+applications.
 
 The settings are the handler's: environment variables, else Values of
-local.settings.json. They may name a tenant of Azure AD B2C, of Entra External ID
-and of Entra ID; -family says whose sign-in. Against the local stand-in:
+local.settings.json. They may name a tenant of Azure AD B2C, of Entra External
+ID and of Entra ID; -family says whose sign-in. Against the local stand-in:
 
   go run ./scripts/dev exec -- go run ./scripts/run-now -open
   go run ./scripts/dev exec -- go run ./scripts/run-now -open -family external
@@ -92,13 +94,13 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	}
 	var wanted wishes
 	f.StringVar(&wanted.family, "family", "", "whose sign-in: b2c, external or entra (default the first that is set)")
-	f.StringVar(&wanted.client, "client", "", "application `ID` of the client (default the first of the allowed "+
+	f.StringVar(&wanted.client, "client", "", "application `ID` of the client (default the first of the allowed\n"+
 		"clients, for B2C else B2C_CLIENT_ID)")
-	f.StringVar(&wanted.policy, "policy", "", "`name` of B2C's user flow or custom policy (default the first of "+
+	f.StringVar(&wanted.policy, "policy", "", "`name` of B2C's user flow or custom policy (default the first\nof "+
 		"B2C_POLICIES)")
 	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of the settings)")
 	f.StringVar(&wanted.redirect, "redirect", "https://jwt.ms",
-		"redirect `URL`; the code flow uses it if it is http on loopback, else http://localhost")
+		"redirect `URL`; the code flow uses it if it is http on loopback,\nelse http://localhost")
 	host := f.String("host", "", "host `name` in place of B2C_HOST or EXTERNAL_HOST, such as a custom domain, which "+
 		"the portal does not offer")
 	open := f.Bool("open", false, "sign in with code and PKCE, and show the access token's claims")
