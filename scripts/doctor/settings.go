@@ -109,7 +109,8 @@ func (d *doctor) settings() (config.Config, bool) {
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
 	case wrong && fromEnvironment+fromFile == 0 && local:
-		d.Fail("settings", "There are none: the environment has none, and local.settings.json has no Values that count.",
+		d.Fail("settings", "There are none: the environment has none, and local.settings.json has no Values that "+
+			"count.",
 			"Put them into its member \"Values\", as local.settings.sample.json has it; the rest of the file can stay.")
 		return c, false
 	case wrong && fromEnvironment+fromFile == 0 && !errors.Is(d.local.err, fs.ErrNotExist):

@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of the settings)")
 	f.StringVar(&wanted.redirect, "redirect", "https://jwt.ms",
 		"redirect `URL`; the code flow uses it if it is http on loopback,\nelse http://localhost")
-	host := f.String("host", "", "host `name` in place of B2C_HOST or EXTERNAL_HOST, such as a custom domain, which "+
+	host := f.String("host", "", "host `name` in place of B2C_HOST or EXTERNAL_HOST, such as\na custom domain, which "+
 		"the portal does not offer")
 	open := f.Bool("open", false, "sign in with code and PKCE, and show the access token's claims")
 	noBrowser := f.Bool("no-browser", false, "with -open: print the URL and start no browser")
