@@ -158,6 +158,11 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 	if policies == 1 {
 		others, orTenant = ", or there is no such tenant", ", and B2C_TENANT"
 	}
+	if strings.HasSuffix(u.Host, ".b2clogin.cn") && strings.HasSuffix(p.tenant.Directory(), ".onmicrosoft.com") {
+		reach = "In that cloud the tenant's domain is another: set B2C_METADATA_URL=https://" + u.Host + "/" +
+			p.tenant.Tenant + ".partner.onmschina.cn/{policy}/v2.0/.well-known/openid-configuration."
+		standIn = " " + reach
+	}
 	missing := p.err == nil && (p.metadata.status == http.StatusNotFound ||
 		p.metadata.status == http.StatusBadRequest && strings.Contains(p.metadata.body, "AADSTS90002"))
 	switch a := p.metadata; {

@@ -5,6 +5,7 @@
 package paste
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf16"
 
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
@@ -77,7 +79,7 @@ type Response struct {
 
 // Recognise tells what a text is.
 func Recognise(text string) Paste {
-	text = tidy(text)
+	text = tidy(fromUTF16(text))
 	p := recognise(text)
 	p.Message = redact(p.Message)
 	if p.Response != nil {
@@ -114,6 +116,23 @@ var secret = regexp.MustCompile(`(?i)((?:password|passwd|pwd|client_secret|clien
 
 // redact takes the values out.
 func redact(text string) string { return secret.ReplaceAllString(text, "$1$2…") }
+
+// fromUTF16 reads what Windows PowerShell's > writes, which begins with a byte order mark.
+func fromUTF16(text string) string {
+	var order binary.ByteOrder = binary.LittleEndian
+	switch {
+	case strings.HasPrefix(text, "\xff\xfe"):
+	case strings.HasPrefix(text, "\xfe\xff"):
+		order = binary.BigEndian
+	default:
+		return text
+	}
+	units := make([]uint16, (len(text)-2)/2)
+	for i := range units {
+		units[i] = order.Uint16([]byte(text[2+2*i:]))
+	}
+	return string(utf16.Decode(units))
+}
 
 // tidy takes off what a clipboard puts around a text.
 func tidy(text string) string {

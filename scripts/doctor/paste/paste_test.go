@@ -2,8 +2,10 @@ package paste_test
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/require"
 
@@ -144,6 +146,14 @@ func TestParts(t *testing.T) {
 		p := paste.Recognise(cut)
 		require.Equal(t, paste.Token, p.Kind, cut)
 		require.True(t, p.Cut, cut)
+	}
+
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		var b []byte
+		for _, unit := range utf16.Encode([]rune("\ufeff" + token + "\r\n")) {
+			b = order.AppendUint16(b, unit)
+		}
+		require.Equal(t, []string{"Bearer " + token}, paste.Recognise(string(b)).Authorization, "as Windows PowerShell writes a file")
 	}
 
 	p = paste.Recognise(strings.ReplaceAll(authorize, "&", "&amp;"))
