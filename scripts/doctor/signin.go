@@ -47,6 +47,7 @@ var sayers = map[string]struct{ name, lookUp string }{
 		"sign-in", "https://login.microsoftonline.com/error?code= with the number behind it explains it.",
 	},
 	"msal":    {"MSAL", ""},
+	"oauth":   {"sign-in", ""},
 	"dotnet":  {".NET's token validation", "Search for the code in Microsoft's documentation of IdentityModel."},
 	"browser": {"browser", ""},
 }
