@@ -260,6 +260,7 @@ func TestBadInput(t *testing.T) {
 		{"other charset", "POST", "/api/items", text, []string{"Content-Type", "application/json; charset=latin1"}, 415, "content_type.unsupported", ""},
 		{"content type that cannot be read", "POST", "/api/items", text, []string{"Content-Type", "application//json;;="}, 415, "content_type.unsupported", ""},
 		{"compressed", "POST", "/api/items", text, []string{"Content-Encoding", "gzip"}, 415, "content_type.unsupported", ""},
+		{"compressed, and not said so", "POST", "/api/items", "\x1f\x8b\x08\x00", nil, 415, "content_type.unsupported", "gzip"},
 		{"too large", "POST", "/api/items", itemstest.Text(strings.Repeat("x", 256<<10)), nil, 413, "body.too_large", "262144"},
 		{"far too large", "POST", "/api/items", strings.Repeat("x", 3<<20), nil, 413, "body.too_large", ""},
 		{"empty", "POST", "/api/items", "", []string{"Content-Type", "application/json"}, 400, "request.malformed", "empty"},
