@@ -1,6 +1,7 @@
 // Package spatest serves the single-page app in clients/spa on loopback, for local
 // runs and for tests in a browser. It serves the app's own files and MSAL.js from
-// node_modules, nothing else, and a config.json of the world that it is in.
+// node_modules, the catalogue of sign-in errors as signin-errors.json, nothing else, and a
+// config.json of the world that it is in.
 package spatest
 
 import (
@@ -115,6 +116,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	var err error
 	name := file(r.URL.Path)
 	switch config := s.config.Load(); {
+	case r.URL.Path == "/signin-errors.json":
+		name = "errors.json"
+		content, err = os.ReadFile(filepath.Join(s.dir, "..", "..", "scripts", "internal", "signin", name))
 	case r.URL.Path == "/config.json" && config != nil:
 		name = "config.json"
 		content, err = json.MarshalIndent(config, "", "  ")
