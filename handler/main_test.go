@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -74,6 +75,7 @@ func settings(tenant *entratest.Server, connectionString string) map[string]stri
 		"ENTRA_ALLOWED_CLIENTS":    entratest.WorkforceClientID + "," + entratest.WorkforceDaemonID,
 		"ENTRA_METADATA_URL":       tenant.MetadataTemplateOf(entratest.Workforce),
 		"TABLES_CONNECTION_STRING": connectionString,
+		"CALLER_RATE":              "0",
 	}
 }
 
@@ -227,13 +229,14 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change map[string]string
 		says   string
+		first  string // on stderr
 	}{
-		"nothing set":                     {nil, "2 problems"},
-		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set"},
-		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
-		"a client's setting misspelt":     {map[string]string{"B2C_ALLOWED_CLIENTS": "", "B2C_ALLOWED_CLIENT": entratest.ClientID}, "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS"},
-		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine"},
-		"local sign-in, Azure's endpoint": {map[string]string{"TABLES_CONNECTION_STRING": "", "TABLES_ENDPOINT": "https://contoso.table.core.windows.net"}, "B2C_METADATA_URL points to this machine"},
+		"nothing set":                     {nil, "2 problems", "B2C_TENANT, EXTERNAL_TENANT or ENTRA_TENANT must be set"},
+		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set", "B2C_TENANT is not set"},
+		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set", "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
+		"a client's setting misspelt":     {map[string]string{"B2C_ALLOWED_CLIENTS": "", "B2C_ALLOWED_CLIENT": entratest.ClientID}, "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS", "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS"},
+		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine", "B2C_METADATA_URL points to this machine"},
+		"local sign-in, Azure's endpoint": {map[string]string{"TABLES_CONNECTION_STRING": "", "TABLES_ENDPOINT": "https://contoso.table.core.windows.net"}, "B2C_METADATA_URL points to this machine", "B2C_METADATA_URL points to this machine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var env map[string]string
@@ -251,9 +254,13 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 			var exit *exec.ExitError
 			require.ErrorAs(t, cmd.Run(), &exit)
 			require.Equal(t, 1, exit.ExitCode())
-			require.Empty(t, stderr.String(), "the host takes stderr for its own errors")
 			require.Contains(t, stdout.String(), "The settings have ")
 			require.Contains(t, stdout.String(), tt.says)
+			// The host quotes the last lines of stderr, less what follows such words.
+			require.Regexp(t, `^handler: did not start: .+\n$`, stderr.String())
+			require.NotRegexp(t, `(?i)warn|key=|token=|password=|server=|\?code=|&sig=`, stderr.String())
+			require.True(t, strings.HasSuffix(stdout.String(), "\n"+stderr.String()), "and is told the same in full")
+			require.Contains(t, stderr.String(), tt.first)
 			_, err := net.Dial("tcp", "127.0.0.1:"+port)
 			require.Error(t, err, "the port was never opened")
 		})
@@ -267,8 +274,24 @@ func TestPortThatIsTaken(t *testing.T) {
 	env := settings(startTenant(t), startStorage(t).ConnectionString())
 	_, env["FUNCTIONS_CUSTOMHANDLER_PORT"], err = net.SplitHostPort(l.Addr().String())
 	require.NoError(t, err)
-	require.ErrorContains(t, run(t.Context(), nil, environment(env), io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
-	require.ErrorContains(t, run(t.Context(), []string{"serve"}, environment(env), io.Discard), "takes no arguments")
+	require.ErrorContains(t, run(t.Context(), nil, environment(env), io.Discard, io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
+	require.ErrorContains(t, run(t.Context(), []string{"serve"}, environment(env), io.Discard, io.Discard), "takes no arguments")
+}
+
+// The host takes a line's level from its stream.
+func TestLogStreams(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	log := newLog(slog.LevelDebug, &stdout, &stderr).With("a", 1).WithGroup("g")
+	log.Debug("first", "b", 2)
+	log.Info("second")
+	log.Warn("third")
+	log.Error("fourth", "b", 2)
+	require.Regexp(t, `^\{.*"level":"DEBUG","msg":"first","a":1,"g":\{"b":2\}\}\n.*"level":"INFO".*"second".*\n$`, stdout.String())
+	require.Regexp(t, `^\{.*"level":"WARN".*"third".*\n.*"level":"ERROR","msg":"fourth","a":1,"g":\{"b":2\}\}\n$`, stderr.String())
+	require.NotRegexp(t, "(?i)warn", strings.Split(stderr.String(), "\n")[1], "an error stays one")
+	quiet := newLog(slog.LevelError, &stdout, &stderr)
+	require.False(t, quiet.Enabled(t.Context(), slog.LevelWarn))
+	require.True(t, quiet.Enabled(t.Context(), slog.LevelError))
 }
 
 // SIGTERM and SIGINT end the handler with status 0, after what is in flight.
@@ -603,7 +626,7 @@ func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
 		for _, code := range entratest.BrokenCodes() {
 			broken, err := tenant.Broken(code)
 			require.NoError(t, err)
-			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" {
+			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" || broken.Applications {
 				continue
 			}
 			_, _, body := send(t, "GET", url+"/api/items", broken.Token, "")

@@ -227,7 +227,8 @@ func TestUnreadableTokensAreTold(t *testing.T) {
 		fmt.Fprintf(many, `,"%d":0`, i)
 	}
 	for _, tt := range []struct{ name, token, code, detail string }{
-		{"too large", strings.Repeat("a", 16<<10+1), "token.too_large", "The token has 16385 bytes; at most 16384 are read."},
+		{"too large", strings.Repeat("a", 16<<10+1), "token.too_large", "The token has 16385 bytes; at most 16384 " +
+			"are read."},
 		{
 			"header", good[0] + "=." + good[1] + "." + good[2], "token.malformed",
 			"The token's header is not base64url without padding.",
@@ -552,7 +553,8 @@ func TestAttackCatalogue(t *testing.T) {
 		},
 		{
 			"subject is B2C's sentence",
-			bearer(s.Sign(policy, nil, with(s, map[string]any{"oid": nil, "sub": "Not supported currently. Use oid claim."}))),
+			bearer(s.Sign(policy, nil, with(s, map[string]any{"oid": nil, "sub": "Not supported currently. Use oid " +
+				"claim."}))),
 			"subject.missing", a2,
 		},
 		{
@@ -623,6 +625,7 @@ func TestEveryCodeCanBeCaused(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			config := configForAll(s)
+			config.Applications = broken.Applications
 			config.Trust = slices.DeleteFunc(config.Trust, func(x entra.Trust) bool {
 				return x.Family() == entra.Family(broken.Untrusted)
 			})
@@ -651,7 +654,7 @@ func TestEveryCodeCanBeCaused(t *testing.T) {
 
 // From the audience group on, the signature has been checked.
 func isVerified(code string) bool {
-	for _, prefix := range []string{"aud.", "time.", "subject.", "azp.", "caller.", "scope."} {
+	for _, prefix := range []string{"aud.", "time.", "subject.", "azp.", "caller.", "scope.", "role."} {
 		if strings.HasPrefix(code, prefix) {
 			return true
 		}

@@ -27,6 +27,9 @@ type Broken struct {
 	// three tenants.
 	Untrusted Family
 
+	// Applications says that the API must admit programs; for all other codes it must not.
+	Applications bool
+
 	// NeedsFault says that the code comes only while Fault is injected.
 	NeedsFault bool
 	Fault      Fault
@@ -246,8 +249,8 @@ func init() {
 			}),
 		},
 		{
-			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access " +
-				"token.",
+			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the " +
+				"access token.",
 			brokenToken(func(s *Server) string {
 				t, _ := s.IDToken(TokenRequest{})
 				return t
@@ -291,8 +294,8 @@ func init() {
 
 		{
 			"keys.unavailable",
-			"The token names a new key, and the key endpoint is down. Within 30 s of another " +
-				"unknown key of " + PolicyROPC + " the API does not ask, and answers key.unknown.",
+			"The token names a new key, and the key endpoint is down. Within 30 s of another unknown key " +
+				"of " + PolicyROPC + " the API does not ask, and answers key.unknown.",
 			func(s *Server) Broken {
 				c := s.Claims(TokenRequest{Policy: PolicyROPC})
 				return Broken{
@@ -415,7 +418,8 @@ func init() {
 		{
 			"caller.application", "The token was issued to a program that signed in as itself.",
 			brokenToken(func(s *Server) string {
-				return s.Sign(string(Workforce), nil, s.applicationClaims(s.workforce))
+				t, _ := s.AccessToken(TokenRequest{Family: Workforce, Application: true})
+				return t
 			}),
 		},
 
@@ -427,6 +431,10 @@ func init() {
 			t, _ := s.AccessToken(TokenRequest{Scopes: []string{"write"}})
 			return t
 		})},
+		{"role.missing", "The program has the app role write, and reading needs read.", func(s *Server) Broken {
+			t, _ := s.AccessToken(TokenRequest{Family: Workforce, Application: true, Scopes: []string{"write"}})
+			return Broken{Token: t, Applications: true}
+		}},
 	}
 }
 
