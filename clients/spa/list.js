@@ -70,13 +70,16 @@ function soon() {
   });
 }
 
+let renders = 0;
+
 /** Shows the list, and leaves alone what is the same: somebody may be in it. */
 export async function render() {
-  const whose = account;
+  const [whose, turn] = [account, ++renders];
   const all = await view.view();
   if (account !== whose || !whose) return;
   watch.showState();
-  const found = view.search(all, $("search").value);
+  const found = await view.search(all, $("search").value);
+  if (account !== whose || turn !== renders) return; // another comes that has seen more
   $("empty").hidden = all.length > 0;
   $("find").hidden = all.length === 0;
   $("more").hidden = found.length <= shown;

@@ -5,10 +5,10 @@
 /** @typedef {{text: string, go: () => unknown}} Action */
 /**
  * A problem document, or what has its form; actions lead on, close is done when the
- * person has read it, and of names who takes it away again.
+ * person has read it, and of names who takes it away again. With stays it cannot be closed.
  * @typedef {{title?: string, detail?: string, fix?: string, code?: string, instance?: string, status?: number,
  *   retryAfter?: number, erasedAt?: string, errors?: {pointer: string, detail?: string, code?: string}[],
- *   of?: string, actions?: Action[], close?: () => unknown}} Problem
+ *   of?: string, actions?: Action[], stays?: boolean, close?: () => unknown}} Problem
  */
 
 /**
@@ -110,7 +110,7 @@ export function showProblem(problem) {
   const same = words(problem) === words(problemShown);
   problemShown = problem;
   if (same) return;
-  const { title = "", detail = "", fix, code, instance, actions = [], close } = problem ?? {};
+  const { title = "", detail = "", fix, code, instance, actions = [], stays, close } = problem ?? {};
   $("problem").hidden = !problem;
   $("problem-title").textContent = title;
   $("problem-detail").textContent = detail;
@@ -121,6 +121,7 @@ export function showProblem(problem) {
     return close?.();
   });
   shut.className = "plain";
+  shut.hidden = Boolean(stays);
   $("problem-actions").replaceChildren(...actions.map(({ text, go }) => button(text, go)), shut);
 }
 
@@ -140,7 +141,7 @@ export function notice(kind, text, actions = []) {
       return go();
     }),
   );
-  const p = element("p", {}, element("span", { textContent: text, dir: "auto" }), ...buttons, button("Dismiss", () => notice(kind), `Dismiss: ${text}`));
+  const p = element("p", {}, element("span", { textContent: text, dir: "auto" }), ...buttons, button("Dismiss", () => notice(kind)));
   p.dataset.kind = kind;
   if (there) there.replaceWith(p);
   else $("notices").append(p);

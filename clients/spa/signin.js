@@ -32,14 +32,15 @@ export async function explain(error, problem) {
     title: known?.meaning ?? (error instanceof auth.Unreachable ? "Signing in does not work now" : "That did not work"),
     detail: known?.cause ?? message,
     fix: known?.fix,
-    code: [known?.code ?? error.errorCode ?? error.name, correlation].filter(Boolean).join(" · "),
+    code: [known?.code ?? error.errorCode, correlation].filter(Boolean).join(" · "),
     actions: leads(error),
+    stays: !account && $("signed-out").hidden, // there is nothing behind it
   });
 }
 
 /** @param {any} error */
 function leads(error) {
-  if (error instanceof auth.Unreachable) return [{ text: "Try again", go: () => location.reload() }];
+  if (!account && $("signed-out").hidden) return [{ text: "Try again", go: () => location.reload() }];
   if (!error.errorCode) return [];
   if (account) {
     const who = account;

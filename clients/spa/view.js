@@ -83,11 +83,21 @@ function textOf(item) {
 }
 
 /**
- * The rows that have every word in their title or details.
+ * The rows that have every word in their title or details. It lets the page do
+ * something else every now and then.
  * @param {Row[]} rows
  * @param {string} words
  */
-export function search(rows, words) {
+export async function search(rows, words) {
   const wanted = words.normalize().toLocaleLowerCase().split(/\s+/).filter(Boolean);
-  return wanted.length ? rows.filter(({ item }) => wanted.every((word) => textOf(item).includes(word))) : rows;
+  if (!wanted.length) return rows;
+  const found = [];
+  let since = performance.now();
+  for (const [n, row] of rows.entries()) {
+    if (wanted.every((word) => textOf(row.item).includes(word))) found.push(row);
+    if (n % 100 || performance.now() - since < 15) continue;
+    await new Promise((resolve) => setTimeout(resolve));
+    since = performance.now();
+  }
+  return found;
 }

@@ -100,6 +100,7 @@ test("a scope that was not granted can be asked for again", async (t) => {
 
 test("a sign-in that does not answer is said, and can be tried again", async (t) => {
   const page = await visit(t, { serviceWorkers: "block", expected: ["ERR_FAILED"] });
+  await signedOut(page).waitFor();
   await page.evaluate(() => localStorage.clear());
   const away = (url) => url.href.startsWith(SIGN_IN_URL);
   await page.route(away, (route) => route.abort());

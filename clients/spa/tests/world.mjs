@@ -49,8 +49,8 @@ export const signedOut = (page) => page.getByRole("button", { name: /^Sign in (o
 
 /** Signs in by redirect. */
 export async function signIn(page, user, options) {
-  await signedOut(page).click();
   const home = [SPA_CROSS_URL, SPA_EXTERNAL_URL].find((url) => page.url().startsWith(url));
+  await signedOut(page).click();
   await choose(page, user, options);
   await page.waitForURL((url) => url.origin === (options?.home ?? home ?? SPA_URL) && url.pathname === "/");
   await page.getByRole("button", { name: "Sign out" }).waitFor();
