@@ -204,7 +204,7 @@ func (s *Server) policy() string {
 			}
 		}
 	}
-	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; manifest-src 'self'; worker-src 'self'; connect-src " +
-		connect +
-		"; frame-src " + frame + "; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+		"manifest-src 'self'; worker-src 'self'; connect-src " + connect + "; frame-src " + frame +
+		"; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 }
