@@ -7,10 +7,10 @@
 // enableForwardingHttpRequest. Tests drive the handler through it over real HTTP,
 // and scripts/dev puts it in front of the handler on machines without Core Tools.
 //
-// What it imitates was recorded on host 4.1037; testdata holds the recordings and
-// TestRecordedExchanges replays them. It follows `func start` where that differs
-// from Azure: function keys are not checked, and without CORS origins there is no
-// CORS at all.
+// What it imitates was recorded on host 4.1037; testdata holds the recordings,
+// TestRecordedExchanges replays them, and the README there lists what still differs. It
+// follows `func start` where that differs from Azure: function keys are not checked, and
+// without CORS origins there is no CORS at all.
 //
 // It does not: speak the older Data/Metadata protocol (neither flag set), run
 // triggers other than HTTP, check route constraints, watch files, enforce a minimum
