@@ -3,17 +3,27 @@ package main
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
 )
 
+// settle waits until the table was made, which a start does not wait for.
+func (p *program) settle(t testing.TB, token string) {
+	require.Eventually(t, func() bool {
+		status, _, _ := send(t, "GET", p.url+"/api/items", token, "")
+		return status == 200
+	}, 20*time.Second, 5*time.Millisecond, "items are listed")
+}
+
 // One handler that trusts a tenant of each family admits a user of each, and keeps their
 // items apart: the alices are three people.
 func TestThreeFamilies(t *testing.T) {
 	tenant, storage := startTenant(t), startStorage(t)
 	p := startProgram(t, settings(tenant, storage.ConnectionString()))
+	p.settle(t, tenant.Token("alice"))
 	families := []entratest.Family{entratest.B2C, entratest.External, entratest.Workforce}
 	token := func(family entratest.Family, scopes ...string) string {
 		token, err := tenant.AccessToken(entratest.TokenRequest{Family: family, Scopes: scopes})
@@ -58,9 +68,8 @@ func TestOneFamilyAlone(t *testing.T) {
 	p := startProgram(t, env)
 	external, err := tenant.AccessToken(entratest.TokenRequest{Family: entratest.External})
 	require.NoError(t, err)
-	status, _, body := send(t, "GET", p.url+"/api/items", external, "")
-	require.Equal(t, 200, status, body)
-	status, _, body = send(t, "GET", p.url+"/api/items", tenant.Token("alice"), "")
+	p.settle(t, external)
+	status, _, body := send(t, "GET", p.url+"/api/items", tenant.Token("alice"), "")
 	require.Equal(t, 401, status)
 	require.Contains(t, body, `"code":"token.b2c"`)
 	status, _, body = send(t, "GET", p.url+"/api/openapi.json", "", "")
@@ -84,6 +93,7 @@ func TestPrograms(t *testing.T) {
 		env["B2C_ALLOWED_CLIENTS"] += "," + entratest.DaemonID
 		env["APPLICATIONS"] = word
 		p := startProgram(t, env)
+		p.settle(t, tenant.Token("alice"))
 		code := func(method, token string) (int, string, string) {
 			status, header, body := send(t, method, p.url+"/api/items", token, `{"name":"x"}`)
 			var problem struct{ Code string }

@@ -101,8 +101,10 @@ func run(ctx context.Context, args []string, environ []string, stdout, stderr io
 	go store.Prepare(background)
 	first := c.First() // the description of the API speaks of one sign-in
 	return serve(ctx, listener, server.New(server.Config{
-		Verify: verifier.Verify, Store: store, ReadScope: first.ReadScope, WriteScope: first.WriteScope,
-		Realm: config.Realm, Collection: config.Collection, Log: log,
+		Verify: noteFormer(verifier.Verify, log), Store: store,
+		ReadScope: first.ReadScope, WriteScope: first.WriteScope,
+		Realm: config.Realm, Collection: config.Collection, Stopping: ctx, Log: log,
+		CallerConcurrency: c.CallerConcurrency, CallerRate: c.CallerRate,
 		SignIn: server.SignIn{
 			AuthorizationURL: first.Policies[0].SignInURL("authorize"), TokenURL: first.Policies[0].SignInURL("token"),
 			AppIDURI: first.AppIDURI,
@@ -117,6 +119,7 @@ func trusts(c config.Config) []entra.Trust {
 		t.Audience, t.AppIDURI, t.Clients = from.APIClientID, from.AppIDURI, from.AllowedClients
 		t.Scopes = map[string]string{"read": from.ReadScope, "write": from.WriteScope}
 		t.Host, t.MetadataURL, t.ExtraIssuers = from.Host, from.MetadataURL, from.ExtraIssuers
+		t.FormerTenant, t.FormerIDClaim = from.FormerTenant, from.FormerIDClaim
 		trusts = append(trusts, t)
 	}
 	if t := c.B2C; t.Tenant != "" {

@@ -71,6 +71,7 @@ func TestSequences(t *testing.T) {
 				return &entra.Caller{Tenant: "tenant", Subject: c.Authorization[0]}, nil
 			},
 			Store: store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
+			CallerConcurrency: 64,
 		}))
 		t.Cleanup(s.Close)
 		urls = append(urls, s.URL)

@@ -593,6 +593,7 @@ func TestEnvironment(t *testing.T) {
 	}
 	maps.Copy(env, map[string]string{
 		"API_ITEMS_TABLE": "orders", "API_APPLICATIONS": "accept", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
+		"API_CALLER_CONCURRENCY": "16", "API_CALLER_RATE": "5",
 		"API_CORS_ORIGINS": "https://app.contoso.com", "API_ALERT_EMAIL": "operator@contoso.com", "API_PRIVATE_NETWORK": "false",
 	})
 	require.ElementsMatch(t, variables(t), slices.Collect(maps.Keys(env)))

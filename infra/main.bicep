@@ -2,7 +2,7 @@
 // passed on, so that what will be created can be read in tests/*.snapshot.json.
 targetScope = 'subscription'
 
-import { scaleSettings, signInSettings } from 'types.bicep'
+import { callerSettings, scaleSettings, signInSettings } from 'types.bicep'
 
 @description('Name of the azd environment; part of the names of resources.')
 @minLength(1)
@@ -15,6 +15,12 @@ param location string
 
 @description('Whose tokens are accepted.')
 param signIn signInSettings
+
+@description('What one caller may have of an instance.')
+param caller callerSettings = {
+  concurrency: '32'
+  rate: '50'
+}
 
 @description('Origins of single-page apps that may call, such as https://app.contoso.com, with commas between them. Empty: no browser may.')
 param corsOrigins string = ''
@@ -202,6 +208,7 @@ module api 'modules/api.bicep' = {
     networkName: isPrivate ? names.network : ''
     signIn: checkedSignIn
     applications: applications
+    caller: caller
     explain: explain
     logLevel: logLevel
     scale: scale

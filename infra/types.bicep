@@ -29,6 +29,10 @@ type signInSettings = {
   EXTERNAL_HOST: string?
   EXTERNAL_METADATA_URL: string?
 
+  EXTERNAL_FORMER_TENANT: string?
+
+  EXTERNAL_FORMER_ID_CLAIM: string?
+
   ENTRA_TENANT: string?
   ENTRA_API_CLIENT_ID: string?
   ENTRA_APP_ID_URI: string?
@@ -36,6 +40,16 @@ type signInSettings = {
   ENTRA_WRITE_SCOPE: string?
   ENTRA_ALLOWED_CLIENTS: string?
   ENTRA_METADATA_URL: string?
+}
+
+@export()
+@description('What one caller may have of an instance.')
+type callerSettings = {
+  @description('CALLER_CONCURRENCY.')
+  concurrency: string
+
+  @description('CALLER_RATE.')
+  rate: string
 }
 
 @export()

@@ -20,12 +20,16 @@ import (
 
 // Config holds the settings, checked and with defaults filled in.
 type Config struct {
-	Port     int        // FUNCTIONS_CUSTOMHANDLER_PORT
-	B2C      Trust      // B2C_…
-	External Trust      // EXTERNAL_…
-	Entra    Trust      // ENTRA_…
-	Programs bool       // APPLICATIONS is "accept"
-	Explain  bool       // AUTH_EXPLAIN is "full"
+	Port     int   // FUNCTIONS_CUSTOMHANDLER_PORT
+	B2C      Trust // B2C_…
+	External Trust // EXTERNAL_…
+	Entra    Trust // ENTRA_…
+	Programs bool  // APPLICATIONS is "accept"
+	Explain  bool  // AUTH_EXPLAIN is "full"
+
+	CallerConcurrency int // CALLER_CONCURRENCY
+	CallerRate        int // CALLER_RATE, requests a second; 0: no limit
+
 	LogLevel slog.Level // LOG_LEVEL
 
 	TablesEndpoint         string // TABLES_ENDPOINT, or empty
@@ -50,6 +54,8 @@ type Trust struct {
 	WriteScope     string   // WRITE_SCOPE, the short name
 	AllowedClients []string // ALLOWED_CLIENTS, lower case; empty means any
 	ExtraIssuers   []string // EXTRA_ISSUERS
+	FormerTenant   string   // FORMER_TENANT, lower case, or empty
+	FormerIDClaim  string   // FORMER_ID_CLAIM, or empty; with FormerTenant
 }
 
 // First is the first tenant that is set, for what can speak of one alone.
@@ -265,6 +271,23 @@ var Settings = []Setting{
 		external(setMetadataURL),
 	},
 	{
+		"EXTERNAL_FORMER_TENANT",
+		false,
+		"none",
+		"775527ff-9a37-4307-8b3d-cc311f58d925",
+		"GUID of the B2C tenant that users were moved from, whose items they find again; with EXTERNAL_FORMER_ID_CLAIM",
+		external(setFormerTenant),
+	},
+	{
+		"EXTERNAL_FORMER_ID_CLAIM",
+		false,
+		"none",
+		"extension_0a1b2c3d4e5f46788990a1b2c3d4e5f6_B2CObjectId",
+		"claim with a moved user's object ID in EXTERNAL_FORMER_TENANT. Danger: who can set the attribute behind it " +
+			"gets anybody's items; no user flow and no native sign-up may collect it",
+		external(setFormerIDClaim),
+	},
+	{
 		"ENTRA_TENANT",
 		false,
 		"one of the three",
@@ -314,6 +337,22 @@ var Settings = []Setting{
 		"refuse or accept programs that sign in as themselves to an external or workforce tenant, by app roles named " +
 			"like the scopes; B2C's cannot be told from users and come in by the app roles that B2C puts into scp",
 		setApplications,
+	},
+	{
+		"CALLER_CONCURRENCY",
+		false,
+		"32",
+		"32",
+		"how many requests of one caller are worked on at a time, on an instance",
+		setCallerConcurrency,
+	},
+	{
+		"CALLER_RATE",
+		false,
+		"50",
+		"50",
+		"how many requests of one caller may come a second on an instance, twice as many in a burst; 0: no limit",
+		setCallerRate,
 	},
 	{
 		"TABLES_ENDPOINT",
@@ -389,7 +428,7 @@ func entra(set func(*Trust, string) error) func(*Config, string) error {
 // counts as not set. names are those that the environment has, so that a misspelt one
 // is told. The error is an [*Error].
 func Load(getenv func(string) string, names ...string) (Config, error) {
-	c := Config{Table: Collection, Explain: true}
+	c := Config{Table: Collection, Explain: true, CallerConcurrency: 32, CallerRate: 50}
 	for _, t := range []*Trust{&c.B2C, &c.External, &c.Entra} {
 		t.ReadScope, t.WriteScope, t.MetadataURL = "read", "write", entraMetadata
 	}
@@ -407,6 +446,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 				"is not",
 		)
 	}
+	problems = append(problems, c.External.formerProblems(c.Entra)...)
 	c.finish()
 	stored := c.TablesEndpoint != "" || c.TablesConnectionString != ""
 	for _, t := range []struct {
@@ -543,6 +583,24 @@ func (c *Config) finish() {
 	}
 }
 
+// formerProblems finds half a former tenant, and one that is a present one.
+func (t *Trust) formerProblems(entra Trust) (problems []string) {
+	if (t.FormerTenant == "") != (t.FormerIDClaim == "") {
+		problems = append(
+			problems,
+			"EXTERNAL_FORMER_TENANT and EXTERNAL_FORMER_ID_CLAIM go together: set both or neither",
+		)
+	}
+	if t.FormerTenant != "" && (t.FormerTenant == t.Tenant || t.FormerTenant == entra.Tenant) {
+		problems = append(
+			problems,
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID. Set it to the GUID of the B2C "+
+				"tenant that they were moved from; where the tenant stayed the same, unset it",
+		)
+	}
+	return problems
+}
+
 // directory is how an external tenant stands in addresses.
 func (t *Trust) directory() string {
 	if guidRE.MatchString(t.Tenant) {
@@ -576,6 +634,7 @@ var (
 	tenantRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	policyRE = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
 	domainRE = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+	formerRE = regexp.MustCompile(`^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
 	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	scopeRE  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
@@ -678,6 +737,24 @@ func setAllowedClients(t *Trust, v string) error {
 	if t.AllowedClients == nil {
 		return errors.New("names no client; leave it empty to admit any")
 	}
+	return nil
+}
+
+func setFormerTenant(t *Trust, v string) error {
+	if v = strings.ToLower(v); !guidRE.MatchString(v) || strings.Trim(v, "0-") == "" {
+		return fmt.Errorf("%q is not the GUID of a tenant. Portal: Azure AD B2C > Overview, or the tenant's metadata, "+
+			"shows it", v)
+	}
+	t.FormerTenant = v
+	return nil
+}
+
+func setFormerIDClaim(t *Trust, v string) error {
+	if !formerRE.MatchString(v) {
+		return fmt.Errorf("%q is not the name of a directory extension in a token, extension_… or extn.…: any other "+
+			"claim may be the user's to choose", v)
+	}
+	t.FormerIDClaim = v
 	return nil
 }
 
@@ -821,6 +898,24 @@ func setApplications(c *Config, v string) error {
 	}
 	c.Programs = v == "accept"
 	return nil
+}
+
+func setCallerConcurrency(c *Config, v string) (err error) {
+	c.CallerConcurrency, err = wholeNumber(v, 1, 256) // an instance works on no more
+	return err
+}
+
+func setCallerRate(c *Config, v string) (err error) {
+	c.CallerRate, err = wholeNumber(v, 0, 10_000)
+	return err
+}
+
+func wholeNumber(v string, least, most int) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("%q is not a whole number from %d to %d", v, least, most)
+	}
+	return n, nil
 }
 
 func setExplain(c *Config, v string) error {

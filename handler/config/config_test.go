@@ -65,6 +65,20 @@ func TestFamilies(t *testing.T) {
 		"a tenant without the API":      {map[string]string{"ENTRA_API_CLIENT_ID": ""}, "ENTRA_API_CLIENT_ID is not set"},
 		"one tenant as two":             {map[string]string{"EXTERNAL_TENANT": id, "ENTRA_TENANT": id}, "name the same tenant"},
 		"one tenant as two, by name":    {map[string]string{"ENTRA_TENANT": "contosocustomers.onmicrosoft.com"}, "name the same tenant"},
+		"half a former tenant":          {map[string]string{"EXTERNAL_FORMER_TENANT": formerTenant}, "go together: set both or neither"},
+		"the other half":                {map[string]string{"EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "go together: set both or neither"},
+		"the external tenant as its former one": {
+			map[string]string{"EXTERNAL_TENANT": id, "EXTERNAL_FORMER_TENANT": lower, "EXTERNAL_FORMER_ID_CLAIM": "extn.id"},
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID",
+		},
+		"the workforce tenant as the former one": {
+			map[string]string{"ENTRA_TENANT": lower, "EXTERNAL_FORMER_TENANT": id, "EXTERNAL_FORMER_ID_CLAIM": "extn.id"},
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID",
+		},
+		"a former tenant by name":        {map[string]string{"EXTERNAL_FORMER_TENANT": "contoso", "EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "not the GUID of a tenant"},
+		"a former tenant of zeros":       {map[string]string{"EXTERNAL_FORMER_TENANT": "00000000-0000-0000-0000-000000000000", "EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "not the GUID of a tenant"},
+		"a former ID that anybody sets":  {map[string]string{"EXTERNAL_FORMER_TENANT": formerTenant, "EXTERNAL_FORMER_ID_CLAIM": "email"}, "may be the user's to choose"},
+		"a former ID without its tenant": {map[string]string{"EXTERNAL_TENANT": "", "EXTERNAL_API_CLIENT_ID": "", "EXTERNAL_FORMER_TENANT": formerTenant}, "mean nothing without it"},
 		"local metadata": {
 			map[string]string{"ENTRA_METADATA_URL": "http://localhost:9911/{tenant}"}, "ENTRA_METADATA_URL points to this machine",
 		},
@@ -72,6 +86,17 @@ func TestFamilies(t *testing.T) {
 		_, err := config.Load(all(tt.changes))
 		require.ErrorContains(t, err, tt.want, name)
 	}
+}
+
+const formerTenant = "775527ff-9a37-4307-8b3d-cc311f58d925"
+
+func TestFormerTenant(t *testing.T) {
+	c, err := config.Load(all(map[string]string{
+		"EXTERNAL_FORMER_TENANT": strings.ToUpper(formerTenant), "EXTERNAL_FORMER_ID_CLAIM": "extension_0a1b2c_B2CObjectId",
+	}))
+	require.NoError(t, err)
+	require.Equal(t, formerTenant, c.External.FormerTenant)
+	require.Equal(t, "extension_0a1b2c_B2CObjectId", c.External.FormerIDClaim)
 }
 
 func TestDefaults(t *testing.T) {
@@ -86,6 +111,8 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, config.Collection, c.Table)
 	require.Empty(t, c.B2C.AllowedClients)
 	require.True(t, c.Explain)
+	require.Equal(t, 32, c.CallerConcurrency)
+	require.Equal(t, 50, c.CallerRate)
 	require.Equal(t, slog.LevelInfo, c.LogLevel)
 	require.Equal(t, []config.Policy{{
 		Name:        "B2C_1_signupsignin",
@@ -114,6 +141,8 @@ func TestEverythingSet(t *testing.T) {
 		"TABLES_ENDPOINT":          "",
 		"TABLES_CONNECTION_STRING": "UseDevelopmentStorage=true",
 		"AZURE_CLIENT_ID":          "3a4b5c6d-0000-4000-8000-1234567890ab",
+		"CALLER_CONCURRENCY":       "256",
+		"CALLER_RATE":              "0",
 		"ITEMS_TABLE":              "tasks",
 		"APPLICATIONS":             "accept",
 		"AUTH_EXPLAIN":             "code",
@@ -127,6 +156,8 @@ func TestEverythingSet(t *testing.T) {
 	require.Len(t, c.B2C.ExtraIssuers, 1)
 	require.Contains(t, c.TablesConnectionString, "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1")
 	require.False(t, c.Explain)
+	require.Equal(t, 256, c.CallerConcurrency)
+	require.Zero(t, c.CallerRate)
 	require.Equal(t, slog.LevelDebug, c.LogLevel)
 	require.Equal(t, []config.Policy{
 		{"B2C_1_signupsignin", "http://localhost:9911/contoso.onmicrosoft.com/B2C_1_signupsignin/v2.0/.well-known/openid-configuration"},
@@ -176,6 +207,10 @@ func TestProblems(t *testing.T) {
 		{"applications", "APPLICATIONS", "yes", "neither accept nor refuse"},
 		{"explain", "AUTH_EXPLAIN", "yes", "neither full nor code"},
 		{"log level", "LOG_LEVEL", "verbose", "not debug"},
+		{"no request at a time", "CALLER_CONCURRENCY", "0", "from 1 to 256"},
+		{"more than an instance has", "CALLER_CONCURRENCY", "257", "from 1 to 256"},
+		{"rate in words", "CALLER_RATE", "50/s", "not a whole number"},
+		{"rate below none", "CALLER_RATE", "-1", "from 0 to 10000"},
 		{"port", "FUNCTIONS_CUSTOMHANDLER_PORT", "0", "not a port"},
 		{"identity", "AZURE_CLIENT_ID", "me", "which is a GUID"},
 	} {
@@ -246,6 +281,10 @@ func TestSettingsDocumentThemselves(t *testing.T) {
 		switch s.Name {
 		case "TABLES_CONNECTION_STRING":
 			changes["TABLES_ENDPOINT"] = ""
+		case "EXTERNAL_FORMER_TENANT":
+			changes["EXTERNAL_FORMER_ID_CLAIM"] = "extn.id"
+		case "EXTERNAL_FORMER_ID_CLAIM":
+			changes["EXTERNAL_FORMER_TENANT"] = formerTenant
 		case "B2C_METADATA_URL", "EXTERNAL_METADATA_URL", "ENTRA_METADATA_URL":
 			changes["TABLES_ENDPOINT"], changes["TABLES_CONNECTION_STRING"] = "", "UseDevelopmentStorage=true"
 		}

@@ -174,8 +174,8 @@ var callerRules = []rule{
 	},
 	{
 		code: "caller.application", status: http.StatusForbidden,
-		title: "Programs that sign in as themselves may not call",
-		hides: []Group{GroupScope},
+		title:   "Programs that sign in as themselves may not call",
+		hides:   []Group{GroupScope},
 		applies: func(e *evidence) bool { return !e.verifier.applications && e.application() },
 		explain: func(e *evidence) (string, string) {
 			return "The token was issued to a program that signed in as itself: no user is behind it. This API " +
@@ -266,9 +266,9 @@ func explainMissingRole(e *evidence) (detail, fix string) {
 		}
 		detail = fmt.Sprintf("roles has %s, this call needs %s.", shown(strings.Join(roles, " ")), want)
 	}
-	return detail, portal + "(the API) > App roles: create " + want + ", for applications; then (the client) > API " +
-		"permissions > My APIs > Application permissions: add it and grant admin consent. A managed identity is " +
-		"given it through Microsoft Graph (appRoleAssignments)." + again
+	return detail, portal + createRole(want) + "; then (the client) > API permissions > My APIs > Application " +
+		"permissions: add it and grant admin consent. A managed identity is given it through Microsoft Graph " +
+		"(appRoleAssignments)." + again
 }
 
 // programs says what a program needs that signs in as itself: B2C writes its app roles
@@ -280,8 +280,17 @@ func (e *evidence) programs(roles []string) string {
 	}
 	return " A program that signs in as itself asks " +
 		"for " + x.programScope() + " at " + x.tokenEndpoint() + ", and needs " +
-		"the app role " + strings.Join(roles, " or ") + ", which B2C writes into scp: (the API) > App roles, then " +
-		"(the client) > API permissions > Application permissions, with admin consent."
+		"the app role " + strings.Join(roles, " or ") + ", which B2C writes into scp: " +
+		createRole(strings.Join(roles, " or ")) + "; then (the client) > API permissions > Application permissions, " +
+		"with admin consent."
+}
+
+// createRole is how an app role is made that has the name of a scope. The two are in one
+// namespace: where both have a value, Microsoft Graph wants the same id, texts and state
+// of both, and the portal's form makes another id.
+func createRole(role string) string {
+	return "(the API) > Manifest > appRoles: " + role + ", for Application, with the id, display name and " +
+		"description of the scope (the form App roles refuses a value that a scope has)"
 }
 
 // scopeSetting is the setting that names a scope, given as tokens spell it.

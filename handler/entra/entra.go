@@ -114,6 +114,10 @@ type Caller struct {
 	// empty. A program of B2C has Scopes, as a user does.
 	Application bool
 	Roles       []string
+
+	// Former says that Tenant and Subject are those that the user had before a move: the
+	// FormerTenant of the Trust, and what its FormerIDClaim said.
+	Former bool
 }
 
 // Need is what a call needs the token to grant.
@@ -129,6 +133,7 @@ type Verifier struct {
 	applications bool     // are admitted
 	setting      string   // that admits them, or empty
 	entries      []*entry // at least one
+	claims       []string // to be read besides those that every token has
 	now          func() time.Time
 	log          *slog.Logger
 }
@@ -147,7 +152,9 @@ type entry struct {
 	scopes    map[string]string // by the names that Need has
 	names     []string          // of the scopes, sorted
 	clients   map[string]bool
-	keys      *keyCache
+	// Of users who were moved; empty for other entries.
+	formerTenant, formerClaim string
+	keys                      *keyCache
 }
 
 // String is what the log and people call the entry.
@@ -193,6 +200,9 @@ func prepare(c Config) (*Verifier, error) {
 	tenants := &tenants{families: map[string]*family{}}
 	for _, t := range c.Trust {
 		x := t.entry(c.Hints)
+		if x.formerClaim != "" {
+			v.claims, tenants.former = append(v.claims, x.formerClaim), append(tenants.former, x.formerTenant)
+		}
 		guard := &tenantGuard{
 			family: t.family, extra: slices.Clone(t.ExtraIssuers), setting: x.settings.ExtraIssuers,
 			log: v.log, all: tenants,

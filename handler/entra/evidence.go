@@ -62,7 +62,7 @@ func (e *evidence) parse() {
 	if e.shape != sound {
 		return
 	}
-	if e.token, e.shape = parseToken(e.raw); e.shape != sound {
+	if e.token, e.shape = parseToken(e.raw, e.verifier.claims...); e.shape != sound {
 		return
 	}
 	e.policy, e.agree = e.token.policy()
@@ -221,10 +221,7 @@ func (e *evidence) trusted() *entry {
 // subject is who the token is about, or empty.
 func (e *evidence) subject() string {
 	if !e.trusted().byPolicy {
-		if id := strings.ToLower(e.token.oid); isGUID(id) && id != noGUID {
-			return id
-		}
-		return ""
+		return objectID(e.token.oid)
 	}
 	id := identifier(e.token.oid)
 	if id == "" {
@@ -326,10 +323,27 @@ func (e *evidence) caller() *Caller {
 	}
 	if c.Application {
 		c.Roles = e.granted()
-	} else {
-		c.Scopes = e.granted()
+		return c
+	}
+	c.Scopes = e.granted()
+	if former := e.formerSubject(); former != "" {
+		c.Tenant, c.Subject, c.Former = x.formerTenant, former, true
 	}
 	return c
+}
+
+// formerSubject is the ID that a user had in the tenant that they were moved from, or
+// empty. Only tokens of the entry that was configured so are asked.
+func (e *evidence) formerSubject() string {
+	return objectID(e.token.more[e.entry.formerClaim])
+}
+
+// objectID is a GUID in lower case, or empty where id is none, or that of nobody.
+func objectID(id string) string {
+	if id = strings.ToLower(id); isGUID(id) && id != noGUID {
+		return id
+	}
+	return ""
 }
 
 // named puts those settings that have a name into brackets, behind what they mean.

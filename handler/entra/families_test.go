@@ -272,7 +272,7 @@ func TestApplicationsAdmitted(t *testing.T) {
 		require.Equal(t, map[string]any{"roles": "write"}, x.Expected)
 		require.Equal(t, map[string]any{"roles": "read"}, x.Actual)
 		require.Empty(t, x.Also)
-		for _, cure := range []string{uri + "/.default", "/oauth2/v2.0/token", "App roles", "admin consent", "appRoleAssignments"} {
+		for _, cure := range []string{uri + "/.default", "/oauth2/v2.0/token", "appRoles", "admin consent", "appRoleAssignments"} {
 			require.Contains(t, x.Fix, cure)
 		}
 		for _, tt := range []struct {

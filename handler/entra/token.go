@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,8 @@ type token struct {
 	iss, aud, azp, tfp, acr, scp, ver, oid, sub string
 	tid, appid, idtyp                           string // empty, too, where they are no strings
 	roles                                       []string
+	asked                                       []string          // names of claims to read besides
+	more                                        map[string]string // those of them that are there and strings
 	issuer                                      issuerParts
 	hasScp, hasTid                              bool
 	hasScope                                    bool // scope, which access tokens of others have
@@ -63,8 +66,10 @@ type seconds struct {
 	present, valid bool
 }
 
-// parseToken reads raw once. Where the shape is not sound, it says why raw is not a token.
-func parseToken(raw string) (t token, s shape) {
+// parseToken reads raw once, and with it the claims that are asked for besides its own.
+// Where the shape is not sound, it says why raw is not a token.
+func parseToken(raw string, asked ...string) (t token, s shape) {
+	t.asked = asked
 	if len(raw) > maxToken {
 		return t, tooLarge
 	}
@@ -228,6 +233,12 @@ func (t *token) claim(name string, v value) bool {
 		t.signInMark = true
 		return true
 	default:
+		if v.kind == '"' && slices.Contains(t.asked, name) {
+			if t.more == nil {
+				t.more = map[string]string{}
+			}
+			t.more[name] = unescape(v.text)
+		}
 		return true
 	}
 	if v.kind != '"' {

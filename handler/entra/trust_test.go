@@ -38,6 +38,9 @@ func TestNewRefuses(t *testing.T) {
 			c.Trust = append(c.Trust, x)
 		}
 	}
+	former := func(tenant, claim string) func(*entra.Trust) {
+		return func(x *entra.Trust) { x.FormerTenant, x.FormerIDClaim = tenant, claim }
+	}
 	for _, tt := range []struct {
 		name   string
 		change func(*entra.Config)
@@ -55,6 +58,21 @@ func TestNewRefuses(t *testing.T) {
 		{
 			"a domain for the tenant", func(c *entra.Config) { c.Trust[0] = entra.B2C("contoso.onmicrosoft.com", "B2C_1_x") },
 			"not the name of a tenant",
+		},
+		{"half a former tenant", family(entra.ExternalID("x"), former("", "extn.id")), "go together"},
+		{"the other half", family(entra.ExternalID("x"), former(entratest.TenantID, "")), "go together"},
+		{"a former tenant of zeros", family(entra.ExternalID("x"), former(strings.Repeat("0", 36), "extn.id")), "not the GUID"},
+		{"a former tenant by name", family(entra.ExternalID("x"), former("contoso", "extn.id")), "not the GUID"},
+		{"a user's claim", family(entra.ExternalID("x"), former(entratest.TenantID, "email")), "not the name of a directory"},
+		{
+			"a former ID in a workforce tenant", family(entra.Workforce("x.com"), former(entratest.TenantID, "extn.id")),
+			"only an external tenant",
+		},
+		{"a former ID in B2C", trust(former(entratest.TenantID, "extn.id")), "only an external tenant"},
+		{
+			"a former tenant that is the present one",
+			family(entra.ExternalID(entratest.TenantID), former(strings.ToUpper(entratest.TenantID), "extn.id")),
+			"present ID",
 		},
 		{"no policy", policies(), "there is no policy"},
 		{"an empty policy", policies(""), "not the name of a policy"},

@@ -17,8 +17,8 @@ import (
 )
 
 // This file bounds what an instance holds and does at a time, of which a small one
-// has 512 MB in all. A request reads its body, takes a place, and works; only then may
-// it cost anybody else anything.
+// has 512 MB in all. A request takes of its caller's share, reads its body, takes a place,
+// and works; only then may it cost anybody else anything.
 
 const (
 	// concurrent is how many requests are worked on at a time; more wait for
@@ -36,6 +36,9 @@ const (
 	maxPages    = 64 << 20
 	roomTimeout = 2 * time.Second
 
+	// callerPart is how much of the room one caller may have: one part in so many.
+	callerPart = 2
+
 	// bodyRoom is what work on a body takes for each of its bytes: its members, its
 	// items, their rows, and the transaction. A small body's is not counted.
 	bodyRoom  = 6
@@ -46,64 +49,97 @@ const (
 	maxDiscard = 100 << 20
 )
 
-// admission has the places and the room of an instance.
+// admission has the places and the room of an instance, and its callers' shares.
 type admission struct {
-	places              chan struct{}
-	small, large, pages *semaphore.Weighted
+	places chan struct{}
+	room   *room
+	shares *shares
 }
 
-func newAdmission() *admission {
+func newAdmission(callerConcurrency, callerRate int) *admission {
 	return &admission{
 		places: make(chan struct{}, concurrent),
-		small:  semaphore.NewWeighted(maxSmall),
-		large:  semaphore.NewWeighted(maxLarge),
-		pages:  semaphore.NewWeighted(maxPages),
+		room:   newRoom(1),
+		shares: newShares(callerConcurrency, callerRate),
 	}
 }
+
+// room is how many bytes may be held, of each kind.
+type room struct{ small, large, pages *semaphore.Weighted }
+
+// newRoom is one part of an instance's, in so many.
+func newRoom(parts int64) *room {
+	return &room{
+		small: semaphore.NewWeighted(maxSmall / parts),
+		large: semaphore.NewWeighted(maxLarge / parts),
+		pages: semaphore.NewWeighted(maxPages / parts),
+	}
+}
+
+func smallOf(r *room) *semaphore.Weighted { return r.small }
+func largeOf(r *room) *semaphore.Weighted { return r.large }
+func pagesOf(r *room) *semaphore.Weighted { return r.pages }
 
 // hold is what one request holds of an admission.
 type hold struct {
 	*admission
+	share                  *share // of its caller, once that is known
+	working                bool   // counts among its caller's requests
 	smallBytes, largeBytes int64
 	place                  bool
 	stop                   context.CancelFunc // of the work
 
 	mu        sync.Mutex
 	pageBytes int64
+	left      bool
+}
+
+// join takes the request into its caller's share.
+func (h *hold) join(owner items.Owner) (err error) {
+	h.share, err = h.shares.join(owner)
+	h.working = err == nil
+	return err
 }
 
 // release gives everything back.
 func (h *hold) release() {
-	if h.stop != nil {
-		h.stop()
+	h.leave(0)
+	if h.share != nil {
+		h.shares.leave(h.share)
+		h.share = nil
 	}
-	h.small.Release(h.smallBytes)
-	h.large.Release(h.largeBytes)
-	h.pages.Release(h.pageBytes)
-	if h.place {
-		<-h.places
-	}
-	h.stop, h.smallBytes, h.largeBytes, h.pageBytes, h.place = nil, 0, 0, 0, false
 }
 
 // leave gives back all but what the answer takes, which a slow client may leave
 // unread for long.
 func (h *hold) leave(answer int) {
+	if h.stop != nil {
+		h.stop()
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	answering := min(h.pageBytes, int64(answer))
-	h.pages.Release(h.pageBytes - answering)
-	h.pageBytes = 0
-	h.release()
-	h.pageBytes = answering
+	h.give(smallOf, h.smallBytes)
+	h.give(largeOf, h.largeBytes)
+	h.give(pagesOf, h.pageBytes-answering)
+	if h.place {
+		<-h.places
+	}
+	if h.working {
+		h.shares.answered(h.share)
+	}
+	h.stop, h.smallBytes, h.largeBytes, h.pageBytes, h.place, h.working = nil, 0, 0, answering, false, false
+	h.left = true
 }
 
 // body makes room for a body of so many bytes, in place of what it had.
 func (h *hold) body(ctx context.Context, bytes int64) error {
 	small := min(bytes, smallBody)
-	if err := makeRoom(ctx, h.small, small-h.smallBytes); err != nil {
+	if err := h.take(ctx, smallOf, small-h.smallBytes); err != nil {
 		return err
 	}
 	h.smallBytes = small
-	if err := makeRoom(ctx, h.large, bytes-small-h.largeBytes); err != nil {
+	if err := h.take(ctx, largeOf, bytes-small-h.largeBytes); err != nil {
 		return err
 	}
 	h.largeBytes = bytes - small
@@ -114,23 +150,37 @@ func (h *hold) body(ctx context.Context, bytes int64) error {
 func (h *hold) page(ctx context.Context, bytes int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if bytes <= h.pageBytes {
+	if bytes <= h.pageBytes || h.left { // others' changes may go on for which it began
 		return nil
 	}
-	if err := makeRoom(ctx, h.pages, bytes-h.pageBytes); err != nil {
+	if err := h.take(ctx, pagesOf, bytes-h.pageBytes); err != nil {
 		return err
 	}
 	h.pageBytes = bytes
 	return nil
 }
 
-func makeRoom(ctx context.Context, room *semaphore.Weighted, bytes int64) error {
+// take makes room, of the caller's first: who has used up that waits for nobody else.
+func (h *hold) take(ctx context.Context, kind func(*room) *semaphore.Weighted, bytes int64) error {
 	ctx, cancel := context.WithTimeout(ctx, roomTimeout)
 	defer cancel()
-	if err := room.Acquire(ctx, bytes); err != nil {
+	if err := kind(h.share.room).Acquire(ctx, bytes); err != nil {
+		const detail = "Other requests of this caller hold all the memory that one caller may have for large bodies " +
+			"and large pages."
+		return fmt.Errorf("wait for the caller's room: %w: %w: %w", limited(detail), items.ErrNoRoom, err)
+	}
+	if err := kind(h.room).Acquire(ctx, bytes); err != nil {
+		kind(h.share.room).Release(bytes)
 		return fmt.Errorf("wait for room: %w: %w", items.ErrNoRoom, err)
 	}
 	return nil
+}
+
+func (h *hold) give(kind func(*room) *semaphore.Weighted, bytes int64) {
+	if bytes > 0 {
+		kind(h.share.room).Release(bytes)
+		kind(h.room).Release(bytes)
+	}
 }
 
 // begin takes a place among the requests that are worked on, and starts the clock.
@@ -170,6 +220,7 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 		size = c.ContentLength + 1 // one more, to see the end
 	}
 	c.reading = true
+	defer context.AfterFunc(c.stopping, c.cutOff)()
 	var body []byte
 	for {
 		size = min(size, limit+1)
@@ -184,7 +235,7 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 				return body, nil
 			}
 			if err != nil {
-				return nil, bodyEnded(err)
+				return nil, c.bodyEnded(err)
 			}
 		}
 		if int64(len(body)) > limit {
@@ -196,8 +247,12 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 
 // bodyEnded is about a body that is not whole. The host cuts off what it still reads
 // when it stops, and a client that can read the answer has not: it may try again.
-func bodyEnded(err error) error {
+func (c *call) bodyEnded(err error) error {
 	_, network := errors.AsType[net.Error](err)
+	if network && c.stopping.Err() != nil {
+		detail := "This instance is stopping, and the body had not come yet."
+		return &problem{Code: "overloaded", Detail: detail, retryAfter: time.Second}
+	}
 	if network || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &problem{
 			Code: "request.timeout",

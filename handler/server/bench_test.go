@@ -117,6 +117,7 @@ func handlerOn(b *testing.B, storage http.RoundTripper) (http.Handler, string) {
 	h := server.New(server.Config{
 		Verify: verifier.Verify,
 		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
+		CallerConcurrency: 256,
 	})
 	token, err := tenant.AccessToken(entratest.TokenRequest{})
 	require.NoError(b, err)

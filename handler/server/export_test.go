@@ -38,3 +38,24 @@ func AddFaults(h http.Handler) {
 
 // DescribeContent fills a content's schema into the description.
 var DescribeContent = describeContent
+
+// Shares are what callers may have of an instance.
+type Shares struct{ *shares }
+
+// NewShares are of an API with these settings.
+func NewShares(concurrency, rate int) Shares { return Shares{newShares(concurrency, rate)} }
+
+// Join is the begin of a request, and what it returns its end; nil if it is turned away.
+func (s Shares) Join(subject string) (end func()) {
+	one, err := s.join(items.Owner{Tenant: "tenant", Subject: subject})
+	if err != nil {
+		return nil
+	}
+	return func() {
+		s.answered(one)
+		s.leave(one)
+	}
+}
+
+// Len is how many callers are remembered.
+func (s Shares) Len() int { return len(s.of) }

@@ -236,7 +236,7 @@ func (s *server) edit(
 	if err := c.parameters(); err != nil {
 		return nil, err
 	}
-	match, err := ifMatch(c.Header)
+	match, unless, err := changing(c.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +248,7 @@ func (s *server) edit(
 	if err != nil {
 		return nil, err
 	}
-	op := items.Op{ID: c.id, Match: match, Edit: &edit, Request: [16]byte(sum[:])}
+	op := items.Op{ID: c.id, Match: match, Unless: unless, Edit: &edit, Request: [16]byte(sum[:])}
 	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{op}, nil)
 	if err != nil {
 		return nil, err
@@ -261,11 +261,12 @@ func (s *server) delete(c *call) (*answer, error) {
 	if err := c.parameters(); err != nil {
 		return nil, err
 	}
-	match, err := ifMatch(c.Header)
+	match, unless, err := changing(c.Header)
 	if err != nil {
 		return nil, err
 	}
-	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{{ID: c.id, Match: match, Delete: true}}, nil)
+	op := items.Op{ID: c.id, Match: match, Unless: unless, Delete: true}
+	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{op}, nil)
 	if err != nil {
 		return nil, err
 	}

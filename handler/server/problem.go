@@ -17,6 +17,7 @@ var kinds = map[string]struct {
 }{
 	"route.not_found":          {http.StatusNotFound, "There is nothing here"},
 	"method.not_allowed":       {http.StatusMethodNotAllowed, "Method not allowed"},
+	"rate.limited":             {http.StatusTooManyRequests, "Too many requests of this caller"},
 	"accept.unsupported":       {http.StatusNotAcceptable, "The client does not accept JSON"},
 	"parameter.unknown":        {http.StatusBadRequest, "Unknown parameter"},
 	"parameter.invalid":        {http.StatusBadRequest, "Invalid parameter"},
@@ -101,8 +102,9 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 		}
 	case errors.Is(err, items.ErrExists):
 		p = &problem{
-			Code:   "item.exists",
-			Detail: "The caller has an item with this ID. Read it, and change it with If-Match and its etag.",
+			Code: "item.exists",
+			Detail: "The caller has an item with this ID, and the request is only for none, or for another version. " +
+				"Read the item, and change it with If-Match and its etag.",
 		}
 	case errors.Is(err, items.ErrDeleted):
 		p = &problem{
@@ -128,11 +130,7 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 	case errors.Is(err, items.ErrResync):
 		p = deltaResync(time.Time{})
 	case errors.Is(err, items.ErrBusy):
-		p = &problem{
-			Code:       "overloaded",
-			Detail:     "Too many changes of this caller wait for each other, as they are made one after the other.",
-			retryAfter: time.Second,
-		}
+		p = limited("Too many changes of this caller wait for each other, as they are made one after the other.")
 	case errors.Is(err, items.ErrNoRoom):
 		p = &problem{
 			Code: "overloaded", retryAfter: time.Second,

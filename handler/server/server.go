@@ -34,7 +34,8 @@ const (
 	writeTimeout = 2 * time.Minute
 )
 
-// Config says what the API is made of. All fields are required but for Log.
+// Config says what the API is made of. All fields are required but for Log and
+// CallerRate.
 type Config struct {
 	// Verify says who calls, outside of tests the method of a entra.Verifier.
 	Verify func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error)
@@ -47,6 +48,12 @@ type Config struct {
 	Realm string
 	// Collection is what the routes call the items: /api/{Collection}.
 	Collection string
+	// CallerConcurrency is how many requests of one caller are worked on at a time, and
+	// CallerRate how many of them may come a second, twice as many in a burst; 0: no limit.
+	CallerConcurrency, CallerRate int
+	// Stopping ends when the process is asked to stop: bodies that have not come by then
+	// are waited for no longer. Nil never ends.
+	Stopping context.Context
 	// Log gets one line a request. Nil discards it.
 	Log *slog.Logger
 }
@@ -67,21 +74,24 @@ type server struct {
 	described []byte
 }
 
-// New returns the API. It panics if a field that is required is missing, or the schema
-// of the content is not JSON.
+// New returns the API. It panics if a field that is required is missing, or below 0, or
+// the schema of the content is not JSON.
 func New(c Config) http.Handler {
 	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" ||
-		c.Collection == "" {
-		panic("server: Verify, Store, ReadScope, WriteScope, Realm and Collection are required")
+		c.Collection == "" || c.CallerConcurrency < 1 || c.CallerRate < 0 {
+		panic("server: Verify, Store, ReadScope, WriteScope, Realm, Collection and CallerConcurrency are required")
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Stopping == nil {
+		c.Stopping = context.Background()
 	}
 	described, err := c.Description()
 	if err != nil {
 		panic("server: " + err.Error()) // the files of this repository are wrong
 	}
-	s := &server{Config: c, admission: newAdmission(), described: described}
+	s := &server{Config: c, admission: newAdmission(c.CallerConcurrency, c.CallerRate), described: described}
 	s.routes = s.table()
 	return s
 }
@@ -115,6 +125,8 @@ type call struct {
 	caller     *entra.Caller
 	hold       hold
 	reading    bool // the body was asked for
+	stopping   context.Context
+	cutOff     func() // has reading the body fail at once
 }
 
 // owner is whose items the call is about: always the caller's own. Neither the
@@ -144,6 +156,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = conn.SetWriteDeadline(start.Add(bodyTimeout + workTimeout + writeTimeout))
 	ctx, storageCalls := items.CountCalls(r.Context())
 	c := &call{Request: r, invocation: invocationID(r.Header), hold: hold{admission: s.admission}}
+	c.stopping, c.cutOff = s.Stopping, func() { _ = conn.SetReadDeadline(time.Now()) }
 	defer c.hold.release()
 	c.Request = r.WithContext(items.WithRoom(ctx, c.hold.page))
 
@@ -198,7 +211,10 @@ func (s *server) respond(c *call) (a *answer, code string, err error) {
 		}
 	}()
 	if a, err = s.answer(c); err == nil {
-		return finish(c, a), "", nil
+		a, err = finish(c, a)
+	}
+	if err == nil {
+		return a, "", nil
 	}
 	p := s.problemOf(c, err)
 	return answerTo(p), p.Code, err
@@ -218,6 +234,9 @@ func (s *server) answer(c *call) (*answer, error) {
 		return nil, err
 	}
 	c.caller = caller
+	if err := c.hold.join(c.owner()); err != nil {
+		return nil, err
+	}
 	if err := acceptsJSON(c.Header.Values("Accept")); err != nil {
 		return nil, err
 	}

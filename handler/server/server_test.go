@@ -88,7 +88,8 @@ func newWorld(t testing.TB, change ...func(*server.Config)) *world {
 	c := server.Config{
 		Verify: verifier.Verify,
 		Store:  store, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
-		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
+		CallerConcurrency: 32,
+		Log:               slog.New(slog.NewJSONHandler(w.log, nil)),
 	}
 	for _, f := range change {
 		f(&c)
@@ -259,6 +260,7 @@ func TestBadInput(t *testing.T) {
 		{"other charset", "POST", "/api/items", text, []string{"Content-Type", "application/json; charset=latin1"}, 415, "content_type.unsupported", ""},
 		{"content type that cannot be read", "POST", "/api/items", text, []string{"Content-Type", "application//json;;="}, 415, "content_type.unsupported", ""},
 		{"compressed", "POST", "/api/items", text, []string{"Content-Encoding", "gzip"}, 415, "content_type.unsupported", ""},
+		{"compressed, and not said so", "POST", "/api/items", "\x1f\x8b\x08\x00", nil, 415, "content_type.unsupported", "gzip"},
 		{"too large", "POST", "/api/items", itemstest.Text(strings.Repeat("x", 256<<10)), nil, 413, "body.too_large", "262144"},
 		{"far too large", "POST", "/api/items", strings.Repeat("x", 3<<20), nil, 413, "body.too_large", ""},
 		{"empty", "POST", "/api/items", "", []string{"Content-Type", "application/json"}, 400, "request.malformed", "empty"},
@@ -390,7 +392,7 @@ func TestRefusalIsAProblemDocument(t *testing.T) {
 	require.JSONEq(t, `{
 		"type":"urn:itemsapi:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing",
 		"detail":"scp has write, this call needs read.","expected":{"scp":"read"},"actual":{"scp":"write"},
-		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default at the token endpoint `+w.tenant.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > App roles, then (the client) > API permissions > Application permissions, with admin consent.",
+		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default at the token endpoint `+w.tenant.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > Manifest > appRoles: read, for Application, with the id, display name and description of the scope (the form App roles refuses a value that a scope has); then (the client) > API permissions > Application permissions, with admin consent.",
 		"verified":true,"instance":"0a1b"}`, string(r.body))
 
 	terse := newWorld(t, func(c *server.Config) {
@@ -592,7 +594,10 @@ func TestPanicsAreAnswered(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var well func()
-			w := newWorld(t, func(c *server.Config) { well = arm(t, c) })
+			w := newWorld(t, func(c *server.Config) {
+				c.CallerConcurrency = 50
+				well = arm(t, c)
+			})
 			token := w.token(t, "alice")
 			var wg sync.WaitGroup
 			aside := waittest.Aside(t)
@@ -626,7 +631,8 @@ func TestFaultsAreAnswered(t *testing.T) {
 	h := server.New(server.Config{
 		Verify: func(context.Context, entra.Credentials, ...entra.Need) (*entra.Caller, error) { return nil, nil },
 		Store:  broken{}, ReadScope: "read", WriteScope: "write", Realm: config.Realm, Collection: config.Collection,
-		Log: slog.New(slog.NewJSONHandler(&log, nil)),
+		CallerConcurrency: 1,
+		Log:               slog.New(slog.NewJSONHandler(&log, nil)),
 	})
 	server.AddFaults(h)
 	s := httptest.NewServer(h)
@@ -651,6 +657,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 	release := make(chan struct{})
 	entered := make(chan struct{}, 1000)
 	w := newWorld(t, func(c *server.Config) {
+		c.CallerConcurrency = 256
 		c.Store = broken{c.Store, func(ctx context.Context) {
 			entered <- struct{}{}
 			select {
@@ -677,7 +684,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 			require.Fail(t, "not asked", "request %d", i)
 		}
 	}
-	r := w.send(t, "GET", "/api/items", token, "")
+	r := w.send(t, "GET", "/api/items", w.token(t, "bob"), "")
 	require.Equal(t, 503, r.StatusCode)
 	require.Equal(t, "overloaded", r.code(t))
 	require.Equal(t, "1", r.Header.Get("Retry-After"))

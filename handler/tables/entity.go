@@ -215,6 +215,12 @@ func (s *Store) item(e *itemRow) (items.Item, error) {
 	return newItem(d, id, made), nil
 }
 
+// Partition is the name of the partition with the items of a subject of a tenant
+// (items.Owner). It is a hash, which a log may have.
+func Partition(tenant, subject string) string {
+	return partitionKey(items.Owner{Tenant: tenant, Subject: subject})
+}
+
 // partitionKey is the partition of an owner: evenly spread, of harmless
 // characters, and of a hash, so that storage has no name of a person.
 func partitionKey(owner items.Owner) string {

@@ -1,5 +1,5 @@
 // The function app, on a Flex Consumption plan of its own.
-import { scaleSettings, signInSettings, tags as tagsOf } from '../types.bicep'
+import { callerSettings, scaleSettings, signInSettings, tags as tagsOf } from '../types.bicep'
 
 @description('Name of the site.')
 param name string
@@ -33,6 +33,9 @@ param signIn signInSettings
 
 @description('APPLICATIONS.')
 param applications string
+
+@description('What one caller may have of an instance.')
+param caller callerSettings
 
 @description('AUTH_EXPLAIN.')
 param explain string
@@ -140,6 +143,8 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
       AZURE_CLIENT_ID: identity.properties.clientId
+      CALLER_CONCURRENCY: caller.concurrency
+      CALLER_RATE: caller.rate
       TABLES_ENDPOINT: itemStorage.properties.primaryEndpoints.table
       ITEMS_TABLE: table
       APPLICATIONS: applications

@@ -372,6 +372,12 @@ func settings(tenant *entratest.Server, connection string) []string {
 		"APPLICATIONS":             os.Getenv(config.ApplicationsName),
 		"TABLES_CONNECTION_STRING": connection,
 	}
+	// One person's tests are no crowd, unless it is the shares that are tested.
+	if set := callerSettings(); len(set) > 0 {
+		maps.Copy(values, set)
+	} else {
+		values["CALLER_RATE"] = "0"
+	}
 	// A setting that is not named is set and empty, which counts as not set and
 	// keeps what this shell or local.settings.json may have out of this world.
 	var env []string
@@ -381,6 +387,17 @@ func settings(tenant *entratest.Server, connection string) []string {
 		}
 	}
 	return env
+}
+
+// callerSettings are those of this process's environment that say what one caller may have.
+func callerSettings() map[string]string {
+	set := map[string]string{}
+	for _, s := range config.Settings {
+		if value := os.Getenv(s.Name); strings.HasPrefix(s.Name, "CALLER_") && value != "" {
+			set[s.Name] = value
+		}
+	}
+	return set
 }
 
 // handlerEnv is this process's environment with the world's settings, of which

@@ -151,6 +151,13 @@ func (d *doctor) settings() (config.Config, bool) {
 	for _, t := range tenants.Of(c) {
 		d.compareSettings(t)
 	}
+	if claim := c.External.FormerIDClaim; claim != "" {
+		d.Warn("EXTERNAL_FORMER_ID_CLAIM", "Whoever can set the attribute behind "+claim+" gets anybody's items of "+
+			"the tenant "+c.External.FormerTenant+".",
+			"See that no user can: it is not among the attributes of a user flow (Portal: External Identities > User "+
+				"flows > (the flow) > User attributes), nor of a sign-up by native authentication. Unset both "+
+				"EXTERNAL_FORMER_ settings once no moved user is left.")
+	}
 	return c, true
 }
 

@@ -366,6 +366,7 @@ func startVerifier(ctx context.Context, c config.Config) (*entra.Verifier, map[s
 		t.Audience, t.AppIDURI, t.Clients = from.APIClientID, from.AppIDURI, from.AllowedClients
 		t.Scopes = map[string]string{"read": from.ReadScope, "write": from.WriteScope}
 		t.Host, t.MetadataURL, t.ExtraIssuers = from.Host, from.MetadataURL, from.ExtraIssuers
+		t.FormerTenant, t.FormerIDClaim = from.FormerTenant, from.FormerIDClaim
 		trusts = append(trusts, t)
 	}
 	if len(names) > 0 {

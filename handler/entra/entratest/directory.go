@@ -55,7 +55,7 @@ type directory struct {
 	versionOne bool // the API's manifest asks for tokens of version 1; Server.mu guards it
 }
 
-func (s *Server) makeDirectories(spaOrigins []string) {
+func (s *Server) makeDirectories(o Options) {
 	users := func(alice, bob, carol string) []User {
 		list := Users()
 		list[0].ObjectID, list[1].ObjectID = alice, bob
@@ -79,7 +79,13 @@ func (s *Server) makeDirectories(spaOrigins []string) {
 		users: users("3a11ce00-d82f-46a1-b05c-7e93f14b06d8", "3b0b0000-60e5-4c9b-8f72-a9d4e1c8357f",
 			"3ca20100-2e7a-4816-9bc3-d50f68e9a174"),
 	}
-	pages := spaPages(spaOrigins)
+	if o.SameDirectory {
+		s.external.id = s.b2c.id
+		for i, moved := range s.b2c.users {
+			s.external.users[i].ObjectID = moved.ObjectID
+		}
+	}
+	pages := spaPages(o.SPAOrigins)
 	for _, a := range []struct {
 		dir    *directory
 		client application

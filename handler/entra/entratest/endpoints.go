@@ -44,7 +44,7 @@ func (s *Server) parse(r *http.Request) endpoint {
 	if strings.EqualFold(parts[0], "tfp") {
 		e.tfp, parts = true, parts[1:]
 	}
-	if !e.tfp {
+	if !e.tfp && !r.URL.Query().Has("p") { // which B2C alone has
 		if of := s.parseEntra(r, parts); of.kind != "" {
 			return of
 		}

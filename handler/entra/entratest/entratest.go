@@ -79,6 +79,15 @@ type Options struct {
 	// those of http://localhost:9912 and http://127.0.0.1:9912.
 	SPAOrigins []string
 
+	// SameDirectory makes the external tenant one of External ID's hybrid mode: it has the
+	// GUID of the B2C tenant, and the users' object IDs. Its applications are others.
+	SameDirectory bool
+
+	// FormerIDClaim is a claim in the external tenant's tokens with the object ID that a
+	// user of the same name has in the B2C tenant: alice and bob were moved from there,
+	// carol was not. "" for none.
+	FormerIDClaim string
+
 	// Log, if not nil, gets one line per request. A line holds method, path,
 	// status and AADB2C code, never a query, a body or a token. It must be safe
 	// for concurrent use.
@@ -91,6 +100,7 @@ type Server struct {
 	lifetime   time.Duration
 	publicHost string
 	hostGiven  bool
+	formerID   string // the claim
 	log        func(string)
 
 	b2c, external, workforce *directory
@@ -120,6 +130,7 @@ func Start(o Options) (*Server, error) {
 		lifetime:   o.AccessTokenLifetime,
 		publicHost: o.PublicHost,
 		hostGiven:  o.PublicHost != "",
+		formerID:   o.FormerIDClaim,
 		log:        o.Log,
 		closed:     make(chan struct{}),
 	}
@@ -135,7 +146,7 @@ func Start(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = func(string) {}
 	}
-	s.makeDirectories(o.SPAOrigins)
+	s.makeDirectories(o)
 	s.makePolicies(PolicySignUpSignIn, PolicyProfileEdit, PolicyROPC, PolicyPasswordReset)
 	s.makeOwnKeys(s.external, 2)
 	s.makeOwnKeys(s.workforce, 1)

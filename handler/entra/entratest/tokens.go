@@ -171,6 +171,13 @@ func (s *Server) accessClaims(g signIn) map[string]any {
 	if len(g.scopes) > 0 {
 		c["scp"] = strings.Join(g.scopes, " ")
 	}
+	if g.policy.dir == s.external && s.formerID != "" {
+		for _, moved := range s.b2c.users {
+			if moved.Name == g.user.Name {
+				c[s.formerID] = moved.ObjectID
+			}
+		}
+	}
 	if g.policy.dir != s.b2c {
 		delete(c, "nonce") // which is the client's, for its ID token
 		c["azpacr"], c["xms_ftd"] = "0", randomText(48)
