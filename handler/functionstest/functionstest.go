@@ -15,11 +15,13 @@
 // It does not: speak the older Data/Metadata protocol (neither flag set), run
 // triggers other than HTTP, check route constraints, watch files, enforce a minimum
 // upload speed, speak TLS or HTTP/2, or reproduce anything of the platform in front
-// of the host (cold starts, scale-out, the 230 s limit, function keys). Two things
+// of the host (cold starts, scale-out, the 230 s limit, function keys). Four things
 // differ on purpose: a handler that cannot be started is an error of Start, where
-// the real host lets clients wait for two minutes; and a Host header that is neither
-// localhost nor a loopback address is refused with 403, so that no web page can
-// reach a developer's handler by pointing a name of its own at 127.0.0.1.
+// the real host lets clients wait for two minutes; on Windows bin/handler.exe is found
+// where host.json says bin/handler; a Host header that is neither localhost nor a
+// loopback address is refused with 403, so that no web page can reach a developer's
+// handler by pointing a name of its own at 127.0.0.1; and the page at / lists the
+// functions.
 package functionstest
 
 import (
