@@ -100,6 +100,7 @@ type Config struct {
 	anyHost  bool          // accept every Host header
 	activity time.Duration // proxy mode: longest silence of the handler; 0 means 240 s
 	drain    time.Duration // for calls in flight at Close; 0 means 30 s
+	pause    time.Duration // proxy mode: longest one between two tries; 0 means 250 ms
 }
 
 // Host is a running host. Its methods may be called from any goroutine.
@@ -140,6 +141,7 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	cfg.activity = cmp.Or(cfg.activity, 240*time.Second)
 	cfg.drain = cmp.Or(cfg.drain, 30*time.Second)
+	cfg.pause = cmp.Or(cfg.pause, 250*time.Millisecond)
 	app, err := readApp(cfg)
 	if err != nil {
 		return nil, err

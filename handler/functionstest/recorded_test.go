@@ -206,6 +206,8 @@ func settingsOf(e exchange) settings {
 		s.before = []string{"exit:0"}
 	case starts("fail-exit1-3"):
 		s.before = []string{"exit:1", "exit:1"}
+	case starts("fail-die"): // a loaded machine takes longer for a restart than the host's tries do
+		s.change = func(c *Config) { c.pause = 2 * time.Second }
 	case starts("fail-timeout"):
 		s.change = func(c *Config) { c.FunctionTimeout = time.Second }
 	case starts("fail-sized-over-limit"):
