@@ -222,6 +222,7 @@ func cutOff(token string) string {
 // claims are those of a token's members that name no person.
 type claims struct {
 	Kid, Iss, Aud, Tfp, Acr, Azp, Scp string
+	Roles                             []string
 	Exp                               int64
 }
 
@@ -275,6 +276,9 @@ func passed(group entra.Group, t claims, scope string) string {
 		}
 		return "a subject, with the client " + report.Cut(t.Azp)
 	case entra.GroupScope:
+		if t.Scp == "" && t.Roles != nil { // a program of Entra's families
+			return "has " + scope + " (roles: " + report.Cut(strings.Join(t.Roles, " ")) + ")"
+		}
 		return "has " + scope + " (scp: " + report.Cut(t.Scp) + ")"
 	}
 	return ""
