@@ -41,6 +41,8 @@ export async function explain(error, problem) {
 /** @param {any} error */
 function leads(error) {
   if (!account && $("signed-out").hidden) return [{ text: "Try again", go: () => location.reload() }];
+  // MSAL believes that a sign-in is under way, of a page that was left and came back.
+  if (error.errorCode === "interaction_in_progress") return [{ text: "Start over", go: () => location.reload() }];
   if (!error.errorCode) return [];
   if (account) {
     const who = account;

@@ -124,6 +124,20 @@ test("a blocked window leads to a sign-in on the page", async (t) => {
   await upToDate(page);
 });
 
+test("a sign-in that was left and never ended can be started over", async (t) => {
+  const page = await visit(t);
+  const away = (url) => url.href.startsWith(SIGN_IN_URL) && url.pathname.endsWith("/authorize");
+  await page.route(away, (route) => route.fulfill({ status: 204 })); // the page stays where it is
+  await Promise.all([page.waitForRequest((r) => away(new URL(r.url()))), signedOut(page).click()]);
+  await signedOut(page).click();
+  const alert = page.getByRole("alert");
+  await alert.getByText("interaction_in_progress").waitFor();
+  await page.unroute(away);
+  await alert.getByRole("button", { name: "Start over" }).click();
+  await signIn(page, "bob");
+  await upToDate(page);
+});
+
 test("on the token view, too, it is said that nobody answers", async (t) => {
   const page = await visit(t, { expected: ["ERR_INTERNET_DISCONNECTED"] });
   await signIn(page, "alice");
