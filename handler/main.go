@@ -103,7 +103,7 @@ func run(ctx context.Context, args []string, environ []string, stdout, stderr io
 	return serve(ctx, listener, server.New(server.Config{
 		Verify: noteFormer(verifier.Verify, log), Store: store,
 		ReadScope: first.ReadScope, WriteScope: first.WriteScope,
-		Realm: config.Realm, Collection: config.Collection, Log: log,
+		Realm: config.Realm, Collection: config.Collection, Stopping: ctx, Log: log,
 		CallerConcurrency: c.CallerConcurrency, CallerRate: c.CallerRate,
 		SignIn: server.SignIn{
 			AuthorizationURL: first.Policies[0].SignInURL("authorize"), TokenURL: first.Policies[0].SignInURL("token"),

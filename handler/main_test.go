@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -331,6 +332,42 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	waittest.For(t, p.ended)
 	require.Equal(t, 0, p.cmd.ProcessState.ExitCode())
 	require.Contains(t, p.output.String(), `"msg":"stopping"`)
+}
+
+// A body that has not come when the handler is asked to stop is not waited for: its sender
+// is told to try again.
+func TestStopCutsBodiesOff(t *testing.T) {
+	tenant := startTenant(t)
+	p := startProgram(t, settings(tenant, startStorage(t).ConnectionString()))
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
+	require.NoError(t, err)
+	p.settle(t, token)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(12*time.Second))) // less than a body's time
+	_, err = fmt.Fprintf(conn, "POST /api/items HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n", token)
+	require.NoError(t, err)
+	r := bufio.NewReader(conn)
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 100 Continue\r\n", line, "the body is being read")
+	_, err = r.ReadString('\n')
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, `{"half`)
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, 503, resp.StatusCode, string(body))
+	require.Contains(t, string(body), "This instance is stopping")
+	require.Equal(t, "1", resp.Header.Get("Retry-After"))
+	waittest.For(t, p.ended)
+	require.Equal(t, 0, p.cmd.ProcessState.ExitCode())
 }
 
 // What a SIGKILL at any moment leaves behind is an item or none, never a part.

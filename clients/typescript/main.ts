@@ -12,7 +12,7 @@ import { bad, filters, good, patch, path as textPath } from "./build/samples.js"
 
 type Draft = components["schemas"]["Draft"];
 type Item = components["schemas"]["Item"];
-type Deletion = components["schemas"]["Deletion"];
+type Entry = components["schemas"]["DeltaEntry"];
 
 const { API_URL: url, TOKEN: token } = process.env;
 assert(url && token, "API_URL and TOKEN are required");
@@ -76,7 +76,7 @@ assert.equal(late.error?.code, "item.changed");
 const patched = whole(ok(await api.PATCH("/items/{id}", { params: { path, header: { "If-Match": put.etag } }, body: patch })));
 assert.equal(textPath.reduce<any>((value, name) => value[name], patched), "patched");
 const other = all[1]!;
-const gone: Deletion = ok(await api.DELETE("/items/{id}", { params: { path: { id: other.id }, header: { "If-Match": other.etag } } }));
+const gone: Entry = ok(await api.DELETE("/items/{id}", { params: { path: { id: other.id }, header: { "If-Match": other.etag } } }));
 
 const delta = ok(await api.GET("/items/delta", { params: { query: { token: deltaToken } } }));
 assert.deepEqual(delta.value, [patched, gone]);

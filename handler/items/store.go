@@ -3,6 +3,8 @@ package items
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
+	"slices"
 	"time"
 )
 
@@ -12,6 +14,13 @@ type Owner struct {
 	Tenant string
 	// Subject is the caller's identifier in that directory, in lower case.
 	Subject string
+}
+
+// Pseudonym is what storage and logs call the owner: a hash, of 34 harmless characters,
+// evenly spread, that names nobody.
+func (o Owner) Pseudonym() string {
+	sum := sha256.Sum256([]byte(o.Tenant + "\n" + o.Subject))
+	return "u-" + hex.EncodeToString(sum[:16])
 }
 
 // Query selects a page of a list.
@@ -71,6 +80,9 @@ type Match struct {
 	Tags []string
 }
 
+// Matches reports whether it stands for the version with that ETag.
+func (m Match) Matches(tag string) bool { return m.Any || slices.Contains(m.Tags, tag) }
+
 // Op is a change that is asked for, of one item: exactly one of Create, Edit and Delete.
 type Op struct {
 	// ID is the item's. Where it is empty, Create gets one from the store.
@@ -81,6 +93,9 @@ type Op struct {
 	Delete bool
 	// Match says which versions Edit and Delete are meant for.
 	Match Match
+	// Unless says which versions Edit and Delete are not meant for: such an item is
+	// ErrExists, once Match has let it pass.
+	Unless Match
 	// Request is a hash that a repeat of the request shares.
 	Request [16]byte
 }

@@ -75,7 +75,7 @@ func TestPut(t *testing.T) {
 	require.Equal(t, "Bread", itemstest.TextOf(r.body))
 	require.Equal(t, slices.Sorted(maps.Keys(w.send(t, "POST", "/api/items", alice, itemstest.Text("Bread")).json(t))),
 		slices.Sorted(maps.Keys(r.json(t))), "what the new content lacks is gone")
-	require.Equal(t, 200, w.send(t, "PUT", path, alice, itemstest.Text("Tea"), "If-Match", "*", "If-None-Match", "*").StatusCode, "If-None-Match is for reading")
+	require.Equal(t, 200, w.send(t, "PUT", path, alice, itemstest.Text("Tea"), "If-Match", "*", "If-None-Match", etag).StatusCode)
 
 	r = w.send(t, "PUT", path, alice, plus(itemstest.Text("x"), `"etag":"\"other\"","id":"`+id+`"`), "If-Match", "*")
 	require.Equal(t, 422, r.StatusCode)
@@ -300,7 +300,19 @@ func TestIdempotencyKey(t *testing.T) {
 	require.Len(t, w.send(t, "GET", "/api/items", alice, "").json(t)["value"], 1)
 	require.Empty(t, w.send(t, "POST", "/api/items", bob, body, "Idempotency-Key", "the-key").Header.Get("Idempotency-Replayed"))
 
-	for _, key := range []string{`""`, "a b", "ü", strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
+	// A string of RFC 8941, or what it stands for.
+	for _, spellings := range [][]string{
+		{`"two words"`},
+		{`"a\"b\\c"`, `a"b\c`},
+		{`"` + strings.Repeat(`\\`, 255) + `"`, strings.Repeat(`\`, 255)},
+	} {
+		for i, key := range spellings {
+			r := w.send(t, "POST", "/api/items", alice, body, "Idempotency-Key", key)
+			require.Equal(t, 201, r.StatusCode, key)
+			require.Equal(t, i > 0, r.Header.Get("Idempotency-Replayed") == "true", key)
+		}
+	}
+	for _, key := range []string{`""`, `"`, `"a`, `"a"b`, `"a"b"`, `"a\b"`, `"a\"`, `"a";x=1`, "\"a\tb\"", "a b", "ü", strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
 		r := w.send(t, "POST", "/api/items", alice, body, "Idempotency-Key", key)
 		require.Equal(t, 400, r.StatusCode, key)
 		require.Equal(t, "parameter.invalid", r.code(t))

@@ -18,11 +18,11 @@ const compressAbove = 1 << 10
 // maxIfMatch is how long If-Match may be, in bytes.
 const maxIfMatch = 4 << 10
 
-// finish does what an answer's content decides: a list's entity tag, 304 where
-// the client has the same already, and compression.
-func finish(c *call, a *answer) *answer {
+// finish does what an answer's content decides: a list's entity tag, the preconditions
+// of a read, and compression.
+func finish(c *call, a *answer) (*answer, error) {
 	if a.status != http.StatusOK || c.route == "/" || c.Method != http.MethodGet && c.Method != http.MethodHead {
-		return a
+		return a, nil
 	}
 	if a.collection {
 		// Weak: the bytes differ by encoding, the list does not (RFC 9110, 8.8.1).
@@ -30,9 +30,15 @@ func finish(c *call, a *answer) *answer {
 		a.header["Etag"] = []string{`W/"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}
 		a.header.Set("Vary", "Authorization, Accept, Accept-Encoding")
 	}
-	if anyTagMatches(c.Header.Values("If-None-Match"), a.header.Get("ETag")) {
+	// In the order of RFC 9110, section 13.2.2.
+	tag := a.header.Get("ETag")
+	if err := precondition(c, tag); err != nil {
+		return nil, err
+	}
+	if ifNoneMatch(c.Header).Matches(strings.TrimPrefix(tag, "W/")) {
 		a.header.Del("Content-Type")
-		return &answer{status: http.StatusNotModified, header: a.header}
+		a.header.Del("Link") // the client has it
+		return &answer{status: http.StatusNotModified, header: a.header}, nil
 	}
 	if a.collection && len(a.body) > compressAbove && acceptsGzip(c.Header.Values("Accept-Encoding")) {
 		var b bytes.Buffer
@@ -42,78 +48,89 @@ func finish(c *call, a *answer) *answer {
 		a.body = b.Bytes()
 		a.header.Set("Content-Encoding", "gzip")
 	}
-	return a
+	return a, nil
 }
 
-// anyTagMatches reports whether a list of entity tags, or *, has tag by weak
-// comparison (RFC 9110, sections 8.8.3.2 and 13.1.2). What is not a list matches
-// nothing, so that the client gets the answer.
-func anyTagMatches(values []string, tag string) bool {
+// entityTags reads the values of If-Match or If-None-Match (RFC 9110, sections 13.1.1 and
+// 13.1.2): a list of entity tags, or *. ok is false if they are neither; the tags before
+// that place are returned all the same.
+func entityTags(values []string) (strong, weak []string, any, ok bool) {
 	list := strings.TrimSpace(strings.Join(values, ","))
 	if list == "*" {
-		return true
-	}
-	tag = strings.TrimPrefix(tag, "W/")
-	for list != "" {
-		list = strings.TrimLeft(list, " \t,")
-		list = strings.TrimPrefix(list, "W/")
-		if !strings.HasPrefix(list, `"`) {
-			return false
-		}
-		end := strings.IndexByte(list[1:], '"')
-		if end < 0 {
-			return false
-		}
-		if list[:end+2] == tag {
-			return true
-		}
-		list = list[end+2:]
-	}
-	return false
-}
-
-// ifMatch reads If-Match (RFC 9110, section 13.1.1), which a change must have. A
-// weak tag in it matches nothing.
-func ifMatch(h http.Header) (items.Match, error) {
-	list := strings.TrimSpace(strings.Join(h.Values("If-Match"), ","))
-	if list == "" {
-		detail := "Send If-Match with the item's etag as it was read, quotes included, or * if its version does " +
-			"not matter."
-		return items.Match{}, &problem{
-			Code:   "if_match.required",
-			Detail: detail + " PUT with If-None-Match: * creates an item.",
-		}
-	}
-	if list == "*" {
-		return items.Match{Any: true}, nil
-	}
-	var m items.Match
-	malformed := &problem{
-		Code:   "parameter.invalid",
-		Detail: `If-Match must be *, or ETags in double quotes with commas between them.`,
-	}
-	if len(list) > maxIfMatch {
-		return m, malformed
+		return nil, nil, true, true
 	}
 	for found := false; ; found = true {
 		list = strings.TrimLeft(list, " \t,")
-		if list == "" && found {
-			return m, nil
+		if list == "" {
+			return strong, weak, false, found
 		}
-		tag, weak := strings.CutPrefix(list, "W/")
+		tag, isWeak := strings.CutPrefix(list, "W/")
 		end := strings.IndexByte(strings.TrimPrefix(tag, `"`), '"')
 		if !strings.HasPrefix(tag, `"`) || end < 0 ||
 			strings.ContainsFunc(tag[1:end+1], func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-			return m, malformed
+			return strong, weak, false, false
 		}
-		if !weak {
-			m.Tags = append(m.Tags, tag[:end+2])
+		if isWeak {
+			weak = append(weak, tag[:end+2])
+		} else {
+			strong = append(strong, tag[:end+2])
 		}
 		list = strings.TrimLeft(tag[end+2:], " \t")
 		if list != "" && list[0] != ',' {
-			return m, malformed
+			return strong, weak, false, false
 		}
 	}
+}
+
+// ifMatch reads If-Match, whose tags are compared strongly: a weak one matches nothing.
+func ifMatch(h http.Header) (m items.Match, given bool, err error) {
+	values := h.Values("If-Match")
+	if strings.TrimSpace(strings.Join(values, "")) == "" {
+		return m, false, nil
+	}
+	var ok bool
+	m.Tags, _, m.Any, ok = entityTags(values)
+	if !ok || len(strings.Join(values, ",")) > maxIfMatch {
+		return m, false, &problem{
+			Code:   "parameter.invalid",
+			Detail: `If-Match must be *, or ETags in double quotes with commas between them.`,
+		}
+	}
+	return m, true, nil
+}
+
+// ifNoneMatch reads If-None-Match, whose tags are compared weakly. What is no list matches
+// nothing, so that the client gets the answer.
+func ifNoneMatch(h http.Header) (m items.Match) {
+	strong, weak, any, _ := entityTags(h.Values("If-None-Match"))
+	return items.Match{Any: any, Tags: append(strong, weak...)}
+}
+
+// changing reads which versions a change is meant for, and for which it is not.
+func changing(h http.Header) (match, unless items.Match, err error) {
+	match, given, err := ifMatch(h)
+	if err == nil && !given {
+		err = &problem{
+			Code: "if_match.required",
+			Detail: "Send If-Match with the item's etag as it was read, quotes included, or * if its version does " +
+				"not matter. PUT with If-None-Match: * creates an item.",
+		}
+	}
+	return match, ifNoneMatch(h), err
+}
+
+// precondition holds If-Match of a read against the tag of what was read.
+func precondition(c *call, tag string) error {
+	match, given, err := ifMatch(c.Header)
+	if err != nil || !given || match.Matches(tag) { // a weak tag is none of those in match
+		return err
+	}
+	detail := "None of the ETags in If-Match is that of the item as it is now, " + tag + "."
+	if strings.HasPrefix(tag, "W/") {
+		detail = "The ETag of a list is weak, and If-Match is about strong ones (RFC 9110, section 13.1.1): of a " +
+			"list it can be * alone."
+	}
+	return &problem{Code: "item.changed", Detail: detail}
 }
 
 // createsOnly reports whether a request is only to create (RFC 9110, section 13.1.2).

@@ -203,6 +203,29 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// A semicolon is an ordinary character of a query, percent-encoded or not: a host that
+// forwards decodes it.
+func TestSemicolon(t *testing.T) {
+	w := newWorld(t)
+	token := w.token(t, "alice")
+	for name := range itemstest.Load().Filters {
+		for _, value := range []string{"a;b", "a%3Bb", ";", "%3b"} {
+			path := "/api/items?limit=1&" + name + "=" + value
+			r := w.send(t, "GET", path, token, "")
+			decoded, err := url.QueryUnescape(strings.ReplaceAll(value, ";", "%3B"))
+			require.NoError(t, err)
+			if _, err := items.Filters[name](decoded); err != nil {
+				require.Equal(t, 400, r.StatusCode, path)
+				continue
+			}
+			require.Equal(t, 200, r.StatusCode, "%s: %s", path, r.body)
+		}
+	}
+	r := w.send(t, "GET", "/api/items?limit=1;count=true", token, "")
+	require.Equal(t, "parameter.invalid", r.code(t))
+	require.Contains(t, string(r.body), "limit must be", "it separates nothing")
+}
+
 func TestSelect(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
@@ -223,6 +246,10 @@ func TestSelect(t *testing.T) {
 			require.Equal(t, strings.TrimSuffix(want, ",")+"}", string(item), selected)
 		}
 	}
+	r := w.send(t, "GET", "/api/items?limit=2&select="+textMember()+"&select=id,etag&select=id", token, "")
+	require.Equal(t, 200, r.StatusCode, "%s", r.body)
+	require.Equal(t, r.json(t)["value"], w.send(t, "GET", "/api/items?limit=2&select=etag,id,"+textMember(), token, "").json(t)["value"])
+	require.Equal(t, "parameter.invalid", w.send(t, "GET", "/api/items?select=id&select=", token, "").code(t))
 	next := w.send(t, "GET", "/api/items?limit=2&select="+textMember()+",etag", token, "").json(t)["nextLink"].(string)
 	require.Contains(t, next, "select="+textMember()+"%2Cetag")
 	require.Contains(t, next, "limit=2")

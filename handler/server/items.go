@@ -52,6 +52,7 @@ func (s *server) list(c *call) (*answer, error) {
 		Value    any    `json:"value"`
 		Count    *int64 `json:"count,omitzero"`
 		NextLink string `json:"nextLink,omitzero"`
+		Cursor   string `json:"cursor,omitzero"` // the one in nextLink
 	}
 	if counted {
 		sum, err := s.Store.Summary(c.Context(), c.owner())
@@ -68,7 +69,8 @@ func (s *server) list(c *call) (*answer, error) {
 	}
 	if page.Next != "" {
 		next := filters
-		next.Set("cursor", sealCursor(listCursor, page.Next, c.owner(), filters.Encode(), time.Now()))
+		body.Cursor = sealCursor(listCursor, page.Next, c.owner(), filters.Encode(), time.Now())
+		next.Set("cursor", body.Cursor)
 		for _, name := range []string{"limit", "select"} {
 			if c.query.Has(name) {
 				next.Set(name, c.query.Get(name))
@@ -164,7 +166,9 @@ func (s *server) delta(c *call) (*answer, error) {
 	var body struct {
 		Value     []items.Change `json:"value"`
 		NextLink  string         `json:"nextLink,omitzero"`
+		Cursor    string         `json:"cursor,omitzero"` // the one in nextLink
 		DeltaLink string         `json:"deltaLink,omitzero"`
+		Token     string         `json:"token,omitzero"` // the one in deltaLink
 	}
 	body.Value = d.Changes
 	link := url.Values{}
@@ -172,10 +176,12 @@ func (s *server) delta(c *call) (*answer, error) {
 		link.Set("limit", c.query.Get("limit"))
 	}
 	if d.More {
-		link.Set("cursor", sealCursor(deltaCursor, d.Next, c.owner(), "", time.Now()))
+		body.Cursor = sealCursor(deltaCursor, d.Next, c.owner(), "", time.Now())
+		link.Set("cursor", body.Cursor)
 		body.NextLink = s.path() + "/delta?" + link.Encode()
 	} else {
-		link.Set("token", sealCursor(deltaToken, d.Next, c.owner(), "", time.Now()))
+		body.Token = sealCursor(deltaToken, d.Next, c.owner(), "", time.Now())
+		link.Set("token", body.Token)
 		body.DeltaLink = s.path() + "/delta?" + link.Encode()
 	}
 	a, err := jsonAnswer(http.StatusOK, body, "")
@@ -236,7 +242,7 @@ func (s *server) edit(
 	if err := c.parameters(); err != nil {
 		return nil, err
 	}
-	match, err := ifMatch(c.Header)
+	match, unless, err := changing(c.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +254,7 @@ func (s *server) edit(
 	if err != nil {
 		return nil, err
 	}
-	op := items.Op{ID: c.id, Match: match, Edit: &edit, Request: [16]byte(sum[:])}
+	op := items.Op{ID: c.id, Match: match, Unless: unless, Edit: &edit, Request: [16]byte(sum[:])}
 	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{op}, nil)
 	if err != nil {
 		return nil, err
@@ -261,11 +267,12 @@ func (s *server) delete(c *call) (*answer, error) {
 	if err := c.parameters(); err != nil {
 		return nil, err
 	}
-	match, err := ifMatch(c.Header)
+	match, unless, err := changing(c.Header)
 	if err != nil {
 		return nil, err
 	}
-	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{{ID: c.id, Match: match, Delete: true}}, nil)
+	op := items.Op{ID: c.id, Match: match, Unless: unless, Delete: true}
+	made, _, err := s.Store.Apply(c.Context(), c.owner(), []items.Op{op}, nil)
 	if err != nil {
 		return nil, err
 	}

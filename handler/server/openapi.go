@@ -60,17 +60,15 @@ func describeContent(contentSchema string, members []string) (string, error) {
 	if err := jsonv2.Unmarshal([]byte(contentSchema), &schema); err != nil {
 		return "", fmt.Errorf("read the content's schema: %w", err)
 	}
-	if err := schema.Properties.Compact(); err != nil {
+	content, named, err := nameObjects(schema.Properties)
+	if err != nil {
 		return "", fmt.Errorf("read the content's properties: %w", err)
 	}
 	text := jsontext.Value(description)
 	if err := text.Compact(); err != nil {
 		return "", fmt.Errorf("read the description: %w", err)
 	}
-	var content, filters, references []string
-	if len(schema.Properties) > len("{}") {
-		content = []string{string(schema.Properties[1 : len(schema.Properties)-1])}
-	}
+	var filters, references []string
 	for _, name := range slices.Sorted(maps.Keys(schema.Filters)) {
 		parameter := schema.Filters[name]
 		if err := parameter.Compact(); err != nil {
@@ -82,6 +80,7 @@ func describeContent(contentSchema string, members []string) (string, error) {
 	filled := string(text)
 	for mark, elements := range map[string][]string{
 		`"{content}":{}`: content,
+		`"{named}":{}`:   named,
 		`"{required}"`:   quote(schema.Required...),
 		`"{members}"`:    quote(members...),
 		`"{filters}":{}`: filters,
@@ -93,6 +92,45 @@ func describeContent(contentSchema string, members []string) (string, error) {
 		filled = strings.ReplaceAll(filled, mark, strings.Join(elements, ","))
 	}
 	return filled, nil
+}
+
+// nameObjects makes a schema of its own of each member that is an object, as generators
+// make a type of each place where a schema stands without a name.
+func nameObjects(properties jsontext.Value) (members, named []string, err error) {
+	if err := properties.Compact(); err != nil {
+		return nil, nil, err
+	}
+	dec := jsontext.NewDecoder(strings.NewReader(string(properties)))
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, nil, err
+	}
+	for dec.PeekKind() == '"' {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return nil, nil, err
+		}
+		name := token.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return nil, nil, err
+		}
+		schema := string(value)
+		var is struct {
+			Type any `json:"type"`
+		}
+		if err := jsonv2.Unmarshal(value, &is); err != nil {
+			return nil, nil, err
+		}
+		if is.Type == "object" && name != "" {
+			title := "Item" + strings.ToUpper(name[:1]) + name[1:]
+			// The two mean the same, and NSwag makes a dictionary of the second alone.
+			schema = strings.ReplaceAll(schema, `"additionalProperties":true`, `"additionalProperties":{}`)
+			named = append(named, quote(title)[0]+":"+schema)
+			schema = `{"$ref":` + quote("#/components/schemas/" + title)[0] + `}`
+		}
+		members = append(members, quote(name)[0]+":"+schema)
+	}
+	return members, named, nil
 }
 
 // quote makes JSON strings.

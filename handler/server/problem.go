@@ -102,8 +102,9 @@ func (s *server) problemOf(c *call, err error) *entra.Problem {
 		}
 	case errors.Is(err, items.ErrExists):
 		p = &problem{
-			Code:   "item.exists",
-			Detail: "The caller has an item with this ID. Read it, and change it with If-Match and its etag.",
+			Code: "item.exists",
+			Detail: "The caller has an item with this ID, and the request is only for none, or for another version. " +
+				"Read the item, and change it with If-Match and its etag.",
 		}
 	case errors.Is(err, items.ErrDeleted):
 		p = &problem{

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -31,9 +32,15 @@ const (
 	maxKey       = 255 // characters of an Idempotency-Key
 )
 
-// parameters parses the query, which may have the known parameters, once each.
+// lists are the parameters that may be repeated.
+var lists = []string{"select"}
+
+// parameters parses the query, which may have the known parameters, once each but for
+// those that are lists.
 func (c *call) parameters(known ...string) error {
-	query, err := url.ParseQuery(c.URL.RawQuery)
+	// A semicolon is an ordinary character (RFC 3986, section 3.4), which url.ParseQuery
+	// refuses for what it once meant; a host that forwards decodes it.
+	query, err := url.ParseQuery(strings.ReplaceAll(c.URL.RawQuery, ";", "%3B"))
 	if err != nil {
 		return &problem{
 			Code:   "parameter.invalid",
@@ -52,7 +59,9 @@ func (c *call) parameters(known ...string) error {
 			}
 			return &problem{Code: "parameter.unknown", Detail: detail}
 		}
-		if len(values) > 1 {
+		if len(values) > 1 && slices.Contains(lists, name) {
+			query.Set(name, strings.Join(values, ","))
+		} else if len(values) > 1 {
 			return &problem{Code: "parameter.invalid", Detail: name + " is there more than once."}
 		}
 	}
@@ -79,29 +88,48 @@ func (c *call) creation(
 	return key, members, sum, nil
 }
 
-// idempotencyKey reads Idempotency-Key (draft-ietf-httpapi-idempotency-key-header),
-// a string in quotes or, as most clients send it, without. Without the header it
-// returns nil.
+// idempotencyKey reads Idempotency-Key (draft-ietf-httpapi-idempotency-key-header), a
+// string as RFC 8941, section 3.3.3, writes it or, as most clients send it, without quotes.
+// Without the header it returns nil.
 func idempotencyKey(h http.Header) (*items.Key, error) {
 	values := h.Values("Idempotency-Key")
 	if len(values) == 0 {
 		return nil, nil
 	}
-	key := values[0]
-	if len(key) >= 2 && key[0] == '"' && key[len(key)-1] == '"' {
-		key = key[1 : len(key)-1]
+	key, least, ok := strings.TrimSpace(values[0]), '!', true
+	if strings.HasPrefix(key, `"`) {
+		key, ok = unquoted(key)
+		least = ' '
 	}
-	if len(values) > 1 || key == "" || len(key) > maxKey ||
-		strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+	if !ok || len(values) > 1 || key == "" || len(key) > maxKey ||
+		strings.ContainsFunc(key, func(r rune) bool { return r < least || r > '~' }) {
 		return nil, &problem{
 			Code: "parameter.invalid",
 			Detail: fmt.Sprintf(
-				"Idempotency-Key must be one value of 1 to %d visible ASCII characters, such as a UUID.",
+				`Idempotency-Key must be one value of 1 to %d visible ASCII characters, such as a UUID; or such a `+
+					`string in double quotes, which may have spaces, and \" and \\ for " and \.`,
 				maxKey,
 			),
 		}
 	}
 	return &items.Key{Value: key}, nil
+}
+
+// unquoted is what a string of RFC 8941 stands for; false if it is none.
+func unquoted(text string) (string, bool) {
+	var b strings.Builder
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			return b.String(), i == len(text)-1
+		case '\\':
+			if i++; i == len(text) || text[i] != '"' && text[i] != '\\' {
+				return "", false
+			}
+		}
+		b.WriteByte(text[i])
+	}
+	return "", false
 }
 
 // object reads the body: one JSON object, of at most limit bytes and one of the
@@ -126,6 +154,9 @@ func (c *call) object(
 	body, err := c.readBody(limit)
 	if err != nil {
 		return nil, sum, err
+	}
+	if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) { // the host may have taken Content-Encoding away
+		return nil, sum, c.unsupported("The body is compressed, with gzip. Send it as JSON.", media)
 	}
 	if err := c.begin(); err != nil {
 		return nil, sum, err

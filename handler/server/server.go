@@ -10,10 +10,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -51,6 +53,9 @@ type Config struct {
 	// CallerConcurrency is how many requests of one caller are worked on at a time, and
 	// CallerRate how many of them may come a second, twice as many in a burst; 0: no limit.
 	CallerConcurrency, CallerRate int
+	// Stopping ends when the process is asked to stop: bodies that have not come by then
+	// are waited for no longer. Nil never ends.
+	Stopping context.Context
 	// Log gets one line a request. Nil discards it.
 	Log *slog.Logger
 }
@@ -80,6 +85,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Stopping == nil {
+		c.Stopping = context.Background()
 	}
 	described, err := c.Description()
 	if err != nil {
@@ -119,6 +127,8 @@ type call struct {
 	caller     *entra.Caller
 	hold       hold
 	reading    bool // the body was asked for
+	stopping   context.Context
+	cutOff     func() // has reading the body fail at once
 }
 
 // owner is whose items the call is about: always the caller's own. Neither the
@@ -148,6 +158,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = conn.SetWriteDeadline(start.Add(bodyTimeout + workTimeout + writeTimeout))
 	ctx, storageCalls := items.CountCalls(r.Context())
 	c := &call{Request: r, invocation: invocationID(r.Header), hold: hold{admission: s.admission}}
+	c.stopping, c.cutOff = s.Stopping, func() { _ = conn.SetReadDeadline(time.Now()) }
 	defer c.hold.release()
 	c.Request = r.WithContext(items.WithRoom(ctx, c.hold.page))
 
@@ -180,6 +191,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.Float64("ms", float64(time.Since(start).Microseconds())/1000),
 		slog.Int64("storage_calls", storageCalls.Load()),
 	}
+	if id := traceID(r.Header.Get("Traceparent")); id != "" {
+		attributes = append(attributes, slog.String("trace", id))
+	}
+	attributes = append(attributes, c.origin(err)...)
 	level := slog.LevelInfo
 	if err != nil {
 		attributes = append(attributes, slog.String("code", code))
@@ -189,6 +204,39 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.Log.LogAttrs(ctx, level, "request", attributes...)
+}
+
+// origin is what the log may have of a token whose signature is right: nothing that names
+// a person, and nothing at all of another token, which anybody could write.
+func (c *call) origin(err error) []slog.Attr {
+	family, policy, client := entra.Family(""), "", ""
+	var attributes []slog.Attr
+	switch refusal, refused := errors.AsType[*entra.Refusal](err); {
+	case c.caller != nil:
+		family, policy, client = c.caller.Family, c.caller.Policy, c.caller.Client
+		attributes = append(attributes, slog.String("caller", c.owner().Pseudonym()))
+	case refused:
+		family, policy, client = refusal.Origin()
+		attributes = append(attributes, slog.Bool("verified", refusal.Verified))
+	}
+	for _, a := range []slog.Attr{
+		slog.String("family", string(family)), slog.String("policy", policy), slog.String("client", client),
+	} {
+		if a.Value.String() != "" {
+			attributes = append(attributes, a)
+		}
+	}
+	return attributes
+}
+
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
+
+// traceID is that of a traceparent (W3C Trace Context, section 3.2), or empty.
+func traceID(header string) string {
+	if m := traceparent.FindStringSubmatch(header); m != nil && strings.Trim(m[1], "0") != "" {
+		return m[1]
+	}
+	return ""
 }
 
 // respond makes the whole answer, and tells the error and its code for the log. It
@@ -202,7 +250,10 @@ func (s *server) respond(c *call) (a *answer, code string, err error) {
 		}
 	}()
 	if a, err = s.answer(c); err == nil {
-		return finish(c, a), "", nil
+		a, err = finish(c, a)
+	}
+	if err == nil {
+		return a, "", nil
 	}
 	p := s.problemOf(c, err)
 	return answerTo(p), p.Code, err

@@ -111,7 +111,7 @@ func (s *Store) look(ctx context.Context, partition string, ops []items.Op, blin
 	for i, op := range ops {
 		known := op.Create != nil
 		if blind && (op.Delete || op.Edit != nil && op.Edit.Blind) {
-			subjects[i].was, known = only(op.ID, op.Match)
+			subjects[i].was, known = only(op)
 		}
 		if !known || op.Create != nil && op.ID != "" && !blind {
 			unseen = append(unseen, i)
@@ -170,9 +170,11 @@ func (s *Store) lookAt(ctx context.Context, partition string, op items.Op) (sub 
 		sub.repeated = &items.Change{Item: sub.was}
 	case op.Create != nil:
 		return sub, items.ErrExists
-	case matches(op.Match, sub.was.ETag):
+	case op.Match.Matches(sub.was.ETag) && op.Unless.Matches(sub.was.ETag):
+		return sub, items.ErrExists
+	case op.Match.Matches(sub.was.ETag):
 	// What the same request has made of it is not a reason to refuse.
-	case op.Edit != nil && same && row.Prior != "" && matches(op.Match, change(row.Prior).tag()):
+	case op.Edit != nil && same && row.Prior != "" && op.Match.Matches(change(row.Prior).tag()):
 		sub.repeated = &items.Change{Item: sub.was}
 	default:
 		return sub, items.ErrChanged
@@ -190,7 +192,7 @@ func (s *Store) deletedBefore(ctx context.Context, partition string, op items.Op
 	if err != nil {
 		return nil, err
 	}
-	if op.Match.Any != (t.Match == anyMatch) || !op.Match.Any && !matches(op.Match, change(t.Match).tag()) {
+	if op.Match.Any != (t.Match == anyMatch) || !op.Match.Any && !op.Match.Matches(change(t.Match).tag()) {
 		return nil, items.ErrNotFound
 	}
 	gone := deletion(op.ID, t.Change)
@@ -404,15 +406,15 @@ func join(ids []uuid.UUID) string {
 
 // only is what is known of an item from its ID and the one version that a change
 // is meant for, or false.
-func only(id string, m items.Match) (items.Item, bool) {
-	if _, ok := rowPrefix(id); !ok || m.Any || len(m.Tags) != 1 {
+func only(op items.Op) (items.Item, bool) {
+	_, isID := rowPrefix(op.ID)
+	if !isID || op.Match.Any || len(op.Match.Tags) != 1 || op.Unless.Any || op.Unless.Tags != nil {
 		return items.Item{}, false
 	}
-	made, ok := changeOf(m.Tags[0])
+	made, ok := changeOf(op.Match.Tags[0])
 	if !ok {
 		return items.Item{}, false
 	}
-	return items.Item{ID: id, CreatedAt: createdAt(uuid.MustParse(id)), UpdatedAt: made.time(), ETag: made.tag()}, true
+	created := createdAt(uuid.MustParse(op.ID))
+	return items.Item{ID: op.ID, CreatedAt: created, UpdatedAt: made.time(), ETag: made.tag()}, true
 }
-
-func matches(m items.Match, tag string) bool { return m.Any || slices.Contains(m.Tags, tag) }

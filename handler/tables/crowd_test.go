@@ -138,6 +138,7 @@ func TestCrowd(t *testing.T) {
 				known: map[string]items.Item{},
 			})
 		}
+		stores[0].SetManyChanges([]int{1000, 1000, 1}[round%3]) // so that all is told again, or nothing is
 		copied, position := copyOf{}, ""
 		follow := func() error {
 			for more := true; more; {

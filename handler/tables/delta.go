@@ -21,14 +21,18 @@ import (
 type position struct {
 	epoch string // of the head; empty before the owner's first change
 	to    uint64
-	// listed is the item after which a first delta goes on, which lists the items
-	// that there are; from and skip do not count then.
+	// listed is the item after which a delta goes on that lists the items that there are,
+	// or allListed. A first delta does nothing else, and has its from at to. Another one tells
+	// of the changes then what they deleted.
 	listed string
 	// from is the number of the last entry that was told whole, and skip is how
 	// many items were told of the entry after it.
 	from uint64
 	skip int
 }
+
+// allListed stands for an item after all others.
+const allListed = "-"
 
 func (p position) String() string {
 	return fmt.Sprintf("%s.%x.%s.%x.%x", p.epoch, p.to, p.listed, p.from, p.skip)
@@ -47,7 +51,7 @@ func readPosition(text string) (p position, ok bool) {
 	skip, errs[2] = strconv.ParseUint(parts[4], 16, 16)
 	p.skip = int(skip)
 	_, isID := rowPrefix(p.listed)
-	return p, errors.Join(errs[:]...) == nil && p.from <= p.to && (p.listed == "" || isID)
+	return p, errors.Join(errs[:]...) == nil && p.from <= p.to && (p.listed == "" || p.listed == allListed || isID)
 }
 
 // Delta returns what changed since a position. It implements items.Store.
@@ -91,14 +95,52 @@ func (s *Store) delta(ctx context.Context, owner items.Owner, after string, limi
 			return items.Delta{}, items.ErrResync // it is of a table that was emptied since
 		}
 		p.epoch, p.to = h.epoch, h.last
+		if after == "" {
+			p.from = p.to
+			return s.listed(ctx, owner, p, limit)
+		}
+		return s.begun(ctx, owner, p, limit, h.count)
 	}
-	if after == "" || p.listed != "" {
-		return s.listed(ctx, owner, p, limit)
+	switch p.listed {
+	case "":
+		entries, err := s.entries(ctx, partition, p, limit)
+		if err != nil {
+			return items.Delta{}, err
+		}
+		return s.changed(ctx, partition, p, entries, limit)
+	case allListed:
+		return s.deleted(ctx, partition, p, limit)
 	}
-	return s.changed(ctx, partition, p, limit)
+	return s.listed(ctx, owner, p, limit)
 }
 
-// listed is a part of a first delta.
+// manyChanges are more than are told one by one without a look at what else it would cost.
+const manyChanges = 100
+
+// begun is the first part of a delta after another. Where a tenth of the items seem to
+// have changed, it lists them all: 1,000 rows are read at once, and one that lies alone is
+// read by itself.
+func (s *Store) begun(ctx context.Context, owner items.Owner, p position, limit int, count int64) (items.Delta, error) {
+	if p.from == p.to {
+		return items.Delta{Changes: []items.Change{}, Next: p.String()}, nil
+	}
+	partition := partitionKey(owner)
+	entries, err := s.entries(ctx, partition, p, limit)
+	if err != nil {
+		return items.Delta{}, err
+	}
+	changes := 0
+	for _, e := range entries {
+		changes += len(e.there()) + len(e.gone())
+	}
+	all := float64(changes) / float64(len(entries)) * float64(p.to-p.from)
+	if all >= float64(s.manyChanges) && all >= float64(count)/10 {
+		return s.listed(ctx, owner, p, limit)
+	}
+	return s.changed(ctx, partition, p, entries, limit)
+}
+
+// listed is a part of a delta that lists all items.
 func (s *Store) listed(ctx context.Context, owner items.Owner, p position, limit int) (items.Delta, error) {
 	page, err := s.List(ctx, owner, items.Query{Limit: limit, After: p.listed})
 	if err != nil {
@@ -108,25 +150,55 @@ func (s *Store) listed(ctx context.Context, owner items.Owner, p position, limit
 	for i, item := range page.Items {
 		d.Changes[i] = items.Change{Item: item}
 	}
-	p.listed, d.More = page.Next, page.Next != ""
+	p.listed, d.More = page.Next, true
+	if page.Next == "" {
+		p.listed, d.More = allListed, p.from < p.to
+	}
 	if !d.More {
-		p.from = p.to
+		p.listed = ""
 	}
 	d.Next = p.String()
 	return d, nil
 }
 
-// changed is a part of any other delta.
-func (s *Store) changed(ctx context.Context, partition string, p position, limit int) (items.Delta, error) {
+// deleted is a part of a delta that has listed all items. It stops as a list does that is
+// selective.
+func (s *Store) deleted(ctx context.Context, partition string, p position, limit int) (items.Delta, error) {
 	d := items.Delta{Changes: []items.Change{}}
-	if p.from == p.to {
-		d.Next = p.String()
-		return d, nil
+	start := time.Now()
+telling:
+	for read := 0; p.from < p.to && read < scanRows && time.Since(start) < scanTime; {
+		entries, err := s.entries(ctx, partition, p, pageRows)
+		if err != nil {
+			return items.Delta{}, err
+		}
+		read += len(entries)
+		for _, e := range entries {
+			for n, id := range e.gone() {
+				if n < p.skip {
+					continue
+				}
+				if len(d.Changes) == limit {
+					break telling
+				}
+				d.Changes = append(d.Changes, deletion(id, e.Change))
+				p.skip++
+			}
+			p.from, p.skip = p.from+1, 0
+		}
 	}
-	entries, err := s.entries(ctx, partition, p, limit)
-	if err != nil {
-		return items.Delta{}, err
+	if d.More = p.from < p.to; !d.More {
+		p.listed = ""
 	}
+	d.Next = p.String()
+	return d, nil
+}
+
+// changed is a part of any other delta, which tells of the entries.
+func (s *Store) changed(
+	ctx context.Context, partition string, p position, entries []logRow, limit int,
+) (_ items.Delta, err error) {
+	d := items.Delta{Changes: []items.Change{}}
 	var places []position     // where to go on if a change is not told
 	known := map[string]int{} // an item's place among the changes
 collecting:
@@ -203,11 +275,18 @@ func (s *Store) fill(
 		}
 	}
 	gone := make([]bool, len(changes))
-	var held content
-	if len(wanted) >= fewItems {
-		if err := s.fillRange(ctx, partition, changes, wanted, gone); err != nil {
+	var ranges, held content
+	rows, enough := 2*len(wanted), fewItems
+	for len(wanted) >= fewItems {
+		before := len(wanted)
+		full, err := s.fillRange(ctx, partition, changes, wanted, gone, rows, &ranges)
+		if err != nil {
 			return nil, 0, fmt.Errorf("read items: %w", err)
 		}
+		if full || before-len(wanted) < enough {
+			break
+		}
+		rows, enough = pageRows, manyInAPage
 	}
 	missing := make([]bool, len(changes))
 	for _, i := range wanted {
@@ -232,8 +311,13 @@ func (s *Store) fill(
 	return there, len(changes), nil
 }
 
-// fewItems are read one by one.
-const fewItems = 4
+const (
+	// fewItems are read one by one.
+	fewItems = 4
+	// manyInAPage are so many that a page that has as many is better than to read them one
+	// by one, some at a time.
+	manyInAPage = 8
+)
 
 // fillEach reads those items one by one that are missing.
 func (s *Store) fillEach(
@@ -260,18 +344,18 @@ func (s *Store) fillEach(
 	return nil
 }
 
-// fillRange reads the rows from the first item that is wanted on, in one page of
-// twice as many: items that were created together lie together. It removes from
-// wanted what it found, or found missing.
+// fillRange reads the rows from the first item that is wanted on, in one page: items
+// that were created together lie together. It removes from wanted what it found, or found
+// missing. full is whether an answer holds no more.
 func (s *Store) fillRange(
-	ctx context.Context, partition string, changes []items.Change, wanted map[string]int, gone []bool,
-) error {
+	ctx context.Context, partition string, changes []items.Change, wanted map[string]int, gone []bool, rows int,
+	held *content,
+) (full bool, err error) {
 	prefixes := slices.Sorted(maps.Keys(wanted))
-	var held content
+	before := *held
 	var seen string // up to here
-	var full bool
 	take := func(rows iter.Seq2[*itemRow, error]) error {
-		held, seen, full = 0, "", false
+		*held, seen, full = before, "", false
 		for row, err := range rows {
 			if err != nil {
 				return err
@@ -292,9 +376,9 @@ func (s *Store) fillRange(
 		return nil
 	}
 	last := after(prefixes[len(prefixes)-1])
-	for page, err := range query(ctx, s, partition, prefixes[0], last, itemMembers, 2*len(prefixes), take) {
+	for page, err := range query(ctx, s, partition, prefixes[0], last, itemMembers, rows, take) {
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !page.more && !full {
 			seen = after(itemPrefix)
@@ -307,7 +391,7 @@ func (s *Store) fillRange(
 			delete(wanted, prefix)
 		}
 	}
-	return nil
+	return full, nil
 }
 
 func (s *Store) fillOne(ctx context.Context, partition string, c *items.Change) error {

@@ -7,6 +7,9 @@ import (
 )
 
 // SetLogLife changes how long the log is kept.
+// SetManyChanges sets from how many on all items may be told again.
+func (s *Store) SetManyChanges(n int) { s.manyChanges = n }
+
 func (s *Store) SetLogLife(d time.Duration) { s.logLife = d }
 
 // ColumnsOf spreads stored content over columns, and ContentOf puts them together again.

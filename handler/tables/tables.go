@@ -60,7 +60,9 @@ type Store struct {
 	clock    clock
 	lines    lines
 	logLife  time.Duration
-	leftOut  sync.Once // the warning about members that are not shown
+
+	manyChanges int
+	leftOut     sync.Once // the warning about members that are not shown
 }
 
 var _ items.Store = (*Store)(nil)
@@ -76,7 +78,10 @@ func Open(c Config) (*Store, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Store{log: c.Log, clock: clock{now: c.Now}, lines: lines{by: map[string]*line{}}, logLife: logLife}
+	s := &Store{
+		log: c.Log, clock: clock{now: c.Now}, lines: lines{by: map[string]*line{}},
+		logLife: logLife, manyChanges: manyChanges,
+	}
 	options := &aztables.ClientOptions{ClientOptions: azcore.ClientOptions{
 		Transport: &http.Client{
 			Transport:     c.Transport,
@@ -201,8 +206,8 @@ func (s *Store) List(ctx context.Context, owner items.Owner, q items.Query) (ite
 		if done.full {
 			break
 		}
-		exhausted := done.read >= scanRows || time.Since(start) > scanTime
-		if selective && page.more && done.position != "" && exhausted {
+		stops := len(done.Items) == q.Limit || done.read >= scanRows || time.Since(start) > scanTime
+		if selective && page.more && done.position != "" && stops {
 			done.Next = done.position
 			break
 		}
@@ -232,6 +237,11 @@ func (l *listing) take(s *Store, q items.Query, rows iter.Seq2[*itemRow, error])
 		if n := len(l.Items); n > 0 && l.Items[n-1].ID == item.ID {
 			l.Items = l.Items[:n-1]
 		}
+		// There is more, as far as a selective list looks.
+		if l.full = len(l.Items) == q.Limit; l.full {
+			l.Next = l.position
+			return nil
+		}
 		l.read++
 		matches, err := q.Matches(item.Draft)
 		if err != nil {
@@ -241,7 +251,7 @@ func (l *listing) take(s *Store, q items.Query, rows iter.Seq2[*itemRow, error])
 			l.position = item.ID
 			continue
 		}
-		if l.full = len(l.Items) == q.Limit || !l.content.add(&item); l.full {
+		if l.full = !l.content.add(&item); l.full {
 			l.Next = l.position
 			return nil
 		}

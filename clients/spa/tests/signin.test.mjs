@@ -43,7 +43,7 @@ test("an error of the sign-in is explained, and leads on", async (t) => {
 
 test("without the catalogue the sign-in's own words are shown", async (t) => {
   const page = await visit(t, { serviceWorkers: "block", expected: ["ERR_FAILED"] });
-  await page.route("**/errors.json", (route) => route.abort());
+  await page.route("**/signin-errors.json", (route) => route.abort());
   await answer(page, "Nobody we know");
   await home(page);
   await page.getByRole("alert").getByText("AADB2C99002: ").waitFor();

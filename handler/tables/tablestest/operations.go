@@ -175,7 +175,7 @@ func (s *Server) newCall(r *http.Request, body []byte) (*call, *serviceError) {
 	if !ok {
 		return nil, invalidInput("Bad Request - Error in query syntax.")
 	}
-	base := "http://" + r.Host + "/" + AccountName
+	base := s.scheme + "://" + r.Host + "/" + AccountName
 	return newCall(r.Method, t, r.URL.RawQuery, r.Header, body, base)
 }
 
