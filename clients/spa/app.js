@@ -33,8 +33,13 @@ onFailure(async (error, of, close) => {
     return showProblem({ title: "Please sign in again", detail, of, close, actions: [{ text, go: again({}) }] });
   }
   if (error instanceof auth.Unreachable && account) return void ($("verdict").textContent = `${error.message} Try again later.`);
-  const { explain } = await import("./signin.js");
-  await explain(error, { of, close });
+  try {
+    const { explain } = await import("./signin.js");
+    await explain(error, { of, close });
+  } catch {
+    // This part of the app could not be had, as the one before it, it may be.
+    showProblem({ title: "That did not work", detail: error.message, of, close, actions: [{ text: "Try again", go: () => location.reload() }] });
+  }
 });
 
 // ---- the token ----------------------------------------------------------------
@@ -217,7 +222,7 @@ document.addEventListener("visibilitychange", () => {
 
 await guard(async () => {
   config = await (await fetch("config.json")).json();
-  if (auth.expected()) parts(); // while the sign-in is prepared
+  if (auth.expected()) parts().catch(() => {}); // while the sign-in is prepared
   api.start(config);
   await auth.start(config);
   $("edit-profile").hidden = !auth.canEditProfile();

@@ -344,9 +344,7 @@ export async function token(who, { fresh = false } = {}) {
   if (!present(who)) throw new SignedOut();
   try {
     const request = { scopes: scopes(), account: who.account, forceRefresh: fresh };
-    const asked = answered(who, (app) => app.acquireTokenSilent(request));
-    const late = new Promise((_, reject) => setTimeout(reject, patience, new Unreachable("unreachable", host())));
-    const answer = await Promise.race([asked, /** @type {Promise<never>} */ (late)]);
+    const answer = await inTime(answered(who, (app) => app.acquireTokenSilent(request)));
     return answer.accessToken;
   } catch (/** @type {any} */ error) {
     if (error instanceof msal.InteractionRequiredAuthError) throw new SignInNeeded(error.message);
@@ -357,7 +355,24 @@ export async function token(who, { fresh = false } = {}) {
   }
 }
 
-const patience = 20_000; // ms; MSAL itself waits for ever
+const patience = 20_000; // ms
+
+/**
+ * MSAL itself waits for ever.
+ * @template T
+ * @param {Promise<T>} answer
+ * @returns {Promise<T>}
+ */
+async function inTime(answer) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(reject, patience, new Unreachable("unreachable", host()))));
+  try {
+    return await Promise.race([answer, /** @type {Promise<never>} */ (late)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 const unreachable = ["no_network_connectivity", "post_request_failed", "get_request_failed", "network_error", "endpoints_resolution_error"];
 

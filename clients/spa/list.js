@@ -229,6 +229,7 @@ $("search").oninput = () => {
 
 /** @type {Item | null} */
 let editing = null; // the item in the editor, or null for a new one
+let titles = ["", ""]; // of the page, before and with the editor
 
 // What was typed and not saved, by the item's ID. It outlives the editor, by Escape or
 // Back, and a reload.
@@ -272,7 +273,9 @@ function openEditor(item) {
   $("editor-heading").textContent = heading;
   editor.fill(editing, kept?.typed);
   $("editor").showModal();
+  const before = document.title;
   titled(heading);
+  titles = [before, document.title];
 }
 
 /** Closes the editor, where the page goes on to another view; what was typed is kept. */
@@ -287,7 +290,7 @@ $("cancel").onclick = () => {
 };
 $("editor").onclose = () => {
   if (!account) return;
-  titled();
+  if (document.title === titles[1]) document.title = titles[0]; // or it is that of another view
   tellOfDrafts();
   // The row may have been redrawn while the editor was open.
   if (document.activeElement === document.body && editing) focusRow(editing.id, "Edit");

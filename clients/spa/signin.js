@@ -1,6 +1,6 @@
 // What goes wrong at the sign-in, in words that lead on. The codes of the sign-in and of
-// MSAL are explained by the catalogue that the doctor has too, errors.json, which is
-// fetched when it is first needed.
+// MSAL are explained by the catalogue that the doctor has too, signin-errors.json, which
+// is fetched when it is first needed.
 
 import * as auth from "./auth.js";
 import { $, account, guard, notice, showProblem } from "./page.js";
@@ -41,6 +41,8 @@ export async function explain(error, problem) {
 /** @param {any} error */
 function leads(error) {
   if (!account && $("signed-out").hidden) return [{ text: "Try again", go: () => location.reload() }];
+  // MSAL believes that a sign-in is under way, of a page that was left and came back.
+  if (error.errorCode === "interaction_in_progress") return [{ text: "Start over", go: () => location.reload() }];
   if (!error.errorCode) return [];
   if (account) {
     const who = account;
@@ -58,7 +60,7 @@ let catalogue;
  * @returns {Promise<Known | undefined>}
  */
 async function find(code, message) {
-  catalogue ??= fetch("errors.json").then((answer) => (answer.ok ? answer.json() : []));
+  catalogue ??= fetch("signin-errors.json").then((answer) => (answer.ok ? answer.json() : []));
   const all = await catalogue.catch(() => {
     catalogue = undefined; // and asked for again
     return /** @type {Known[]} */ ([]);

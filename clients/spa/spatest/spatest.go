@@ -1,7 +1,7 @@
 // Package spatest serves the single-page app in clients/spa on loopback, for local
 // runs and for tests in a browser. It serves the app's own files and MSAL.js from
-// node_modules, the catalogue of sign-in errors, nothing else, and a config.json of the
-// world that it is in.
+// node_modules, the catalogue of sign-in errors as signin-errors.json, nothing else, and a
+// config.json of the world that it is in.
 package spatest
 
 import (
@@ -130,7 +130,7 @@ func file(path string) string {
 		return "index.html"
 	case path == msal+"msal-browser.min.js", path == msal+"redirect-bridge/msal-redirect-bridge.min.js":
 		return path[1:]
-	case path == "/errors.json":
+	case path == "/signin-errors.json":
 		return catalogue
 	case strings.Count(path, "/") == 1 && !strings.HasPrefix(path, "/."):
 		if name := path[1:]; types[filepath.Ext(name)] != "" {

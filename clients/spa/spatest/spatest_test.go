@@ -86,7 +86,12 @@ func TestServesTheAppAlone(t *testing.T) {
 	resp, _ = get("POST", "/", "")
 	require.Equal(t, 405, resp.StatusCode)
 	s.SetConfig(spa.Config{ClientID: "x", API: "http://localhost:7/api"})
-	_, body := get("GET", "/config.json", "")
+	resp, body := get("GET", "/signin-errors.json", "")
+	require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+	var catalogue []struct{ Code, Meaning string }
+	require.NoError(t, json.Unmarshal([]byte(body), &catalogue))
+	require.Greater(t, len(catalogue), 100)
+	_, body = get("GET", "/config.json", "")
 	require.Contains(t, body, `"clientId": "x"`)
 	resp, _ = get("GET", "/", "")
 	require.Contains(t, resp.Header.Get("Content-Security-Policy"), "connect-src 'self' http://localhost:7;")

@@ -61,7 +61,7 @@ test("sign in by redirect, work, sign out", async (t) => {
   await upToDate(page);
   await page.reload(); // and it begins with the newest again
   await item(page, "thing 20").waitFor();
-  await page.mouse.wheel(0, 100_000);
+  await page.getByRole("listitem").last().scrollIntoViewIfNeeded();
   await page.getByRole("listitem").nth(21).waitFor();
 
   await page.getByRole("button", { name: "Sign out" }).click();

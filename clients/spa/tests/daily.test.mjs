@@ -107,6 +107,7 @@ test("what was typed is not lost by Escape, by Back or by a reload", async (t) =
   await page.goBack();
   await page.getByRole("heading", { name: "Your access token" }).waitFor();
   assert.equal(await page.getByRole("dialog").count(), 0);
+  assert.match(await page.title(), /^Your access token/);
   await page.getByText("What you typed for “there before” is kept").waitFor();
   await page.goForward();
   await page.getByRole("button", { name: "Edit there before" }).click(); // which goes on, too

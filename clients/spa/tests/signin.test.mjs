@@ -43,7 +43,7 @@ test("an error of the sign-in is explained, and leads on", async (t) => {
 
 test("without the catalogue the sign-in's own words are shown", async (t) => {
   const page = await visit(t, { serviceWorkers: "block", expected: ["ERR_FAILED"] });
-  await page.route("**/errors.json", (route) => route.abort());
+  await page.route("**/signin-errors.json", (route) => route.abort());
   await answer(page, "Nobody we know");
   await home(page);
   await page.getByRole("alert").getByText("AADB2C99002: ").waitFor();
@@ -121,6 +121,20 @@ test("a blocked window leads to a sign-in on the page", async (t) => {
   await page.getByRole("alert").getByRole("button", { name: "Sign in on this page" }).click();
   await choose(page, "alice");
   await home(page);
+  await upToDate(page);
+});
+
+test("a sign-in that was left and never ended can be started over", async (t) => {
+  const page = await visit(t);
+  const away = (url) => url.href.startsWith(SIGN_IN_URL) && url.pathname.endsWith("/authorize");
+  await page.route(away, (route) => route.fulfill({ status: 204 })); // the page stays where it is
+  await Promise.all([page.waitForRequest((r) => away(new URL(r.url()))), signedOut(page).click()]);
+  await signedOut(page).click();
+  const alert = page.getByRole("alert");
+  await alert.getByText("interaction_in_progress").waitFor();
+  await page.unroute(away);
+  await alert.getByRole("button", { name: "Start over" }).click();
+  await signIn(page, "bob");
   await upToDate(page);
 });
 
