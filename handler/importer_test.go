@@ -47,13 +47,13 @@ func TestImporter(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(read(t, "handler/server/testdata/refusals.json")), &recorded))
 	require.Greater(t, len(recorded), 30)
-	settings := regexp.MustCompile(` \((B2C|EXTERNAL|ENTRA)_[A-Z_, B2C]+\)`)
+	settings := regexp.MustCompile(` \((APPLICATIONS|(B2C|EXTERNAL|ENTRA)_[A-Z_, B2C]+)\)`)
 	times := regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ|\d+h\d+m\d+s|\d+m\d+s`)
 	for _, want := range recorded {
 		broken, err := tenant.Broken(want.Code)
 		require.NoError(t, err)
-		if broken.Untrusted != "" {
-			continue // the program trusts all families
+		if broken.Untrusted != "" || broken.Applications {
+			continue // the program trusts all families, and admits no programs
 		}
 		if broken.NeedsFault {
 			status, _, body := send(t, "GET", url, tokenOf(t, tenant, entratest.PolicyROPC), "")

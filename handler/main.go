@@ -48,15 +48,14 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout); err != nil {
-		// On stdout: the host takes every line on stderr for an error of its own.
-		fmt.Fprintf(os.Stdout, "handler: %v\n", err)
+	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr); err != nil {
+		failed(err, os.Stdout, os.Stderr)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx ends, and then returns nil.
-func run(ctx context.Context, args []string, environ []string, stdout io.Writer) error {
+func run(ctx context.Context, args []string, environ []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
 		return fmt.Errorf("takes no arguments; its settings are environment variables")
 	}
@@ -70,7 +69,7 @@ func run(ctx context.Context, args []string, environ []string, stdout io.Writer)
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(stdout, &slog.HandlerOptions{Level: c.LogLevel}))
+	log := newLog(c.LogLevel, stdout, stderr)
 	for _, warning := range c.Warnings {
 		log.Warn("settings", "warning", warning)
 	}
@@ -90,10 +89,10 @@ func run(ctx context.Context, args []string, environ []string, stdout io.Writer)
 	background, cancel := context.WithCancel(ctx)
 	defer cancel()
 	verifier, err := entra.New(background, entra.Config{
-		Trust: trusts(c), Realm: config.Realm, CodesOnly: !c.Explain, Log: log,
+		Trust: trusts(c), Realm: config.Realm, Applications: c.Programs, CodesOnly: !c.Explain, Log: log,
 		Hints: entra.Hints{
 			B2C: entra.Settings(config.B2CNames), ExternalID: entra.Settings(config.ExternalNames),
-			Workforce: entra.Settings(config.EntraNames),
+			Workforce: entra.Settings(config.EntraNames), Applications: config.ApplicationsName,
 		},
 	})
 	if err != nil {
@@ -102,8 +101,9 @@ func run(ctx context.Context, args []string, environ []string, stdout io.Writer)
 	go store.Prepare(background)
 	first := c.First() // the description of the API speaks of one sign-in
 	return serve(ctx, listener, server.New(server.Config{
-		Verify: verifier.Verify, Store: store, ReadScope: first.ReadScope, WriteScope: first.WriteScope,
-		Realm: config.Realm, Collection: config.Collection, Log: log,
+		Verify: noteFormer(verifier.Verify, log), Store: store,
+		ReadScope: first.ReadScope, WriteScope: first.WriteScope,
+		Realm: config.Realm, Collection: config.Collection, Stopping: ctx, Log: log,
 		CallerConcurrency: c.CallerConcurrency, CallerRate: c.CallerRate,
 		SignIn: server.SignIn{
 			AuthorizationURL: first.Policies[0].SignInURL("authorize"), TokenURL: first.Policies[0].SignInURL("token"),
@@ -119,6 +119,7 @@ func trusts(c config.Config) []entra.Trust {
 		t.Audience, t.AppIDURI, t.Clients = from.APIClientID, from.AppIDURI, from.AllowedClients
 		t.Scopes = map[string]string{"read": from.ReadScope, "write": from.WriteScope}
 		t.Host, t.MetadataURL, t.ExtraIssuers = from.Host, from.MetadataURL, from.ExtraIssuers
+		t.FormerTenant, t.FormerIDClaim = from.FormerTenant, from.FormerIDClaim
 		trusts = append(trusts, t)
 	}
 	if t := c.B2C; t.Tenant != "" {

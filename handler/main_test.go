@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -228,13 +230,14 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change map[string]string
 		says   string
+		first  string // on stderr
 	}{
-		"nothing set":                     {nil, "2 problems"},
-		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set"},
-		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
-		"a client's setting misspelt":     {map[string]string{"B2C_ALLOWED_CLIENTS": "", "B2C_ALLOWED_CLIENT": entratest.ClientID}, "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS"},
-		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine"},
-		"local sign-in, Azure's endpoint": {map[string]string{"TABLES_CONNECTION_STRING": "", "TABLES_ENDPOINT": "https://contoso.table.core.windows.net"}, "B2C_METADATA_URL points to this machine"},
+		"nothing set":                     {nil, "2 problems", "B2C_TENANT, EXTERNAL_TENANT or ENTRA_TENANT must be set"},
+		"no tenant":                       {map[string]string{"B2C_TENANT": ""}, "B2C_TENANT is not set", "B2C_TENANT is not set"},
+		"no storage":                      {map[string]string{"TABLES_CONNECTION_STRING": ""}, "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set", "TABLES_ENDPOINT or TABLES_CONNECTION_STRING must be set"},
+		"a client's setting misspelt":     {map[string]string{"B2C_ALLOWED_CLIENTS": "", "B2C_ALLOWED_CLIENT": entratest.ClientID}, "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS", "B2C_ALLOWED_CLIENT is not a setting; it looks like B2C_ALLOWED_CLIENTS"},
+		"local sign-in, storage in Azure": {map[string]string{"TABLES_CONNECTION_STRING": "AccountName=contoso;AccountKey=eA=="}, "B2C_METADATA_URL points to this machine", "B2C_METADATA_URL points to this machine"},
+		"local sign-in, Azure's endpoint": {map[string]string{"TABLES_CONNECTION_STRING": "", "TABLES_ENDPOINT": "https://contoso.table.core.windows.net"}, "B2C_METADATA_URL points to this machine", "B2C_METADATA_URL points to this machine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var env map[string]string
@@ -252,9 +255,13 @@ func TestWrongSettingsStopTheStart(t *testing.T) {
 			var exit *exec.ExitError
 			require.ErrorAs(t, cmd.Run(), &exit)
 			require.Equal(t, 1, exit.ExitCode())
-			require.Empty(t, stderr.String(), "the host takes stderr for its own errors")
 			require.Contains(t, stdout.String(), "The settings have ")
 			require.Contains(t, stdout.String(), tt.says)
+			// The host quotes the last lines of stderr, less what follows such words.
+			require.Regexp(t, `^handler: did not start: .+\n$`, stderr.String())
+			require.NotRegexp(t, `(?i)warn|key=|token=|password=|server=|\?code=|&sig=`, stderr.String())
+			require.True(t, strings.HasSuffix(stdout.String(), "\n"+stderr.String()), "and is told the same in full")
+			require.Contains(t, stderr.String(), tt.first)
 			_, err := net.Dial("tcp", "127.0.0.1:"+port)
 			require.Error(t, err, "the port was never opened")
 		})
@@ -268,8 +275,24 @@ func TestPortThatIsTaken(t *testing.T) {
 	env := settings(startTenant(t), startStorage(t).ConnectionString())
 	_, env["FUNCTIONS_CUSTOMHANDLER_PORT"], err = net.SplitHostPort(l.Addr().String())
 	require.NoError(t, err)
-	require.ErrorContains(t, run(t.Context(), nil, environment(env), io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
-	require.ErrorContains(t, run(t.Context(), []string{"serve"}, environment(env), io.Discard), "takes no arguments")
+	require.ErrorContains(t, run(t.Context(), nil, environment(env), io.Discard, io.Discard), "FUNCTIONS_CUSTOMHANDLER_PORT")
+	require.ErrorContains(t, run(t.Context(), []string{"serve"}, environment(env), io.Discard, io.Discard), "takes no arguments")
+}
+
+// The host takes a line's level from its stream.
+func TestLogStreams(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	log := newLog(slog.LevelDebug, &stdout, &stderr).With("a", 1).WithGroup("g")
+	log.Debug("first", "b", 2)
+	log.Info("second")
+	log.Warn("third")
+	log.Error("fourth", "b", 2)
+	require.Regexp(t, `^\{.*"level":"DEBUG","msg":"first","a":1,"g":\{"b":2\}\}\n.*"level":"INFO".*"second".*\n$`, stdout.String())
+	require.Regexp(t, `^\{.*"level":"WARN".*"third".*\n.*"level":"ERROR","msg":"fourth","a":1,"g":\{"b":2\}\}\n$`, stderr.String())
+	require.NotRegexp(t, "(?i)warn", strings.Split(stderr.String(), "\n")[1], "an error stays one")
+	quiet := newLog(slog.LevelError, &stdout, &stderr)
+	require.False(t, quiet.Enabled(t.Context(), slog.LevelWarn))
+	require.True(t, quiet.Enabled(t.Context(), slog.LevelError))
 }
 
 // SIGTERM and SIGINT end the handler with status 0, after what is in flight.
@@ -309,6 +332,42 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	waittest.For(t, p.ended)
 	require.Equal(t, 0, p.cmd.ProcessState.ExitCode())
 	require.Contains(t, p.output.String(), `"msg":"stopping"`)
+}
+
+// A body that has not come when the handler is asked to stop is not waited for: its sender
+// is told to try again.
+func TestStopCutsBodiesOff(t *testing.T) {
+	tenant := startTenant(t)
+	p := startProgram(t, settings(tenant, startStorage(t).ConnectionString()))
+	token, err := tenant.AccessToken(entratest.TokenRequest{})
+	require.NoError(t, err)
+	p.settle(t, token)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(12*time.Second))) // less than a body's time
+	_, err = fmt.Fprintf(conn, "POST /api/items HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n", token)
+	require.NoError(t, err)
+	r := bufio.NewReader(conn)
+	line, err := r.ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 100 Continue\r\n", line, "the body is being read")
+	_, err = r.ReadString('\n')
+	require.NoError(t, err)
+	_, err = io.WriteString(conn, `{"half`)
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
+	resp, err := http.ReadResponse(r, nil)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, 503, resp.StatusCode, string(body))
+	require.Contains(t, string(body), "This instance is stopping")
+	require.Equal(t, "1", resp.Header.Get("Retry-After"))
+	waittest.For(t, p.ended)
+	require.Equal(t, 0, p.cmd.ProcessState.ExitCode())
 }
 
 // What a SIGKILL at any moment leaves behind is an item or none, never a part.
@@ -604,7 +663,7 @@ func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
 		for _, code := range entratest.BrokenCodes() {
 			broken, err := tenant.Broken(code)
 			require.NoError(t, err)
-			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" {
+			if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" || broken.Applications {
 				continue
 			}
 			_, _, body := send(t, "GET", url+"/api/items", broken.Token, "")

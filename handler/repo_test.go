@@ -133,7 +133,7 @@ func TestImports(t *testing.T) {
 		if top == "scripts" {
 			allowed = append(slices.Clone(allowed), edges["scripts"]...)
 		}
-		require.True(t, product || top != "handler" || forTests(p.dir), "%s is no part of the design: add it to the edges", p.dir)
+		require.True(t, product || top != "handler" || forTests(p.dir), "%s is not part of the design: add it to the edges", p.dir)
 		for _, imported := range p.imports() {
 			if ours, isOurs := strings.CutPrefix(imported, "itemsapi/"); isOurs {
 				within := top == "scripts" && strings.HasPrefix(ours, "scripts/")
@@ -145,7 +145,7 @@ func TestImports(t *testing.T) {
 				require.NotContains(t, strings.Split(imported, "/")[0], ".", "items imports the standard library and JSON alone, not %s", imported)
 			}
 			// Doctor tries the storage step by step and names Azure's own error codes, which handler/tables hides;
-			// callers has the credential of whoever sits at the keyboard.
+			// callers uses the credential of the person at the keyboard.
 			if p.dir != "handler/tables" && p.dir != "scripts/doctor" && p.dir != "scripts/callers" {
 				require.NotRegexp(t, "^github.com/Azure/", imported, "%s imports %s: Azure stops at handler/tables", p.dir, imported)
 			}

@@ -4,7 +4,7 @@ package main
 // faults everywhere: requests and replies lost on both sides of the handler, a
 // storage that is too busy, handlers killed. Clients repeat what was not answered,
 // as the README tells them to. At the end everything that a client was told must
-// have happened, once, and nothing else; and whoever followed the delta has what
+// have happened, once, and nothing else; and anyone who followed the delta has what
 // the list has.
 
 import (
@@ -36,6 +36,7 @@ import (
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 var (
@@ -78,10 +79,12 @@ func TestSequences(t *testing.T) {
 	faults(storage)
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	aside := waittest.Aside(t)
 	for range 64 {
 		wg.Go(func() {
 			for n := next.Add(1); n <= int64(*sequences) && !t.Failed(); n = next.Add(1) {
-				sequence(t, uint64(n), func(i int) string { return urls[i%len(urls)] }, fmt.Sprint("one ", n), fmt.Sprint("two ", n), 6)
+				url := func(i int) string { return urls[i%len(urls)] }
+				sequence(aside, uint64(n), url, fmt.Sprint("one ", n), fmt.Sprint("two ", n), 6)
 			}
 		})
 	}
@@ -113,9 +116,10 @@ func TestSequencesWithKills(t *testing.T) {
 		}
 		faults(storage)
 		done := make(chan struct{})
+		aside := waittest.Aside(t)
 		go func() {
 			defer close(done)
-			sequence(t, uint64(1_000_000+n), url, alice, bob, 10)
+			sequence(aside, uint64(1_000_000+n), url, alice, bob, 10)
 		}()
 		kills := 0
 		for running := true; running; kills++ {
@@ -139,12 +143,12 @@ func TestSequencesWithKills(t *testing.T) {
 
 // sequence has two devices of one caller and one of another do steps operations
 // each, at the same time, and checks what is left.
-func sequence(t *testing.T, n uint64, url func(int) string, one, two string, steps int) {
+func sequence(t testing.TB, n uint64, url func(int) string, one, two string, steps int) {
 	first, second := &history{}, &history{}
 	devices := []*device{{token: one, history: first}, {token: one, history: first}, {token: two, history: second, alone: true}}
 	var wg sync.WaitGroup
 	for i, d := range devices {
-		d.t, d.url, d.name = t, url, fmt.Sprintf("%d-%d", n, i)
+		d.t, d.url, d.name = waittest.Aside(t), url, fmt.Sprintf("%d-%d", n, i)
 		d.rng = rand.New(rand.NewPCG(*seed, n*10+uint64(i)))
 		d.known, d.copy = map[string]version{}, map[string]version{}
 		d.client = &http.Client{Transport: lossy{d.rng}}
@@ -194,7 +198,7 @@ func (l lossy) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // device is a client that remembers what it was told.
 type device struct {
-	t       *testing.T
+	t       testing.TB
 	rng     *rand.Rand
 	client  *http.Client
 	url     func(int) string
@@ -205,7 +209,7 @@ type device struct {
 	history *history
 	made    int
 
-	known map[string]version // as far as it knows
+	known map[string]version // as it was last told
 	copy  map[string]version // by the delta
 	link  string
 }
@@ -247,7 +251,7 @@ func (d *device) content() (string, string) {
 	return name, itemstest.Variant(d.made, name)
 }
 
-// pick chooses an item that the device knows.
+// pick chooses an item that the device was told of.
 func (d *device) pick() (version, bool) {
 	if len(d.known) == 0 {
 		return version{}, false
@@ -608,7 +612,7 @@ func (h *history) maybe(id, from string) {
 	h.of(id).perhaps[from] = true
 }
 
-func (h *history) deleted(t *testing.T, id, from string, gone version) {
+func (h *history) deleted(t testing.TB, id, from string, gone version) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	l := h.of(id)
@@ -619,7 +623,7 @@ func (h *history) deleted(t *testing.T, id, from string, gone version) {
 }
 
 // check follows each item's life and compares its end with what is there.
-func (h *history) check(t *testing.T, name string, there map[string]version) {
+func (h *history) check(t testing.TB, name string, there map[string]version) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id := range there {

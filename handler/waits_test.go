@@ -24,32 +24,10 @@ func TestNoTestHangs(t *testing.T) {
 			continue
 		}
 		looked++
-		places := waits(t, name, read(t, name))
-		if slices.Contains(hangingTests, name) {
-			require.NotEmpty(t, places, "%s has none left: take it off the list", name)
-			continue
-		}
-		found = append(found, places...)
+		found = append(found, waits(t, name, read(t, name))...)
 	}
 	require.Greater(t, looked, 40)
-	require.Empty(t, found, "wait with waittest.For, or return the error and look at it outside")
-}
-
-// hangingTests are the files that are not there yet.
-var hangingTests = []string{
-	"handler/entra/entratest/dev_test.go",
-	"handler/entra/entratest/entratest_test.go",
-	"handler/entra/entratest/fault_test.go",
-	"handler/entra/families_test.go",
-	"handler/entra/keys_test.go",
-	"handler/sequences_test.go",
-	"handler/server/changes_test.go",
-	"handler/server/server_test.go",
-	"handler/tables/batch_test.go",
-	"handler/tables/erase_test.go",
-	"handler/tables/line_test.go",
-	"handler/tables/number_test.go",
-	"handler/tables/tablestest/fault_test.go",
+	require.Empty(t, found, "wait with waittest.For, and check on other goroutines with waittest.Aside")
 }
 
 // waits are the places of a test file where a test could hang.

@@ -255,13 +255,16 @@ var checks = map[string]func(s *snapshot, name string) []string{
 	"settings": func(s *snapshot, _ string) (wrong []string) {
 		set := settings(s)
 		for _, known := range config.Settings {
-			if strings.HasPrefix(known.Name, "EXTERNAL_") || strings.HasPrefix(known.Name, "ENTRA_") {
-				continue // the templates deploy B2C's alone so far
+			if family.MatchString(known.Name) {
+				continue // of which there is one at least
 			}
 			_, there := set[known.Name]
 			if want := known.Name != "TABLES_CONNECTION_STRING" && known.Name != "FUNCTIONS_CUSTOMHANDLER_PORT"; there != want {
 				wrong = append(wrong, fmt.Sprintf("%s is set: %t", known.Name, there))
 			}
+		}
+		if set["B2C_TENANT"] == nil && set["EXTERNAL_TENANT"] == nil && set["ENTRA_TENANT"] == nil {
+			wrong = append(wrong, "no tenant is set")
 		}
 		for name := range set {
 			isHosts := strings.HasPrefix(name, "AzureWebJobsStorage__") || strings.HasPrefix(name, "APPLICATIONINSIGHTS_")
@@ -318,6 +321,9 @@ var checks = map[string]func(s *snapshot, name string) []string{
 	},
 }
 
+// family is how the settings of a tenant begin.
+var family = regexp.MustCompile("^(B2C|EXTERNAL|ENTRA)_")
+
 func settings(s *snapshot) map[string]any {
 	return s.one("Microsoft.Web/sites/config").Properties
 }
@@ -361,6 +367,7 @@ func TestPlantedMistakes(t *testing.T) {
 		{"dev", "site", `"httpsOnly": true`, `"httpsOnly": false`},
 		{"dev", "site", `"allow": false`, `"allow": true`},
 		{"prod", "site", `"https://app.contoso.com"`, `"*"`},
+		{"network", "settings", `"ENTRA_TENANT"`, `"ENTRA_HOST"`},
 		{"dev", "settings", `"AUTH_EXPLAIN"`, `"AUTH_EXPLANE"`},
 		{"dev", "settings", `"ITEMS_TABLE": "` + config.Collection + `"`, `"ITEMS_TABLE": "another"`},
 		{"dev", "network", `"publicNetworkAccess": "Enabled",` + "\n" + `        "networkAcls"`, `"publicNetworkAccess": "Disabled",` + "\n" + `        "networkAcls"`},
@@ -446,12 +453,23 @@ func TestVariables(t *testing.T) {
 		if name == "AZURE_ENV_NAME" || name == "AZURE_LOCATION" { // azd's own
 			continue
 		}
-		require.Regexp(t, `^(API|B2C)_`, name)
+		if !family.MatchString(name) {
+			require.Regexp(t, `^API_`, name)
+		}
 		require.Contains(t, string(readme), "`"+name+"`")
-		if strings.HasPrefix(name, "B2C_") {
-			require.True(t, slices.ContainsFunc(config.Settings, func(s config.Setting) bool { return s.Name == name }), name)
+	}
+	var known, passed []string
+	for _, s := range config.Settings {
+		if family.MatchString(s.Name) {
+			known = append(known, s.Name)
 		}
 	}
+	for _, name := range variables(t) {
+		if family.MatchString(name) {
+			passed = append(passed, name)
+		}
+	}
+	require.ElementsMatch(t, known, passed, "every setting of a tenant can be deployed")
 }
 
 // azd pipeline config looks for the workflow by its name, and where it is missing
@@ -512,11 +530,7 @@ var scope = []string{
 // library, and has Bicep say what would be created.
 func predict(t *testing.T, bicep func(args ...string) (string, error), env map[string]string) (*snapshot, error) {
 	folder := t.TempDir()
-	main, err := filepath.Abs("main.bicep")
-	require.NoError(t, err)
-	main, err = filepath.Rel(folder, main)
-	require.NoError(t, err)
-	text := fmt.Sprintf("using '%s'\n", filepath.ToSlash(main))
+	text := fmt.Sprintf("using '%s'\n", mainFrom(t, folder))
 	for name, value := range parameters(t) {
 		filled, err := envsubst.Eval(value, func(variable string) string { return env[variable] })
 		require.NoError(t, err)
@@ -546,42 +560,44 @@ func environment(more map[string]string) map[string]string {
 	return env
 }
 
-// lines are those of a JSON text whose members are sorted.
-func lines(t *testing.T, text string) []string {
-	var value any
-	require.NoError(t, json.Unmarshal([]byte(text), &value))
-	sorted, err := json.MarshalIndent(value, "", " ")
-	require.NoError(t, err)
-	return strings.Split(string(sorted), "\n")
-}
-
 // Every variable arrives where it belongs. One that is not set, or is empty as in a
 // workflow, is the default. What a shell has for other programs is left out.
 func TestEnvironment(t *testing.T) {
 	bicep := compiler(t)
-	for name, word := range map[string]string{"dev": "", "network": "true"} {
-		s, err := predict(t, bicep, environment(map[string]string{
-			"AZURE_ENV_NAME": name, "API_PRIVATE_NETWORK": word,
-			"ITEMS_TABLE": "other", "AUTH_EXPLAIN": "code", "LOG_LEVEL": "debug", // a shell's
-		}))
-		require.NoError(t, err)
-		want, got := lines(t, load(t, name).text), lines(t, s.text)
-		for i := range min(len(want), len(got)) {
-			require.Equal(t, want[i], got[i], "%s, after %s", name, want[max(0, i-5):i])
+	s, err := predict(t, bicep, environment(map[string]string{
+		"ITEMS_TABLE": "other", "AUTH_EXPLAIN": "code", "LOG_LEVEL": "debug", // a shell's
+	}))
+	require.NoError(t, err)
+	want, got := load(t, "dev"), s
+	for name, value := range settings(got) {
+		if value == "" { // counts as not set
+			require.Regexp(t, family, name)
+			delete(settings(got), name)
 		}
-		require.Equal(t, len(want), len(got), name)
 	}
+	require.Equal(t, settings(want), settings(got))
+	for i := range want.Resources {
+		require.Equal(t, want.Resources[i], got.Resources[i])
+	}
+	require.Equal(t, len(want.Resources), len(got.Resources))
 
-	env := environment(map[string]string{
-		"B2C_READ_SCOPE": "see", "B2C_WRITE_SCOPE": "change", "B2C_HOST": "login.contoso.com",
-		"B2C_EXTRA_ISSUERS":      "https://contoso.b2clogin.com/775527ff-9a37-4307-8b3d-cc311f58d925/v2.0/",
-		"B2C_METADATA_URL":       "https://login.contoso.com/{policy}",
+	s, err = predict(t, bicep, environment(map[string]string{"API_PRIVATE_NETWORK": "true"}))
+	require.NoError(t, err)
+	require.Empty(t, checks["network"](s, "network"))
+
+	env := map[string]string{"AZURE_ENV_NAME": "all", "AZURE_LOCATION": "westeurope"}
+	for _, name := range variables(t) {
+		if family.MatchString(name) {
+			env[name] = "the value of " + name
+		}
+	}
+	maps.Copy(env, map[string]string{
+		"API_ITEMS_TABLE": "orders", "API_APPLICATIONS": "accept", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
 		"API_CALLER_CONCURRENCY": "16", "API_CALLER_RATE": "5",
-		"API_ITEMS_TABLE": "orders", "API_AUTH_EXPLAIN": "code", "API_LOG_LEVEL": "warn",
 		"API_CORS_ORIGINS": "https://app.contoso.com", "API_ALERT_EMAIL": "operator@contoso.com", "API_PRIVATE_NETWORK": "false",
 	})
 	require.ElementsMatch(t, variables(t), slices.Collect(maps.Keys(env)))
-	s, err := predict(t, bicep, env)
+	s, err = predict(t, bicep, env)
 	require.NoError(t, err)
 	for _, known := range config.Settings {
 		for _, name := range []string{known.Name, "API_" + known.Name} {
@@ -590,15 +606,74 @@ func TestEnvironment(t *testing.T) {
 			}
 		}
 	}
-	site := s.one("Microsoft.Web/sites")
-	require.Equal(t, []any{"https://app.contoso.com"}, at(site.Properties, "siteConfig.cors.allowedOrigins"))
+	require.Equal(t, []any{"https://app.contoso.com"}, origins(s))
 	require.Contains(t, s.text, `"emailAddress": "operator@contoso.com"`)
 	require.Empty(t, s.of("Microsoft.Network/virtualNetworks"))
 }
 
-// A word that is not in its list stops the deployment.
+func origins(s *snapshot) any {
+	return at(s.one("Microsoft.Web/sites").Properties, "siteConfig.cors.allowedOrigins")
+}
+
+// Origins are what is left without spaces and empty parts, and the list is sent when it
+// is empty, too.
+func TestOrigins(t *testing.T) {
+	bicep := compiler(t)
+	for given, want := range map[string][]any{
+		" , ,": {},
+		"https://a.example, ,https://b.example:8443,http://localhost:9912": {
+			"https://a.example", "https://b.example:8443", "http://localhost:9912",
+		},
+	} {
+		s, err := predict(t, bicep, environment(map[string]string{"API_CORS_ORIGINS": given}))
+		require.NoError(t, err)
+		require.Equal(t, want, origins(s), given)
+	}
+}
+
+// A mistake stops the deployment before anything is created, and all are said at once.
+func TestStops(t *testing.T) {
+	bicep := compiler(t)
+	bad := []string{"*", "https://*.contoso.com", "https://app.contoso.com/", "https://a/b", "app.contoso.com", "null", "https://a b"}
+	for _, tt := range []struct {
+		env  map[string]string
+		says []string
+	}{
+		{
+			map[string]string{
+				"B2C_POLICIES": "", "B2C_API_CLIENT_ID": "", "EXTERNAL_TENANT": "contoso", "ENTRA_READ_SCOPE": "read",
+				"API_CORS_ORIGINS": "https://x.example," + strings.Join(bad, ","),
+			},
+			[]string{
+				"B2C_TENANT is set, but B2C_POLICIES is not; B2C_TENANT is set, but B2C_API_CLIENT_ID is not; ",
+				"EXTERNAL_TENANT is set, but EXTERNAL_API_CLIENT_ID is not; ",
+				"ENTRA_READ_SCOPE is set, but ENTRA_TENANT is not; ",
+				"API_CORS_ORIGINS has " + strings.Join(bad, "; an origin is scheme and host, as https://app.contoso.com, "+
+					"without * and without a slash at its end; API_CORS_ORIGINS has "),
+			},
+		},
+		{
+			map[string]string{"B2C_TENANT": "", "EXTERNAL_HOST": "login.contoso.com", "ENTRA_ALLOWED_CLIENTS": "x"},
+			[]string{
+				"no tenant is set: one of EXTERNAL_TENANT, ENTRA_TENANT and B2C_TENANT",
+				"B2C_API_CLIENT_ID is set, but B2C_TENANT is not", "EXTERNAL_HOST is set, but EXTERNAL_TENANT is not",
+				"ENTRA_ALLOWED_CLIENTS is set, but ENTRA_TENANT is not",
+			},
+		},
+		{map[string]string{"ENTRA_TENANT": "contoso.com"}, []string{"ENTRA_TENANT is set, but ENTRA_API_CLIENT_ID is not"}},
+		{map[string]string{"API_ITEMS_TABLE": "ab"}, []string{"itemsTable"}},
+	} {
+		_, err := predict(t, bicep, environment(tt.env))
+		for _, says := range tt.says {
+			require.ErrorContains(t, err, says)
+		}
+		require.NotContains(t, err.Error(), "https://x.example;")
+	}
+}
+
+// A word that is not in its list stops the deployment, too.
 func TestWrongWords(t *testing.T) {
-	closed := []string{"API_PRIVATE_NETWORK", "API_AUTH_EXPLAIN", "API_LOG_LEVEL"}
+	closed := []string{"API_PRIVATE_NETWORK", "API_APPLICATIONS", "API_AUTH_EXPLAIN", "API_LOG_LEVEL"}
 	source, err := os.ReadFile("main.bicep")
 	require.NoError(t, err)
 	require.Equal(t, len(closed), strings.Count(string(source), "@allowed("), "a list without a test, or the reverse")
@@ -609,6 +684,44 @@ func TestWrongWords(t *testing.T) {
 	}
 }
 
+// And so does a size that cannot be.
+func TestScaleStops(t *testing.T) {
+	bicep := compiler(t)
+	for _, tt := range []struct {
+		scale string
+		says  []string
+	}{
+		{
+			"{\nmemory: 1024\nmaximumInstances: 0\nalwaysReady: -1\nconcurrency: 5000\nzones: true\n}",
+			[]string{"(6,9) : Error BCP036", "(7,19) : Error BCP328", "(8,14) : Error BCP328", "(9,14) : Error BCP327"},
+		},
+		{
+			"{\nmemory: 512\nmaximumInstances: 100\nalwaysReady: 101\nconcurrency: 0\nzones: false\n}",
+			[]string{"scale has more alwaysReady than maximumInstances"},
+		},
+	} {
+		folder := t.TempDir()
+		text := "using '" + mainFrom(t, folder) + "'\nparam environmentName = 'x'\nparam location = 'x'\n" +
+			"param signIn = { ENTRA_TENANT: 'contoso.com', ENTRA_API_CLIENT_ID: 'x' }\nparam scale = " + tt.scale + "\n"
+		name := filepath.Join(folder, "mistake.bicepparam")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+		said, err := bicep(append([]string{"snapshot", name, "--mode", "overwrite"}, scope...)...)
+		require.Error(t, err)
+		for _, says := range tt.says {
+			require.Contains(t, said, says)
+		}
+	}
+}
+
+// mainFrom is the path of main.bicep as a file in folder spells it.
+func mainFrom(t *testing.T, folder string) string {
+	main, err := filepath.Abs("main.bicep")
+	require.NoError(t, err)
+	main, err = filepath.Rel(folder, main)
+	require.NoError(t, err)
+	return filepath.ToSlash(main)
+}
+
 // TestCompiler has Bicep itself judge, and say whether the snapshots are current.
 func TestCompiler(t *testing.T) {
 	bicep := compiler(t)
@@ -617,25 +730,26 @@ func TestCompiler(t *testing.T) {
 		require.NoError(t, err, "bicep %v: %s", args, out)
 		return out
 	}
-	var sources []string
+	formatted := t.TempDir()
+	require.NoError(t, os.CopyFS(formatted, os.DirFS(".")))
+	run("format", "--pattern", filepath.Join(formatted, "**", "*.bicep"))
+	run("format", "--pattern", filepath.Join(formatted, "tests", "*.bicepparam"))
+	looked := 0
 	for _, pattern := range []string{"*.bicep", "modules/*.bicep", "tests/*.bicepparam"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
-		sources = append(sources, found...)
+		for _, name := range found {
+			before, err := os.ReadFile(name)
+			require.NoError(t, err)
+			after, err := os.ReadFile(filepath.Join(formatted, name))
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(before, after), "bicep format changes %s", name)
+			looked++
+		}
 	}
-	require.Greater(t, len(sources), 10)
-	for _, name := range sources {
-		before, err := os.ReadFile(name)
-		require.NoError(t, err)
-		formatted := filepath.Join(t.TempDir(), filepath.Base(name))
-		require.NoError(t, os.WriteFile(formatted, before, 0o644))
-		run("format", formatted)
-		after, err := os.ReadFile(formatted)
-		require.NoError(t, err)
-		require.True(t, bytes.Equal(before, after), "bicep format changes %s", name)
-	}
-	require.Empty(t, notOfAge(run("lint", "main.bicep", "--no-restore")))
-	require.Empty(t, notOfAge(run("build", "main.bicep", "--no-restore", "--outfile", filepath.Join(t.TempDir(), "main.json"))))
+	require.Greater(t, looked, 10)
+	// It lints as it builds.
+	require.Empty(t, notOfAge(run("build", "main.bicep", "--no-restore", "--outfile", filepath.Join(formatted, "main.json"))))
 	for _, name := range cases {
 		run(append([]string{"snapshot", filepath.Join("tests", name+".bicepparam"), "--mode", "validate"}, scope...)...)
 	}

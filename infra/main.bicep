@@ -2,7 +2,7 @@
 // passed on, so that what will be created can be read in tests/*.snapshot.json.
 targetScope = 'subscription'
 
-import { b2cSettings, callerSettings, scaleSettings } from 'types.bicep'
+import { callerSettings, scaleSettings, signInSettings } from 'types.bicep'
 
 @description('Name of the azd environment; part of the names of resources.')
 @minLength(1)
@@ -13,8 +13,8 @@ param environmentName string
 @metadata({ azd: { type: 'location' } })
 param location string
 
-@description('The B2C tenant and what is registered in it.')
-param b2c b2cSettings
+@description('Whose tokens are accepted.')
+param signIn signInSettings
 
 @description('What one caller may have of an instance.')
 param caller callerSettings = {
@@ -29,6 +29,10 @@ param corsOrigins string = ''
 @minLength(3)
 @maxLength(63)
 param itemsTable string = 'items'
+
+@description('accept: programs that sign in as themselves to an external or workforce tenant may call, by their app roles.')
+@allowed(['refuse', 'accept'])
+param applications string = 'refuse'
 
 @description('full: refusals explain themselves; code: they carry the code alone.')
 @allowed(['full', 'code'])
@@ -56,6 +60,46 @@ param alertEmail string = ''
 
 @description('The most GB of logs that are taken in a day.')
 param logDailyCapGb int = 1
+
+@description('What is wrong with the settings of a family: without its tenant it has none, with it some are needed.')
+func problemsOf(settings signInSettings, prefix string, needed string[]) string[] =>
+  empty(settings[?'${prefix}TENANT'] ?? '')
+    ? map(
+        filter(objectKeys(settings), name => startsWith(name, prefix) && !empty(settings[name])),
+        name => '${name} is set, but ${prefix}TENANT is not'
+      )
+    : map(
+        filter(needed, name => empty(settings[?'${prefix}${name}'] ?? '')),
+        name => '${prefix}TENANT is set, but ${prefix}${name} is not'
+      )
+
+var tenants = filter(['B2C_TENANT', 'EXTERNAL_TENANT', 'ENTRA_TENANT'], name => !empty(signIn[?name] ?? ''))
+var origins = filter(map(split(corsOrigins, ','), origin => trim(origin)), origin => !empty(origin))
+var notOrigins = filter(
+  origins,
+  origin =>
+    contains(origin, '*') || contains(origin, ' ') || length(split(origin, '/')) != 3 || !startsWith(origin, 'http')
+)
+var problems = concat(
+  empty(tenants)
+    ? [
+        'no tenant is set: one of EXTERNAL_TENANT, ENTRA_TENANT and B2C_TENANT, as in azd env set EXTERNAL_TENANT contoso'
+      ]
+    : [],
+  problemsOf(signIn, 'B2C_', ['POLICIES', 'API_CLIENT_ID']),
+  problemsOf(signIn, 'EXTERNAL_', ['API_CLIENT_ID']),
+  problemsOf(signIn, 'ENTRA_', ['API_CLIENT_ID']),
+  map(
+    notOrigins,
+    origin =>
+      'API_CORS_ORIGINS has ${origin}; an origin is scheme and host, as https://app.contoso.com, without * and without a slash at its end'
+  ),
+  scale.alwaysReady > scale.maximumInstances ? ['scale has more alwaysReady than maximumInstances'] : []
+)
+
+// Evaluated before anything is created, so that a mistake stops the deployment at once
+// and not an API that was deployed.
+var checkedSignIn = empty(problems) ? signIn : fail(join(problems, '; '))
 
 var suffix = take(uniqueString(subscription().id, environmentName, location), 10)
 var tags = { 'azd-env-name': environmentName }
@@ -162,12 +206,13 @@ module api 'modules/api.bicep' = {
     table: itemsTable
     insightsName: names.insights
     networkName: isPrivate ? names.network : ''
-    b2c: b2c
+    signIn: checkedSignIn
+    applications: applications
     caller: caller
     explain: explain
     logLevel: logLevel
     scale: scale
-    corsOrigins: empty(corsOrigins) ? [] : map(split(corsOrigins, ','), (origin) => trim(origin))
+    corsOrigins: origins
     location: location
     tags: tags
   }

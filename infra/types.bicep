@@ -7,18 +7,39 @@ type tags = {
 }
 
 @export()
-@description('The settings of the API that concern B2C; see the README of the project. An empty one counts as not set.')
-type b2cSettings = {
-  tenant: string
-  policies: string
-  apiClientId: string
-  appIdUri: string
-  readScope: string
-  writeScope: string
-  allowedClients: string
-  host: string
-  extraIssuers: string
-  metadataUrl: string
+@description('Whose tokens are accepted: the API\'s settings of its tenants, by the names that the README of the project explains. An empty one counts as not set.')
+type signInSettings = {
+  B2C_TENANT: string?
+  B2C_POLICIES: string?
+  B2C_API_CLIENT_ID: string?
+  B2C_APP_ID_URI: string?
+  B2C_READ_SCOPE: string?
+  B2C_WRITE_SCOPE: string?
+  B2C_ALLOWED_CLIENTS: string?
+  B2C_HOST: string?
+  B2C_EXTRA_ISSUERS: string?
+  B2C_METADATA_URL: string?
+
+  EXTERNAL_TENANT: string?
+  EXTERNAL_API_CLIENT_ID: string?
+  EXTERNAL_APP_ID_URI: string?
+  EXTERNAL_READ_SCOPE: string?
+  EXTERNAL_WRITE_SCOPE: string?
+  EXTERNAL_ALLOWED_CLIENTS: string?
+  EXTERNAL_HOST: string?
+  EXTERNAL_METADATA_URL: string?
+
+  EXTERNAL_FORMER_TENANT: string?
+
+  EXTERNAL_FORMER_ID_CLAIM: string?
+
+  ENTRA_TENANT: string?
+  ENTRA_API_CLIENT_ID: string?
+  ENTRA_APP_ID_URI: string?
+  ENTRA_READ_SCOPE: string?
+  ENTRA_WRITE_SCOPE: string?
+  ENTRA_ALLOWED_CLIENTS: string?
+  ENTRA_METADATA_URL: string?
 }
 
 @export()
@@ -37,15 +58,21 @@ type scaleSettings = {
   @description('Memory of an instance in MB.')
   memory: 512 | 2048 | 4096
 
-  @description('The most instances, 40 to 1000.')
+  @description('The most instances that are added on demand. A burst may go beyond it for a while.')
+  @minValue(1)
+  @maxValue(1000)
   maximumInstances: int
 
-  @description('Instances that are always ready, and cost always. 0: the first request after a pause waits for a cold start.')
+  @description('Instances that are always ready, and always cost. 0: the first request after a pause waits for a cold start.')
+  @minValue(0)
+  @maxValue(1000)
   alwaysReady: int
 
   @description('Requests at once on an instance; 0 leaves it to the platform.')
+  @minValue(0)
+  @maxValue(1000)
   concurrency: int
 
-  @description('Whether instances and storage are spread over the zones of the region.')
+  @description('Whether instances and storage are spread over the zones of the region. The platform then keeps two instances always ready at least, and bills them.')
   zones: bool
 }

@@ -357,7 +357,7 @@ $("more").onclick = () => {
 editor.build($("fields"));
 $("cancel").onclick = () => $("editor").close();
 $("editor").onclose = () => {
-  // The row may have been drawn anew while the editor was open.
+  // The row may have been redrawn while the editor was open.
   if (document.activeElement === document.body && editing) focusRow(editing.id, "Edit");
 };
 $("editor").querySelector("form").onsubmit = async (event) => {

@@ -138,7 +138,7 @@ function cached({ homeAccountId }, keys = Object.keys(localStorage)) {
 /** Whether the person is still signed in: another tab may have signed them out. */
 export const present = (who) => cached(who.account);
 
-/** Ends what is done for the person, whose page this is no longer. */
+/** Ends what is under way for a person whose page this no longer is. */
 export function leave(who) {
   keep(null);
   who.session.abort();

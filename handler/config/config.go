@@ -2,7 +2,7 @@
 // name, default, example and check; [Load] reads them once and reports every
 // problem at once. Nothing else in the program reads the environment.
 //
-// It knows what a right value looks like, not whether a tenant or a storage
+// It checks what a value looks like, not whether a tenant or a storage
 // account exists.
 package config
 
@@ -24,6 +24,7 @@ type Config struct {
 	B2C      Trust // B2C_…
 	External Trust // EXTERNAL_…
 	Entra    Trust // ENTRA_…
+	Programs bool  // APPLICATIONS is "accept"
 	Explain  bool  // AUTH_EXPLAIN is "full"
 
 	CallerConcurrency int // CALLER_CONCURRENCY
@@ -53,6 +54,8 @@ type Trust struct {
 	WriteScope     string   // WRITE_SCOPE, the short name
 	AllowedClients []string // ALLOWED_CLIENTS, lower case; empty means any
 	ExtraIssuers   []string // EXTRA_ISSUERS
+	FormerTenant   string   // FORMER_TENANT, lower case, or empty
+	FormerIDClaim  string   // FORMER_ID_CLAIM, or empty; with FormerTenant
 }
 
 // First is the first tenant that is set, for what can speak of one alone.
@@ -89,6 +92,9 @@ var (
 		Scopes: map[string]string{"read": "ENTRA_READ_SCOPE", "write": "ENTRA_WRITE_SCOPE"},
 	}
 )
+
+// ApplicationsName is the setting that says whether programs may call.
+const ApplicationsName = "APPLICATIONS"
 
 // Policy is a user flow or custom policy whose tokens are accepted.
 type Policy struct {
@@ -265,6 +271,23 @@ var Settings = []Setting{
 		external(setMetadataURL),
 	},
 	{
+		"EXTERNAL_FORMER_TENANT",
+		false,
+		"none",
+		"775527ff-9a37-4307-8b3d-cc311f58d925",
+		"GUID of the B2C tenant that users were moved from, whose items they find again; with EXTERNAL_FORMER_ID_CLAIM",
+		external(setFormerTenant),
+	},
+	{
+		"EXTERNAL_FORMER_ID_CLAIM",
+		false,
+		"none",
+		"extension_0a1b2c3d4e5f46788990a1b2c3d4e5f6_B2CObjectId",
+		"claim with a moved user's object ID in EXTERNAL_FORMER_TENANT. Danger: who can set the attribute behind it " +
+			"gets anybody's items; no user flow and no native sign-up may collect it",
+		external(setFormerIDClaim),
+	},
+	{
 		"ENTRA_TENANT",
 		false,
 		"one of the three",
@@ -305,6 +328,15 @@ var Settings = []Setting{
 		"http://localhost:9911/{host}/{tenant}/v2.0/.well-known/openid-configuration",
 		"template of the metadata URL; http only to loopback, and then only with storage on loopback too",
 		entra(setMetadataURL),
+	},
+	{
+		ApplicationsName,
+		false,
+		"refuse",
+		"accept",
+		"refuse or accept programs that sign in as themselves to an external or workforce tenant, by app roles named " +
+			"like the scopes; B2C's cannot be told from users and come in by the app roles that B2C puts into scp",
+		setApplications,
 	},
 	{
 		"CALLER_CONCURRENCY",
@@ -414,6 +446,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 				"is not",
 		)
 	}
+	problems = append(problems, c.External.formerProblems(c.Entra)...)
 	c.finish()
 	stored := c.TablesEndpoint != "" || c.TablesConnectionString != ""
 	for _, t := range []struct {
@@ -424,7 +457,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 			name := t.prefix + "_METADATA_URL"
 			problems = append(
 				problems,
-				name+" points to this machine but the storage does not: whoever runs a sign-in stand-in can mint "+
+				name+" points to this machine but the storage does not: anyone who runs a sign-in stand-in can mint "+
 					"tokens for everybody, so it works with local storage only. Unset "+name+", or set "+
 					"TABLES_CONNECTION_STRING=UseDevelopmentStorage=true",
 			)
@@ -550,6 +583,24 @@ func (c *Config) finish() {
 	}
 }
 
+// formerProblems finds half a former tenant, and one that is a present one.
+func (t *Trust) formerProblems(entra Trust) (problems []string) {
+	if (t.FormerTenant == "") != (t.FormerIDClaim == "") {
+		problems = append(
+			problems,
+			"EXTERNAL_FORMER_TENANT and EXTERNAL_FORMER_ID_CLAIM go together: set both or neither",
+		)
+	}
+	if t.FormerTenant != "" && (t.FormerTenant == t.Tenant || t.FormerTenant == entra.Tenant) {
+		problems = append(
+			problems,
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID. Set it to the GUID of the B2C "+
+				"tenant that they were moved from; where the tenant stayed the same, unset it",
+		)
+	}
+	return problems
+}
+
 // directory is how an external tenant stands in addresses.
 func (t *Trust) directory() string {
 	if guidRE.MatchString(t.Tenant) {
@@ -583,6 +634,7 @@ var (
 	tenantRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 	policyRE = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
 	domainRE = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+	formerRE = regexp.MustCompile(`^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
 	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	scopeRE  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
 	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
@@ -592,7 +644,7 @@ var (
 
 func setTenant(t *Trust, v string) error {
 	v = strings.ToLower(v)
-	if name, ok := strings.CutSuffix(v, ".onmicrosoft.com"); ok {
+	if name := tenantName(v); name != v && tenantRE.MatchString(name) {
 		return fmt.Errorf("expects just the name: %q", name)
 	}
 	if !tenantRE.MatchString(v) {
@@ -600,6 +652,18 @@ func setTenant(t *Trust, v string) error {
 	}
 	t.Tenant = v
 	return nil
+}
+
+// tenantName is the name in an address or domain of a tenant, or v.
+func tenantName(v string) string {
+	host := strings.TrimPrefix(strings.TrimPrefix(v, "https://"), "http://")
+	host, _, _ = strings.Cut(host, "/")
+	for _, domain := range []string{".onmicrosoft.com", ".b2clogin.com", ".ciamlogin.com"} {
+		if name, ok := strings.CutSuffix(host, domain); ok {
+			return name
+		}
+	}
+	return host
 }
 
 // manyTenants are names that stand for more than one tenant, the last for all Microsoft
@@ -636,7 +700,7 @@ func setPolicies(t *Trust, v string) error {
 	for _, name := range list(v) {
 		if !policyRE.MatchString(name) {
 			return fmt.Errorf(
-				"%q is no name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
+				"%q is not the name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
 				name,
 			)
 		}
@@ -676,11 +740,29 @@ func setAllowedClients(t *Trust, v string) error {
 	return nil
 }
 
+func setFormerTenant(t *Trust, v string) error {
+	if v = strings.ToLower(v); !guidRE.MatchString(v) || strings.Trim(v, "0-") == "" {
+		return fmt.Errorf("%q is not the GUID of a tenant. Portal: Azure AD B2C > Overview, or the tenant's metadata, "+
+			"shows it", v)
+	}
+	t.FormerTenant = v
+	return nil
+}
+
+func setFormerIDClaim(t *Trust, v string) error {
+	if !formerRE.MatchString(v) {
+		return fmt.Errorf("%q is not the name of a directory extension in a token, extension_… or extn.…: any other "+
+			"claim may be the user's to choose", v)
+	}
+	t.FormerIDClaim = v
+	return nil
+}
+
 func setAppIDURI(t *Trust, v string) error {
 	u, err := url.Parse(v)
 	if err != nil || (u.Scheme != "https" && u.Scheme != "api") || u.Host == "" || u.RawQuery != "" ||
 		u.Fragment != "" {
-		return fmt.Errorf("%q is no App ID URI, which starts with https:// or api://", v)
+		return fmt.Errorf("%q is not an App ID URI, which starts with https:// or api://", v)
 	}
 	t.AppIDURI = strings.TrimRight(v, "/")
 	return nil
@@ -760,6 +842,12 @@ func setTablesEndpoint(c *Config, v string) error {
 		u.Fragment != "" {
 		return errors.New("must be the https URL of a Table service, without path and query")
 	}
+	for _, other := range []string{".blob.", ".queue.", ".file.", ".dfs.", ".web."} {
+		if strings.Contains(u.Host, other) {
+			return fmt.Errorf("%q is the endpoint of another service of the account; that of its tables is %q", v,
+				"https://"+strings.Replace(u.Host, other, ".table.", 1))
+		}
+	}
 	c.TablesEndpoint = strings.TrimRight(v, "/")
 	return nil
 }
@@ -801,6 +889,14 @@ func setTable(c *Config, v string) error {
 		return fmt.Errorf("%q is not a table name: a letter, then 2 to 62 letters and digits", v)
 	}
 	c.Table = v
+	return nil
+}
+
+func setApplications(c *Config, v string) error {
+	if v != "accept" && v != "refuse" {
+		return fmt.Errorf("%q is neither accept nor refuse", v)
+	}
+	c.Programs = v == "accept"
 	return nil
 }
 
@@ -857,6 +953,9 @@ func list(v string) []string {
 }
 
 func guid(v string) (string, error) {
+	if strings.Trim(v, "0-") == "" && guidRE.MatchString(v) {
+		return "", fmt.Errorf("%q is a placeholder, and not an application's ID", v)
+	}
 	if id := strings.ToLower(v); guidRE.MatchString(id) {
 		return id, nil
 	}

@@ -65,6 +65,20 @@ func TestFamilies(t *testing.T) {
 		"a tenant without the API":      {map[string]string{"ENTRA_API_CLIENT_ID": ""}, "ENTRA_API_CLIENT_ID is not set"},
 		"one tenant as two":             {map[string]string{"EXTERNAL_TENANT": id, "ENTRA_TENANT": id}, "name the same tenant"},
 		"one tenant as two, by name":    {map[string]string{"ENTRA_TENANT": "contosocustomers.onmicrosoft.com"}, "name the same tenant"},
+		"half a former tenant":          {map[string]string{"EXTERNAL_FORMER_TENANT": formerTenant}, "go together: set both or neither"},
+		"the other half":                {map[string]string{"EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "go together: set both or neither"},
+		"the external tenant as its former one": {
+			map[string]string{"EXTERNAL_TENANT": id, "EXTERNAL_FORMER_TENANT": lower, "EXTERNAL_FORMER_ID_CLAIM": "extn.id"},
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID",
+		},
+		"the workforce tenant as the former one": {
+			map[string]string{"ENTRA_TENANT": lower, "EXTERNAL_FORMER_TENANT": id, "EXTERNAL_FORMER_ID_CLAIM": "extn.id"},
+			"EXTERNAL_FORMER_TENANT is a tenant whose users come by their present ID",
+		},
+		"a former tenant by name":        {map[string]string{"EXTERNAL_FORMER_TENANT": "contoso", "EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "not the GUID of a tenant"},
+		"a former tenant of zeros":       {map[string]string{"EXTERNAL_FORMER_TENANT": "00000000-0000-0000-0000-000000000000", "EXTERNAL_FORMER_ID_CLAIM": "extn.id"}, "not the GUID of a tenant"},
+		"a former ID that anybody sets":  {map[string]string{"EXTERNAL_FORMER_TENANT": formerTenant, "EXTERNAL_FORMER_ID_CLAIM": "email"}, "may be the user's to choose"},
+		"a former ID without its tenant": {map[string]string{"EXTERNAL_TENANT": "", "EXTERNAL_API_CLIENT_ID": "", "EXTERNAL_FORMER_TENANT": formerTenant}, "mean nothing without it"},
 		"local metadata": {
 			map[string]string{"ENTRA_METADATA_URL": "http://localhost:9911/{tenant}"}, "ENTRA_METADATA_URL points to this machine",
 		},
@@ -72,6 +86,17 @@ func TestFamilies(t *testing.T) {
 		_, err := config.Load(all(tt.changes))
 		require.ErrorContains(t, err, tt.want, name)
 	}
+}
+
+const formerTenant = "775527ff-9a37-4307-8b3d-cc311f58d925"
+
+func TestFormerTenant(t *testing.T) {
+	c, err := config.Load(all(map[string]string{
+		"EXTERNAL_FORMER_TENANT": strings.ToUpper(formerTenant), "EXTERNAL_FORMER_ID_CLAIM": "extension_0a1b2c_B2CObjectId",
+	}))
+	require.NoError(t, err)
+	require.Equal(t, formerTenant, c.External.FormerTenant)
+	require.Equal(t, "extension_0a1b2c_B2CObjectId", c.External.FormerIDClaim)
 }
 
 func TestDefaults(t *testing.T) {
@@ -119,6 +144,7 @@ func TestEverythingSet(t *testing.T) {
 		"CALLER_CONCURRENCY":       "256",
 		"CALLER_RATE":              "0",
 		"ITEMS_TABLE":              "tasks",
+		"APPLICATIONS":             "accept",
 		"AUTH_EXPLAIN":             "code",
 		"LOG_LEVEL":                "debug",
 	}))
@@ -145,7 +171,13 @@ func TestProblems(t *testing.T) {
 		name, setting, value, want string
 	}{
 		{"tenant as domain", "B2C_TENANT", "contoso.onmicrosoft.com", `expects just the name: "contoso"`},
-		{"tenant as URL", "B2C_TENANT", "https://contoso", "not a tenant name"},
+		{"tenant as URL", "B2C_TENANT", "https://contoso.onmicrosoft.com", `expects just the name: "contoso"`},
+		{"tenant as its sign-in", "B2C_TENANT", "https://contoso.b2clogin.com/", `expects just the name: "contoso"`},
+		{"tenant as another host", "B2C_TENANT", "login.contoso.com", "not a tenant name"},
+		{"external tenant as its sign-in", "EXTERNAL_TENANT", "contosocustomers.ciamlogin.com", `expects just the name: "contosocustomers"`},
+		{"audience all zero", "B2C_API_CLIENT_ID", "00000000-0000-0000-0000-000000000000", "is a placeholder"},
+		{"client all zero", "B2C_ALLOWED_CLIENTS", "00000000-0000-0000-0000-000000000000", "is a placeholder"},
+		{"endpoint of blobs", "TABLES_ENDPOINT", "https://contosoitems.blob.core.windows.net", `"https://contosoitems.table.core.windows.net"`},
 		{"policy without prefix", "B2C_POLICIES", "signupsignin", "starts with B2C_1_"},
 		{"policy twice", "B2C_POLICIES", "B2C_1_a,b2c_1_A", "twice"},
 		{"only commas", "B2C_POLICIES", ",,", "names no policy"},
@@ -172,6 +204,7 @@ func TestProblems(t *testing.T) {
 		{"endpoint over http", "TABLES_ENDPOINT", "http://contosoitems.table.core.windows.net", "must be the https URL"},
 		{"endpoint with a table", "TABLES_ENDPOINT", "https://contosoitems.table.core.windows.net/items", "without path"},
 		{"table name", "ITEMS_TABLE", "my-items", "not a table name"},
+		{"applications", "APPLICATIONS", "yes", "neither accept nor refuse"},
 		{"explain", "AUTH_EXPLAIN", "yes", "neither full nor code"},
 		{"log level", "LOG_LEVEL", "verbose", "not debug"},
 		{"no request at a time", "CALLER_CONCURRENCY", "0", "from 1 to 256"},
@@ -248,6 +281,10 @@ func TestSettingsDocumentThemselves(t *testing.T) {
 		switch s.Name {
 		case "TABLES_CONNECTION_STRING":
 			changes["TABLES_ENDPOINT"] = ""
+		case "EXTERNAL_FORMER_TENANT":
+			changes["EXTERNAL_FORMER_ID_CLAIM"] = "extn.id"
+		case "EXTERNAL_FORMER_ID_CLAIM":
+			changes["EXTERNAL_FORMER_TENANT"] = formerTenant
 		case "B2C_METADATA_URL", "EXTERNAL_METADATA_URL", "ENTRA_METADATA_URL":
 			changes["TABLES_ENDPOINT"], changes["TABLES_CONNECTION_STRING"] = "", "UseDevelopmentStorage=true"
 		}

@@ -27,7 +27,9 @@ func (g Group) String() string {
 }
 
 // catalogue is every refusal, in the order in which they are tried. Adding a code is
-// adding a row to its group's table.
+// adding a row to its group's table: request and form are in catalogue_request.go, kind
+// and header in catalogue_kind.go, family to key in catalogue_issuer.go, audience to scope
+// in catalogue_grant.go.
 var catalogue = [...][]rule{
 	GroupRequest:  requestRules,
 	GroupForm:     formRules,
@@ -79,6 +81,7 @@ const (
 	claimTfp   claim = "tfp"
 	claimAcr   claim = "acr"
 	claimScp   claim = "scp"
+	claimRoles claim = "roles"
 	claimVer   claim = "ver"
 	claimExp   claim = "exp"
 	claimNbf   claim = "nbf"

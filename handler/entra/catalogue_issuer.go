@@ -16,18 +16,20 @@ var familyRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			if !e.agree {
 				return "The token names several policies in tfp, acr and iss.",
-					"Send the token that B2C issued, unaltered. A custom policy that writes acr itself must write its own " +
-						"name."
+					"Send the token that B2C issued, unaltered. A custom policy that writes acr itself must write " +
+						"its own name."
 			}
 			name := strings.TrimSpace(e.policy)
 			for range e.verifier.entriesFor(name) {
-				return fmt.Sprintf("The token names the policy %q, with a space; this API accepts %q.", shown(e.policy), name),
-					"Fix whatever issues this token: it must write the policy's name without spaces, as B2C itself does."
+				return fmt.Sprintf("The token names the policy %q, with a space; this API accepts "+
+						"%q.", shown(e.policy), name),
+					"Fix whatever issues this token: it must write the policy's name without spaces, as B2C itself " +
+						"does."
 			}
 			return fmt.Sprintf("The token says it was issued by the policy %s; this API accepts %s.",
 					shown(e.policy), strings.Join(e.verifier.policies(), ", ")),
-				"Sign in with one of the accepted policies. The operator of the API chose them deliberately: a policy for " +
-					"password reset or for a test should not open it."
+				"Sign in with one of the accepted policies. The operator of the API chose them deliberately: a " +
+					"policy for password reset or for a test should not open it."
 		},
 		expected: []claim{claimTfp}, actual: []claim{claimTfp, claimAcr},
 	},
@@ -36,11 +38,11 @@ var familyRules = []rule{
 		description: "The token names no policy", hides: []Group{GroupIssuer},
 		applies: func(e *evidence) bool { return e.home.byPolicy && e.policy == "" },
 		explain: func(*evidence) (string, string) {
-			return "Neither tfp nor acr names a policy, so nothing says which policy issued the token and whose keys would " +
-					"verify it.",
+			return "Neither tfp nor acr names a policy, so nothing says which policy issued the token and whose " +
+					"keys would verify it.",
 				"Have the policy put its name into the token. Portal: Azure AD B2C > User flows > (the policy) > " +
-					"Properties > Token compatibility settings: the claim representing the policy ID is tfp. In a custom " +
-					"policy, let the relying party put out trustFrameworkPolicy as tfp."
+					"Properties > Token compatibility settings: the claim representing the policy ID is tfp. In a " +
+					"custom policy, let the relying party put out trustFrameworkPolicy as tfp."
 		},
 		expected: []claim{claimTfp}, actual: []claim{claimIss},
 	},
@@ -51,8 +53,10 @@ var familyRules = []rule{
 			return !e.home.byPolicy && e.token.hasTid && e.token.tid != issuerGUID(e.token.iss)
 		},
 		explain: func(e *evidence) (string, string) {
-			return "tid is not the tenant's GUID as it stands in iss. " + e.home.called() + " writes the same one into both.",
-				"Send the token as it was issued, unaltered. A claim that is mapped to the name tid must get another name."
+			return "tid is not the tenant's GUID as it stands in iss. " + e.home.called() + " writes the same one " +
+					"into both.",
+				"Send the token as it was issued, unaltered. A claim that is mapped to the name tid must get " +
+					"another name."
 		},
 		expected: []claim{claimTid}, actual: []claim{claimTid, claimIss},
 	},
@@ -137,56 +141,59 @@ var issuerRules = []rule{
 			if strings.HasSuffix(e.keys.issuer, "/") {
 				slash = "including the slash"
 			}
-			return "iss differs from the issuer in the metadata only in a slash, a space or in case. Issuers are compared " +
-					"byte by byte.",
+			return "iss differs from the issuer in the metadata only in a slash, a space or in case. Issuers are " +
+					"compared byte by byte.",
 				"Fix whatever issues this token: it must copy the issuer from the metadata exactly, " + slash +
 					" at the end, as " + e.trusted().called() + " itself does."
 		}),
 	issuerRule("iss.form", "The issuer has the other form", otherForm,
 		func(*evidence) (string, string) {
-			return "B2C spells issuers with the policy (/tfp/) or without. The token has one form, the policy's metadata " +
-					"the other.",
-				"Get a new token: the setting was changed after this one was issued. Portal: Azure AD B2C > User flows > " +
-					"(the policy) > Properties > Token compatibility settings > Issuer (iss) claim."
+			return "B2C spells issuers with the policy (/tfp/) or without. The token has one form, the policy's " +
+					"metadata the other.",
+				"Get a new token: the setting was changed after this one was issued. Portal: Azure AD B2C > User " +
+					"flows > (the policy) > Properties > Token compatibility settings > Issuer (iss) claim."
 		}),
 	issuerRule("iss.legacy_host", "The token was issued at B2C's old host", oldHost,
 		func(e *evidence) (string, string) {
 			host := splitIssuer(e.keys.issuer).host
 			return "The client signs in at " + legacyHost + "; the API's host is " + host + ".",
-				"Use https://" + host + " in the client's authority. While clients move, the operator of the API can accept " +
-					"this tenant's old issuer, https://" + legacyHost + "/" + e.keys.tenant + "/v2.0/, as an extra one" +
+				"Use https://" + host + " in the client's authority. While clients move, the operator of the API " +
+					"can accept this tenant's old issuer, " +
+					"https://" + legacyHost + "/" + e.keys.tenant + "/v2.0/, as an extra one" +
 					named(e.trusted().settings.ExtraIssuers) + "."
 		}),
 	issuerRule("iss.other_host", "The token was issued at another host of the tenant", otherHost,
 		func(e *evidence) (string, string) {
 			host, x := splitIssuer(e.keys.issuer).host, e.trusted()
 			if x.byPolicy {
-				return "The tenant is the right one, but the client signs in at another host than the API's, " + host + ".",
-					"Use https://" + host + " in the client's authority. Where clients move to a custom domain of yours, take " +
-						"the issuer from that domain's metadata, not from a token, for the API's host and its extra issuers" +
+				return "The tenant is the right one, but the client signs in at another host than the " +
+						"API's, " + host + ".",
+					"Use https://" + host + " in the client's authority. Where clients move to a custom domain of " +
+						"yours, take the issuer from that domain's metadata, not from a token, for the API's host " +
+						"and its extra issuers" +
 						named(x.settings.Host, x.settings.ExtraIssuers) + "."
 			}
 			return "The tenant is the right one, but its issuer is at " + host + ", whatever host clients sign in at.",
-				e.signIn() + " Where the tenant has a custom URL domain whose metadata name another issuer, the operator of " +
-					"the API has them read there" + named(x.settings.Host) + "."
+				e.signIn() + " Where the tenant has a custom URL domain whose metadata name another issuer, the " +
+					"operator of the API has them read there" + named(x.settings.Host) + "."
 		}),
 	issuerRule("iss.other_tenant", "The token is from another tenant", otherTenant,
 		func(e *evidence) (string, string) {
-			return "iss names another directory than " + e.keys.tenant + ". Tenants can share signing keys, so only the " +
-					"issuer tells them apart.",
+			return "iss names another directory than " + e.keys.tenant + ". Tenants can share signing keys, so " +
+					"only the issuer tells them apart.",
 				"Sign in at the tenant that this API belongs to; test and production are often confused here."
 		}),
 	issuerRule("iss.ciam_name", "The issuer has a name where the GUID stands", ciamName,
 		func(e *evidence) (string, string) {
 			return "iss has a name where External ID writes the tenant's GUID. The issuer is " + e.keys.issuer +
 					", whatever address the client uses.",
-				"Send the token as it was issued. If something of yours issues it, for a test, it must copy the issuer from " +
-					"the tenant's metadata."
+				"Send the token as it was issued. If something of yours issues it, for a test, it must copy the " +
+					"issuer from the tenant's metadata."
 		}),
 	issuerRule("iss.workforce_door", "The external tenant was asked at the wrong address", workforceDoor,
 		func(e *evidence) (string, string) {
-			return "The client signs in to the external tenant at " + legacyHost + ", which issues tokens in another name: " +
-					"the tenant's is " + e.keys.issuer + ".",
+			return "The client signs in to the external tenant at " + legacyHost + ", which issues tokens in " +
+					"another name: the tenant's is " + e.keys.issuer + ".",
 				e.signIn()
 		}),
 	issuerRule("iss.unknown", "The issuer is unknown", unknownIssuer,
@@ -223,16 +230,16 @@ func explainUnknownKey(e *evidence) (detail, fix string) {
 	x := e.trusted()
 	if why := e.keys.why[e.token.kid]; why != "" {
 		return fmt.Sprintf("A key with this kid is published by %s, but the API does not use it: %s.", x, cut(why)),
-			"Only the operator of the API, or of the tenant, can change that. Usable are RSA keys of 2048 to 4096 bits for " +
-				"signatures, whose own issuer, if they name one, is the tenant's."
+			"Only the operator of the API, or of the tenant, can change that. Usable are RSA keys of 2048 to 4096 " +
+				"bits for signatures, whose own issuer, if they name one, is the tenant's."
 	}
 	detail = fmt.Sprintf("No key with this kid is published by %s.", x)
-	fix = "Get a new token: the keys have changed, or the local stand-in was restarted. If a new one is refused too, it " +
-		"comes from another tenant "
+	fix = "Get a new token: the keys have changed, or the local stand-in was restarted. If a new one is refused " +
+		"too, it comes from another tenant "
 	if x.byPolicy {
 		return detail, fix + "or another policy than it says."
 	}
 	return detail, fix + "than it says, or its key is published elsewhere. All keys of an external tenant are at " +
-		"ciamlogin.com alone, some are not at " + legacyHost + "; and an application whose claims are mapped has a key " +
-		"of its own, under ?appid= and its ID, where the API asks with " + x.audience + "."
+		"ciamlogin.com alone, some are not at " + legacyHost + "; and an application whose claims are mapped has a " +
+		"key of its own, under ?appid= and its ID, where the API asks with " + x.audience + "."
 }

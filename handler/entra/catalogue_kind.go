@@ -95,16 +95,31 @@ func (e *evidence) signIn() string {
 	if x.authority != "" {
 		text += ": the client's authority is " + x.authority
 	}
-	text += "."
-	if t := &e.token; t.issuer.named() != nil && !t.hasScp && (t.azp != "" || t.appid != "") {
-		text += " A program that signs in as itself asks the token endpoint"
-		if x.authority != "" {
-			text += " " + x.authority + "/oauth2/v2.0/token"
-		}
-		text += " for the scope " + x.appIDURI + "/.default."
-	}
-	return text
+	return text + "." + e.programSignIn()
 }
+
+// programSignIn tells how a program gets a token, where it may have been one that got this
+// one: not a user's, but one of Microsoft's.
+func (e *evidence) programSignIn() string {
+	t := &e.token
+	if t.issuer.named() == nil || t.hasScp || t.azp == "" && t.appid == "" {
+		return ""
+	}
+	return " A program that signs in as itself asks " + e.trusted().tokenEndpoint() + " for the scope " +
+		e.trusted().programScope() + "."
+}
+
+// tokenEndpoint is where a program gets its token, in words.
+func (x *entry) tokenEndpoint() string {
+	if x.authority == "" {
+		return "the token endpoint"
+	}
+	return "the token endpoint " + x.authority + "/oauth2/v2.0/token"
+}
+
+// programScope is what a program asks for: all that it was given, as no user is there to
+// grant one or another.
+func (x *entry) programScope() string { return x.appIDURI + "/.default" }
 
 func (e *evidence) acceptsOnly() string {
 	return "This API accepts tokens of " + e.verifier.labels() + " alone."
@@ -131,14 +146,16 @@ var kindRules = []rule{
 	kindRule("token.static_web_apps", "Static Web Apps replaced the token",
 		"The token was issued by Azure Static Web Apps", staticWebApps,
 		func(*evidence) (string, string) {
-			return "Azure Static Web Apps puts a token of its own in place of the caller's before it forwards a request " +
-					"to its API.",
+			return "Azure Static Web Apps puts a token of its own in place of the caller's before it forwards a " +
+					"request to its API.",
 				"Call this API at its own address instead of linking it to the Static Web App."
 		}, claimAlg, claimIss, claimAud),
 	kindRule("token.graph", "The token is for Microsoft Graph", "The token is for Microsoft Graph", graph,
 		func(e *evidence) (string, string) {
-			return "Only Microsoft Graph can read tokens for Microsoft Graph; their signature never verifies elsewhere.",
-				"Ask for this API's scope, " + e.fullScope() + ", instead of User.Read or another scope of Graph."
+			return "Only Microsoft Graph can read tokens for Microsoft Graph; their signature never verifies " +
+					"elsewhere.",
+				"Ask for this API's scope, " + e.fullScope() + ", instead of User.Read or another scope of Graph." +
+					e.programSignIn()
 		}, claimIss, claimAud),
 	kindRule("token.entra_v1", "The token is of version 1 of Microsoft Entra ID",
 		"The token was issued by version 1 of Microsoft Entra ID", entraV1,
@@ -153,7 +170,8 @@ var kindRules = []rule{
 		}, claimIss, claimAud, claimAppid, claimVer),
 	kindRule("token.entra", "The token is Microsoft Entra ID's", "The token was issued by Microsoft Entra ID", entraID,
 		func(e *evidence) (string, string) {
-			return "The issuer is at " + cut(e.token.issuer.host) + ", where Entra ID issues tokens of workforce tenants. " +
+			return "The issuer is at " + cut(e.token.issuer.host) + ", where Entra ID issues tokens of workforce " +
+				"tenants. " +
 				e.acceptsOnly(), e.signIn()
 		}, claimIss),
 	kindRule("token.external_id", "The token is Entra External ID's",
@@ -168,15 +186,16 @@ var kindRules = []rule{
 	kindRule("token.upstream_idp", "The token is the identity provider's",
 		"The token was issued by another identity provider", upstream,
 		func(e *evidence) (string, string) {
-			return "The issuer is an identity provider that users may sign in with. " + e.acceptsOnly() + " After such " +
+			return "The issuer is an identity provider that users may sign in " +
+					"with. " + e.acceptsOnly() + " After such " +
 					"a sign-in they issue a token of their own.",
-				"Send the access_token of the answer that " + e.trusted().called() + " gave, not the token that the provider " +
-					"issued (idp_access_token). " + e.signIn()
+				"Send the access_token of the answer that " + e.trusted().called() + " gave, not the token that " +
+					"the provider issued (idp_access_token). " + e.signIn()
 		}, claimIss),
 	kindRule("token.foreign", "The token is another service's", "The token was issued by another service", foreigner,
 		func(e *evidence) (string, string) {
-			return "The issuer is " + cut(e.token.iss) + ", which has none of the forms of Microsoft's: they end in " +
-				"/{tenant GUID}/v2.0, or /tfp/{tenant GUID}/{policy}/v2.0. " + e.acceptsOnly(), e.signIn()
+			return "The issuer is " + cut(e.token.iss) + ", which has none of the forms of Microsoft's: they end " +
+				"in /{tenant GUID}/v2.0, or /tfp/{tenant GUID}/{policy}/v2.0. " + e.acceptsOnly(), e.signIn()
 		}, claimIss, claimAud),
 	{
 		code: "token.id_token", status: http.StatusUnauthorized, title: "This is an ID token, not an access token",
@@ -188,8 +207,8 @@ var kindRules = []rule{
 			if e.trusted().byPolicy {
 				fix += " In the portal's Run now, choose the API under Access tokens."
 			}
-			return "The token has neither scopes (scp) nor a client (azp), as an access token has. An ID token tells the " +
-				"client who signed in; it does not open an API.", fix
+			return "The token has neither scopes (scp) nor a client (azp), as an access token has. An ID token " +
+				"tells the client who signed in; it does not open an API.", fix
 		},
 		expected: []claim{claimAud, claimScp}, actual: []claim{claimAud},
 	},
@@ -201,10 +220,10 @@ var headerRules = []rule{
 		description: "The token is not signed with RS256",
 		applies:     func(e *evidence) bool { return e.token.badAlg || e.token.alg != "RS256" },
 		explain: func(e *evidence) (string, string) {
-			return e.trusted().called() + " signs with RS256. A token with another algorithm, or none, was made or altered by " +
-					"someone else.",
-				"Send the token as it was issued, unaltered. To try the API without a tenant, use a local stand-in for the " +
-					"sign-in, which signs as the tenant does."
+			return e.trusted().called() + " signs with RS256. A token with another algorithm, or none, was made or " +
+					"altered by someone else.",
+				"Send the token as it was issued, unaltered. To try the API without a tenant, use a local stand-in " +
+					"for the sign-in, which signs as the tenant does."
 		},
 		expected: []claim{claimAlg}, actual: []claim{claimAlg},
 	},
@@ -213,8 +232,8 @@ var headerRules = []rule{
 		description: "The header of the token is not acceptable",
 		applies:     func(e *evidence) bool { return e.token.badHeader },
 		explain: func(e *evidence) (string, string) {
-			return "The header of " + e.trusted().called() + " has alg, kid and typ JWT. This one lacks a usable kid or typ, " +
-					"or has crit, a key, a key's address, or an encoding, none of which is accepted.",
+			return "The header of " + e.trusted().called() + " has alg, kid and typ JWT. This one lacks a usable " +
+					"kid or typ, or has crit, a key, a key's address, or an encoding, none of which is accepted.",
 				"Send the token as it was issued, unaltered."
 		},
 		actual: []claim{claimAlg, claimKid, claimTyp},

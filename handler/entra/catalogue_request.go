@@ -91,8 +91,8 @@ var requestRules = []rule{
 				return "After the word Bearer comes no token.", noTokenFix(e)
 			}
 			return "After the word Bearer comes no token, but a placeholder that was not filled in, or what a " +
-					"program prints " +
-					"for a value that it does not have (undefined, null, [object Promise]).", noTokenFix(
+					"program prints for a value that it does not have (undefined, null, [object " +
+					"Promise]).", noTokenFix(
 					e,
 				)
 		},
@@ -103,8 +103,7 @@ var requestRules = []rule{
 		explain: func(*evidence) (string, string) {
 			return "After the word Bearer come several words.",
 				"Send exactly Authorization: Bearer <access token>: the word Bearer once, one space, the token " +
-					"without " +
-					"spaces or line breaks."
+					"without spaces or line breaks."
 		},
 	},
 }
@@ -116,16 +115,16 @@ var formRules = []rule{
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token has %d bytes; at most %d are read.", len(e.raw), maxToken),
 				"Have the sign-in put fewer claims into the token. Portal: Azure AD B2C > User flows > (the " +
-					"policy) > " +
-					"Application claims, or, for Entra's tenants, App registrations > (the API) > Token configuration."
+					"policy) > Application claims, or, for Entra's tenants, App registrations > (the API) > Token " +
+					"configuration."
 		},
 	},
 	{
 		code: "token.opaque", status: http.StatusUnauthorized, title: "This is not a JSON Web Token",
 		description: "The token is not a JSON Web Token", applies: shaped(opaque),
 		explain: func(e *evidence) (string, string) {
-			return "The token does not consist of three parts separated by dots. It may be a session ID, a function " +
-					"key, or another provider's token.",
+			return "The token does not consist of three parts separated by dots. It may be a session ID, a " +
+					"function key, or another provider's token.",
 				"Send the access_token of the token response for the scope " + e.fullScope() + "."
 		},
 	},
@@ -134,8 +133,7 @@ var formRules = []rule{
 		description: "The token is an authorization code or a refresh token", applies: shaped(codeOrRefresh),
 		explain: func(*evidence) (string, string) {
 			return "The token has the form of an authorization code or a refresh token, which only the sign-in " +
-					"that issued " +
-					"it can read.",
+					"that issued it can read.",
 				"Redeem it at the token endpoint that belongs to the authority, and send the access_token of the " +
 					"answer."
 		},
@@ -162,8 +160,8 @@ var formRules = []rule{
 		explain: func(*evidence) (string, string) {
 			return "The token's typ is pop: it is an envelope that the client signed, with the access token in it " +
 					"(at).",
-				"Send the access token itself after the word Bearer: leave out the proof of possession (in MSAL, the " +
-					"authentication scheme POP)."
+				"Send the access token itself after the word Bearer: leave out the proof of possession (in MSAL, " +
+					"the authentication scheme POP)."
 		},
 	},
 }

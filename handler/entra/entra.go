@@ -11,13 +11,13 @@
 // RS256 signature, and its issuer, audience, times, client and scopes are those that
 // were configured. The issuer says which entry that is, and for B2C the policy too: keys
 // are no boundary, as tenants and families may share them. Programs that signed in as
-// themselves are refused, where that can be told. Before the signature was checked a
-// token's claims only serve to explain a refusal. Keys come
-// from the configured metadata addresses and from nowhere that a token could name;
-// they are read in the background and kept while the sign-in cannot be reached
-// (keys.go).
+// themselves are refused, where that can be told, or admitted by their app roles
+// ([Config.Applications]). Before the signature was checked a token's claims only serve
+// to explain a refusal. Keys come from the configured metadata addresses and from nowhere
+// that a token could name; they are read in the background and kept while the sign-in
+// cannot be reached (keys.go).
 //
-// The package knows no routes, no items and no settings, and has no switch that
+// The package has no routes, no items and no settings in it, and no switch that
 // leaves out a check.
 //
 // # Use it in another module
@@ -55,6 +55,11 @@ type Config struct {
 	Realm string
 	// Hints are names that an explanation may mention.
 	Hints Hints
+	// Applications admits programs that signed in as themselves to tenants of Entra's
+	// families (client credentials, managed identities, agents), by app roles named like
+	// the scopes; without it they are refused. B2C's cannot be told from users: B2C writes
+	// their app roles into scp, and they are admitted by those.
+	Applications bool
 	// CodesOnly leaves the explanation out of the answers: they say code and title, and
 	// nothing of the token.
 	CodesOnly bool
@@ -72,6 +77,7 @@ type Config struct {
 // run the API where to look. Each may be zero.
 type Hints struct {
 	B2C, ExternalID, Workforce Settings
+	Applications               string // what the operator calls Config.Applications
 }
 
 func (h *Hints) of(f *family) Settings {
@@ -97,11 +103,21 @@ type Settings struct {
 type Caller struct {
 	Family  Family
 	Tenant  string    // GUID of the directory, lower case
-	Subject string    // identifier of the user (oid, for B2C alone else sub), lower case
+	Subject string    // identifier of the user or program (oid, for B2C alone else sub), lower case
 	Client  string    // application ID of the client (azp), as in the token; may be empty
 	Policy  string    // of B2C that the user signed in with, as configured
-	Scopes  []string  // those that were granted, by their names in Trust.Scopes, sorted
+	Scopes  []string  // those that a user granted, by their names in Trust.Scopes, sorted
 	Expires time.Time // when the token does
+
+	// Application says that a program of Entra's families signed in as itself; Roles are its
+	// app roles then, by the names that Trust.Scopes has for them, sorted, and Scopes is
+	// empty. A program of B2C has Scopes, as a user does.
+	Application bool
+	Roles       []string
+
+	// Former says that Tenant and Subject are those that the user had before a move: the
+	// FormerTenant of the Trust, and what its FormerIDClaim said.
+	Former bool
 }
 
 // Need is what a call needs the token to grant.
@@ -112,11 +128,14 @@ func Scope(name string) Need { return Need{name} }
 
 // Verifier verifies tokens. It is safe for concurrent use.
 type Verifier struct {
-	realm     string
-	codesOnly bool
-	entries   []*entry // at least one
-	now       func() time.Time
-	log       *slog.Logger
+	realm        string
+	codesOnly    bool
+	applications bool     // are admitted
+	setting      string   // that admits them, or empty
+	entries      []*entry // at least one
+	claims       []string // to be read besides those that every token has
+	now          func() time.Time
+	log          *slog.Logger
 }
 
 // entry is one kind of tokens that is accepted: who issues them and with what keys
@@ -133,7 +152,9 @@ type entry struct {
 	scopes    map[string]string // by the names that Need has
 	names     []string          // of the scopes, sorted
 	clients   map[string]bool
-	keys      *keyCache
+	// Of users who were moved; empty for other entries.
+	formerTenant, formerClaim string
+	keys                      *keyCache
 }
 
 // String is what the log and people call the entry.
@@ -164,7 +185,10 @@ func prepare(c Config) (*Verifier, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("entra: %w", err)
 	}
-	v := &Verifier{realm: c.Realm, codesOnly: c.CodesOnly, now: c.Now, log: c.Log}
+	v := &Verifier{
+		realm: c.Realm, codesOnly: c.CodesOnly, applications: c.Applications, setting: c.Hints.Applications,
+		now: c.Now, log: c.Log,
+	}
 	if v.now == nil {
 		v.now = time.Now
 	}
@@ -176,6 +200,9 @@ func prepare(c Config) (*Verifier, error) {
 	tenants := &tenants{families: map[string]*family{}}
 	for _, t := range c.Trust {
 		x := t.entry(c.Hints)
+		if x.formerClaim != "" {
+			v.claims, tenants.former = append(v.claims, x.formerClaim), append(tenants.former, x.formerTenant)
+		}
 		guard := &tenantGuard{
 			family: t.family, extra: slices.Clone(t.ExtraIssuers), setting: x.settings.ExtraIssuers,
 			log: v.log, all: tenants,

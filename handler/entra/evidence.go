@@ -62,7 +62,7 @@ func (e *evidence) parse() {
 	if e.shape != sound {
 		return
 	}
-	if e.token, e.shape = parseToken(e.raw); e.shape != sound {
+	if e.token, e.shape = parseToken(e.raw, e.verifier.claims...); e.shape != sound {
 		return
 	}
 	e.policy, e.agree = e.token.policy()
@@ -221,10 +221,7 @@ func (e *evidence) trusted() *entry {
 // subject is who the token is about, or empty.
 func (e *evidence) subject() string {
 	if !e.trusted().byPolicy {
-		if id := strings.ToLower(e.token.oid); isGUID(id) && id != noGUID {
-			return id
-		}
-		return ""
+		return objectID(e.token.oid)
 	}
 	id := identifier(e.token.oid)
 	if id == "" {
@@ -244,17 +241,40 @@ func (e *evidence) scopeless() bool {
 }
 
 // application reports whether a program signed in as itself, by signs that are certain.
-// B2C's tokens have none.
+// B2C's tokens have none, and an ID token is a user's.
 func (e *evidence) application() bool {
 	t := &e.token
-	return !e.trusted().byPolicy && (t.idtyp == "app" || e.scopeless() && t.oid != "" && t.oid == t.sub)
+	return !e.trusted().byPolicy && !e.isIDToken() &&
+		(t.idtyp == "app" || e.scopeless() && !t.signInMark && t.oid != "" && t.oid == t.sub)
+}
+
+// grants reports whether a user granted a scope, or a program has the app role of that
+// name. The roles of users stand for nothing, nor do those of a token that a client got
+// at a sign-in.
+func (e *evidence) grants(scope string) bool {
+	if e.application() {
+		return !e.token.signInMark && slices.Contains(e.token.roles, scope)
+	}
+	return e.token.grants(scope)
+}
+
+// granted are the scopes and roles that e.grants, by their names.
+func (e *evidence) granted() []string {
+	x := e.trusted()
+	granted := make([]string, 0, len(x.names))
+	for _, name := range x.names {
+		if e.grants(x.scopes[name]) {
+			granted = append(granted, name)
+		}
+	}
+	return granted
 }
 
 // missing is the first scope that is needed and not granted, as the token would spell
 // it, or empty.
 func (e *evidence) missing() string {
 	for _, n := range e.needs {
-		if scope := e.trusted().scopes[n.scope]; !e.token.grants(scope) {
+		if scope := e.trusted().scopes[n.scope]; !e.grants(scope) {
 			return scope
 		}
 	}
@@ -279,6 +299,14 @@ func (e *evidence) scopes() []string {
 
 // fullScope is what a client asks for to be granted what is needed.
 func (e *evidence) fullScope() string {
+	if e.application() {
+		return e.trusted().programScope()
+	}
+	return e.userScope()
+}
+
+// userScope is what a client asks for in the name of a user.
+func (e *evidence) userScope() string {
 	scopes := e.scopes()
 	for i, scope := range scopes {
 		scopes[i] = e.trusted().appIDURI + "/" + scope
@@ -291,14 +319,31 @@ func (e *evidence) caller() *Caller {
 	x := e.entry
 	c := &Caller{
 		Family: x.name, Tenant: e.keys.tenant, Subject: e.subject(), Client: e.token.azp, Policy: x.policy,
-		Scopes: make([]string, 0, len(x.names)), Expires: time.Unix(e.token.exp.at, 0),
+		Expires: time.Unix(e.token.exp.at, 0), Application: e.application(),
 	}
-	for _, name := range x.names {
-		if e.token.grants(x.scopes[name]) {
-			c.Scopes = append(c.Scopes, name)
-		}
+	if c.Application {
+		c.Roles = e.granted()
+		return c
+	}
+	c.Scopes = e.granted()
+	if former := e.formerSubject(); former != "" {
+		c.Tenant, c.Subject, c.Former = x.formerTenant, former, true
 	}
 	return c
+}
+
+// formerSubject is the ID that a user had in the tenant that they were moved from, or
+// empty. Only tokens of the entry that was configured so are asked.
+func (e *evidence) formerSubject() string {
+	return objectID(e.token.more[e.entry.formerClaim])
+}
+
+// objectID is a GUID in lower case, or empty where id is none, or that of nobody.
+func objectID(id string) string {
+	if id = strings.ToLower(id); isGUID(id) && id != noGUID {
+		return id
+	}
+	return ""
 }
 
 // named puts those settings that have a name into brackets, behind what they mean.

@@ -83,7 +83,7 @@ func TestExamine(t *testing.T) {
 	for _, code := range entratest.BrokenCodes() {
 		broken, err := s.Broken(code)
 		require.NoError(t, err)
-		if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" {
+		if broken.Token == "" || broken.NeedsFault || broken.Untrusted != "" || broken.Applications {
 			continue
 		}
 		checks, err := v.Examine(t.Context(), bearer(broken.Token), entra.Scope("read"))

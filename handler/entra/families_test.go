@@ -20,6 +20,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 // registered is what the stand-in has registered in each tenant.
@@ -119,7 +120,8 @@ func TestMatrix(t *testing.T) {
 								}
 								token := bearer(s.Sign(registered[key].signer, nil, claims))
 								caller, refusal := check(t.Context(), v, token, "read")
-								cell := fmt.Sprintf("shape %s, key %s, iss %s, aud %s, tid %s", shape, key, iss, aud, tid)
+								cell := fmt.Sprintf("shape %s, key %s, iss %s, aud %s, tid "+
+									"%s", shape, key, iss, aud, tid)
 								require.Equal(t, want, codeOf(refusal), cell)
 								if want == "" {
 									admitted++
@@ -195,7 +197,7 @@ func TestOwnersOfEntrasFamilies(t *testing.T) {
 func TestApplications(t *testing.T) {
 	s := tenant(t, entratest.Options{})
 	v := start(t, t.Context(), configForAll(s))
-	const oid = "ed5e0000-4b71-4f93-8a2c-60f7d1c8e35b"
+	const oid = someone
 	for _, family := range []entratest.Family{entratest.External, entratest.Workforce} {
 		for _, tt := range []struct {
 			name    string
@@ -217,6 +219,7 @@ func TestApplications(t *testing.T) {
 				require.Equal(t, http.StatusForbidden, refusal.Status)
 				require.Equal(t, `Bearer realm="notes"`, refusal.Challenge())
 				require.Empty(t, refusal.Explain().Also)
+				require.NotContains(t, refusal.Explain().Fix, ".default", "a user does not ask for that")
 			}
 		}
 		// An ID token is never a program's, though it has no scopes.
@@ -224,6 +227,137 @@ func TestApplications(t *testing.T) {
 			changedOf(s, family, map[string]any{"scp": nil, "azp": nil, "oid": oid, "sub": oid}), "read")
 		require.Equal(t, "token.id_token", codeOf(refusal))
 		require.Empty(t, refusal.Explain().Also)
+	}
+}
+
+// programToken is the token of a family's daemon, which has the app role read, changed.
+func programToken(s *entratest.Server, family entratest.Family, changes map[string]any) entra.Credentials {
+	claims := s.Claims(entratest.TokenRequest{Family: family, Application: true, Scopes: []string{"read"}})
+	maps.Copy(claims, changes)
+	maps.DeleteFunc(claims, func(_ string, value any) bool { return value == nil })
+	return bearer(s.Sign(registered[family].signer, nil, claims))
+}
+
+// Where programs are admitted, it is by their app roles alone, which are nothing to a user.
+func TestApplicationsAdmitted(t *testing.T) {
+	s := tenant(t, entratest.Options{})
+	c := configForAll(s)
+	c.Applications = true
+	v := start(t, t.Context(), c)
+	read := []string{"read"}
+	for _, family := range []entratest.Family{entratest.External, entratest.Workforce} {
+		for name, changes := range map[string]map[string]any{
+			"as it comes":   nil,
+			"without idtyp": {"idtyp": nil},
+			"an agent":      {"scp": "/"},
+			"more roles":    {"roles": []string{"admin", "read", "Read"}},
+			"escaped":       {"roles": json.RawMessage(`[ "x" , "\u0072ead" ]`)},
+		} {
+			caller, refusal := check(t.Context(), v, programToken(s, family, changes), "read")
+			require.Nil(t, refusal, "%s: %s", name, codeOf(refusal))
+			require.True(t, caller.Application)
+			require.Equal(t, read, caller.Roles)
+			require.Empty(t, caller.Scopes)
+			require.Equal(t, s.Claims(entratest.TokenRequest{Family: family, Application: true})["oid"], caller.Subject)
+		}
+		_, refusal := check(t.Context(), v, programToken(s, family, nil), "write")
+		require.Equal(t, "role.missing", codeOf(refusal))
+		require.Equal(t, http.StatusForbidden, refusal.Status)
+		uri := map[entratest.Family]string{
+			entratest.External: entratest.ExternalAppIDURI, entratest.Workforce: entratest.WorkforceAppIDURI,
+		}[family]
+		require.Equal(t, `Bearer realm="notes", error="insufficient_scope", scope="`+uri+
+			`/.default", error_description="The token lacks an app role"`, refusal.Challenge())
+		x := refusal.Explain()
+		require.Equal(t, map[string]any{"roles": "write"}, x.Expected)
+		require.Equal(t, map[string]any{"roles": "read"}, x.Actual)
+		require.Empty(t, x.Also)
+		for _, cure := range []string{uri + "/.default", "/oauth2/v2.0/token", "appRoles", "admin consent", "appRoleAssignments"} {
+			require.Contains(t, x.Fix, cure)
+		}
+		for _, tt := range []struct {
+			name    string
+			token   entra.Credentials
+			code    string
+			mention string
+		}{
+			{"no roles", programToken(s, family, map[string]any{"roles": nil}), "role.missing", "no app roles"},
+			{"an empty list", programToken(s, family, map[string]any{"roles": []string{}}), "role.missing", "no app roles"},
+			{"a scope", programToken(s, family, map[string]any{"roles": nil, "scp": "read"}), "role.missing", "no app roles"},
+			{"one string", programToken(s, family, map[string]any{"roles": "read"}), "role.missing", "no app roles"},
+			{"not strings alone", programToken(s, family, map[string]any{"roles": []any{"read", 7}}), "role.missing", ""},
+			{"the role's case", programToken(s, family, map[string]any{"roles": []string{"Read"}}), "role.missing", "case-sensitive"},
+			{"marks of a user", programToken(s, family, map[string]any{"nonce": "x"}), "role.missing", "a user's sign-in"},
+			{
+				"a user by the rest", programToken(s, family, map[string]any{"nonce": "x", "idtyp": nil}), "scope.none", "",
+			},
+			{"a user's role", changedOf(s, family, map[string]any{"scp": nil, "roles": read}), "scope.none", ""},
+			{"a user's role beside a scope", changedOf(s, family, map[string]any{"scp": "write", "roles": read}), "scope.missing", ""},
+			{
+				"an ID token", changedOf(s, family, map[string]any{
+					"scp": nil, "azp": nil, "roles": read, "oid": someone, "sub": someone,
+				}), "token.id_token", "",
+			},
+			{"for itself", programToken(s, family, map[string]any{"aud": s.Claims(
+				entratest.TokenRequest{Family: family, Application: true})["azp"]}), "aud.is_client", ""},
+		} {
+			_, refusal := check(t.Context(), v, tt.token, "read")
+			require.Equal(t, tt.code, codeOf(refusal), tt.name)
+			require.Contains(t, refusal.Explain().Detail, tt.mention)
+			if tt.name == "for itself" {
+				require.Contains(t, refusal.Explain().Fix, uri+"/.default")
+			}
+		}
+	}
+	// Without a need any role will do, but not none.
+	_, err := v.Verify(t.Context(), programToken(s, entratest.External, nil))
+	require.NoError(t, err)
+	_, err = v.Verify(t.Context(), programToken(s, entratest.External, map[string]any{"roles": []string{"admin"}}))
+	require.EqualError(t, err, "role.missing")
+}
+
+const someone = "ed5e0000-4b71-4f93-8a2c-60f7d1c8e35b"
+
+// B2C's programs cannot be told from users: what counts is what B2C wrote into scp.
+func TestApplicationsOfB2C(t *testing.T) {
+	s := tenant(t, entratest.Options{})
+	for _, admitted := range []bool{false, true} {
+		c := configFor(s)
+		c.Applications, c.Trust[0].Clients = admitted, nil
+		v := start(t, t.Context(), c)
+		caller, refusal := check(t.Context(), v, programToken(s, entratest.B2C, nil), "read")
+		require.Nil(t, refusal, codeOf(refusal))
+		require.Equal(t, []string{"read"}, caller.Scopes)
+		require.False(t, caller.Application)
+		_, refusal = check(t.Context(), v, programToken(s, entratest.B2C, nil), "write")
+		require.Equal(t, "scope.missing", codeOf(refusal))
+		require.Contains(t, refusal.Explain().Fix, "/B2C_1_signupsignin/oauth2/v2.0/token")
+		_, refusal = check(t.Context(), v,
+			programToken(s, entratest.B2C, map[string]any{"scp": nil, "roles": []string{"read"}, "idtyp": "app"}), "read")
+		require.Equal(t, "scope.none", codeOf(refusal))
+	}
+}
+
+// A program that got its token at another place is told which is the right one.
+func TestProgramsAreSentToTheTokenEndpoint(t *testing.T) {
+	s := tenant(t, entratest.Options{})
+	for _, family := range families {
+		v := start(t, t.Context(), configForOne(s, family))
+		settled(t, v)
+		for _, changes := range []map[string]any{
+			{"iss": "https://login.microsoftonline.us/" + entratest.WorkforceTenantID + "/v2.0"},
+			{"iss": "https://sts.windows.net/" + entratest.WorkforceTenantID + "/", "azp": nil, "appid": entratest.WorkforceDaemonID},
+			{
+				"iss": "https://sts.windows.net/" + entratest.WorkforceTenantID + "/", "azp": nil,
+				"appid": entratest.WorkforceDaemonID, "aud": "https://graph.microsoft.com",
+			},
+		} {
+			_, refusal := check(t.Context(), v, programToken(s, entratest.Workforce, changes), "read")
+			require.NotNil(t, refusal)
+			fix := refusal.Explain().Fix
+			require.Contains(t, fix, "/oauth2/v2.0/token", refusal.Code)
+			require.Contains(t, fix, "/.default", refusal.Code)
+		}
 	}
 }
 
@@ -394,7 +528,8 @@ func TestDoors(t *testing.T) {
 		{"by GUID", own, entra.ExternalID(strings.ToUpper(id)), ""},
 		{"custom domain", own, with(entra.ExternalID("contosocustomers"), atCustom), ""},
 		{"custom domain in the issuer", custom, with(entra.ExternalID("contosocustomers"), atCustom), ""},
-		{"custom domain that is not configured", custom, entra.ExternalID("contosocustomers"), "does not have the form"},
+		{"custom domain that is not " +
+			"configured", custom, entra.ExternalID("contosocustomers"), "does not have the form"},
 		{
 			"a name for the GUID", "https://contosocustomers.ciamlogin.com/" + id + "/v2.0", entra.ExternalID(id),
 			"does not have the form",
@@ -461,7 +596,7 @@ func TestDoors(t *testing.T) {
 			}
 			require.Nil(t, refusal, codeOf(refusal))
 			require.Equal(t, id, caller.Tenant)
-			first := <-asked
+			first := waittest.For(t, asked)
 			require.True(t, strings.HasSuffix(first, "/openid-configuration?appid="+entratest.ExternalAPIClientID), first)
 		})
 	}

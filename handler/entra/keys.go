@@ -155,7 +155,7 @@ func (c *keyCache) current(now time.Time) *keySet {
 }
 
 // ready returns the set, and waits a little for it if it was never read. It
-// returns nil if that was in vain.
+// returns nil if that failed.
 func (c *keyCache) ready(ctx context.Context, now time.Time) (set *keySet) {
 	if set = c.current(now); set != nil {
 		return set
@@ -498,8 +498,10 @@ func newFetchClient(transport http.RoundTripper) *http.Client {
 	}
 }
 
-// tenants are those of Entra's two families that were read: no tenant is of both.
+// tenants are those of Entra's two families that were read: no tenant is of both, and none
+// is one that users were moved from.
 type tenants struct {
+	former   []string // GUIDs
 	mu       sync.Mutex
 	families map[string]*family
 }
@@ -532,6 +534,8 @@ func (g *tenantGuard) admit(set *keySet, form func(string) bool) ([]string, erro
 		return nil, fmt.Errorf("issuer names tenant %s, another policy's names %s", set.tenant, g.tenant)
 	case g.tenant != "" && set.tenant != g.tenant:
 		return nil, fmt.Errorf("issuer names tenant %s, and not %s", set.tenant, g.tenant)
+	case !g.family.byPolicy && slices.Contains(g.all.former, set.tenant):
+		return nil, fmt.Errorf("issuer names tenant %s, from which users are said to have been moved", set.tenant)
 	case !g.family.byPolicy && !g.all.take(set.tenant, g.family):
 		return nil, fmt.Errorf("issuer names tenant %s, which is there as one of another family", set.tenant)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 // world is a tenant and a verifier whose clock the test sets. Between two
@@ -317,13 +318,13 @@ func TestRotationDuringARegularReading(t *testing.T) {
 		io.WriteString(rw, `{"keys":[]}`)
 	}})
 	w.scheduled(t)
-	<-arrived
+	waittest.For(t, arrived)
 	w.tenant.Rollover(entratest.PolicySignUpSignIn, true)
 	answer := make(chan string)
 	token := w.good(t)
 	go func() { answer <- w.verify(context.Background(), token) }()
 	close(release)
-	require.Empty(t, <-answer)
+	require.Empty(t, waittest.For(t, answer))
 }
 
 func TestRotationWhileTheEndpointIsDown(t *testing.T) {
@@ -396,7 +397,7 @@ func TestHangingEndpointHurtsNobodyWithAKnownKey(t *testing.T) {
 	}
 	// 64 wait; all others are answered while the endpoint still hangs.
 	for range 200 - 64 {
-		require.Equal(t, "keys.unavailable", <-codes)
+		require.Equal(t, "keys.unavailable", waittest.For(t, codes))
 	}
 	for range 500 {
 		require.Empty(t, w.verify(ctx, good))
@@ -423,9 +424,9 @@ func TestCallerHangsUpDuringAFetch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan string)
 	go func() { answer <- w.verify(ctx, token) }()
-	<-arrived
+	waittest.For(t, arrived)
 	cancel()
-	require.Equal(t, "keys.unavailable", <-answer)
+	require.Equal(t, "keys.unavailable", waittest.For(t, answer))
 	close(release)
 	// The fetch was not cut off with its caller, so its failure leads to the next
 	// one soon, and the next caller gets in.

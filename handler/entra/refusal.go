@@ -133,6 +133,8 @@ func (e *evidence) expected(claims []claim) map[string]any {
 			m["aud"] = e.trusted().audience
 		case claimScp:
 			m["scp"] = strings.Join(e.scopes(), " ")
+		case claimRoles:
+			m["roles"] = strings.Join(e.scopes(), " ")
 		case claimTfp:
 			m["tfp"] = strings.Join(e.verifier.policies(), ", ")
 		case claimIss:
@@ -186,6 +188,8 @@ func (t *token) says(name claim) any {
 		text = t.acr
 	case claimScp:
 		text = t.scp
+	case claimRoles:
+		text = strings.Join(t.roles, " ")
 	case claimVer:
 		text = t.ver
 	case claimExp:

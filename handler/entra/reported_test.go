@@ -122,7 +122,8 @@ func TestReported(t *testing.T) {
 					require.NotRegexp(t, pattern, text)
 				}
 				if strings.HasPrefix(want.Code, "token.") && want.Code != "token.malformed" {
-					require.NotRegexp(t, "cut long lines|User flows", text, "somebody else's token is not a faulty one of B2C's")
+					require.NotRegexp(t, "cut long lines|User flows", text, "somebody else's token is not a faulty "+
+						"one of B2C's")
 				}
 			})
 		}

@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// Require returns middleware that lets through whoever's token grants all that is
+// Require returns middleware that lets through callers whose token grants all that is
 // needed, and puts the caller into the request's context ([CallerFrom]). Everybody else
 // is answered with the refusal's status, challenge (RFC 6750) and problem document
 // (RFC 9457).

@@ -38,14 +38,14 @@ func scanObject(data string, visit func(name string, v value)) error {
 		return errJSON
 	}
 	s := scanner{data: data, plain: !hasControl(data) && strings.IndexByte(data, '\\') < 0}
-	s.blanks()
+	s.space()
 	if !s.object(1, visit) {
 		if s.tooDeep {
 			return errDepth
 		}
 		return errJSON
 	}
-	s.blanks()
+	s.space()
 	if s.pos != len(data) {
 		return errJSON
 	}
@@ -84,7 +84,7 @@ func (s *scanner) take(c byte) bool {
 	return true
 }
 
-func (s *scanner) blanks() {
+func (s *scanner) space() {
 	for s.pos < len(s.data) {
 		switch s.data[s.pos] {
 		case ' ', '\t', '\n', '\r':
@@ -100,12 +100,12 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 		return false
 	}
 	var names nameSet
-	s.blanks()
+	s.space()
 	if s.take('}') {
 		return true
 	}
 	for {
-		s.blanks()
+		s.space()
 		raw, ok := s.text()
 		if !ok {
 			return false
@@ -114,7 +114,7 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 		if !names.add(name) {
 			return false
 		}
-		s.blanks()
+		s.space()
 		if !s.take(':') {
 			return false
 		}
@@ -125,7 +125,7 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 		if visit != nil {
 			visit(name, v)
 		}
-		s.blanks()
+		s.space()
 		if s.take('}') {
 			return true
 		}
@@ -168,7 +168,7 @@ func (s *scanner) array(depth int) bool {
 	if s.tooDeep = depth > maxDepth; s.tooDeep || !s.take('[') {
 		return false
 	}
-	s.blanks()
+	s.space()
 	if s.take(']') {
 		return true
 	}
@@ -176,7 +176,7 @@ func (s *scanner) array(depth int) bool {
 		if _, ok := s.value(depth); !ok {
 			return false
 		}
-		s.blanks()
+		s.space()
 		if s.take(']') {
 			return true
 		}
@@ -187,7 +187,7 @@ func (s *scanner) array(depth int) bool {
 }
 
 func (s *scanner) value(depth int) (value, bool) {
-	s.blanks()
+	s.space()
 	start := s.pos
 	switch c := s.peek(); c {
 	case '{':

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,6 +31,9 @@ type token struct {
 	// The claims. A string is empty where the claim is absent.
 	iss, aud, azp, tfp, acr, scp, ver, oid, sub string
 	tid, appid, idtyp                           string // empty, too, where they are no strings
+	roles                                       []string
+	asked                                       []string          // names of claims to read besides
+	more                                        map[string]string // those of them that are there and strings
 	issuer                                      issuerParts
 	hasScp, hasTid                              bool
 	hasScope                                    bool // scope, which access tokens of others have
@@ -62,8 +66,10 @@ type seconds struct {
 	present, valid bool
 }
 
-// parseToken reads raw once. Where the shape is not sound, it says why raw is not a token.
-func parseToken(raw string) (t token, s shape) {
+// parseToken reads raw once, and with it the claims that are asked for besides its own.
+// Where the shape is not sound, it says why raw is not a token.
+func parseToken(raw string, asked ...string) (t token, s shape) {
+	t.asked = asked
 	if len(raw) > maxToken {
 		return t, tooLarge
 	}
@@ -217,6 +223,9 @@ func (t *token) claim(name string, v value) bool {
 	case "idtyp":
 		t.idtyp = v.string()
 		return true
+	case "roles":
+		t.roles = v.strings()
+		return true
 	case "scope":
 		t.hasScope = true
 		return true
@@ -224,6 +233,12 @@ func (t *token) claim(name string, v value) bool {
 		t.signInMark = true
 		return true
 	default:
+		if v.kind == '"' && slices.Contains(t.asked, name) {
+			if t.more == nil {
+				t.more = map[string]string{}
+			}
+			t.more[name] = unescape(v.text)
+		}
 		return true
 	}
 	if v.kind != '"' {
@@ -239,6 +254,23 @@ func (v value) string() string {
 		return ""
 	}
 	return unescape(v.text)
+}
+
+// strings is the value of a list of strings alone, or nil.
+func (v value) strings() (list []string) {
+	if v.kind != '[' {
+		return nil
+	}
+	s := scanner{data: v.text, pos: 1}
+	for {
+		one, ok := s.value(1)
+		if s.space(); !ok || one.kind != '"' {
+			return nil
+		}
+		if list = append(list, unescape(one.text)); !s.take(',') {
+			return list
+		}
+	}
 }
 
 func numericDate(v value) seconds {

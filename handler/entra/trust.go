@@ -81,6 +81,15 @@ type Trust struct {
 	// ExtraIssuers are accepted besides each policy's own, while clients of B2C move to
 	// another host. Those of another tenant, or not of B2C's form, are refused and logged.
 	ExtraIssuers []string
+	// FormerTenant and FormerIDClaim, both or neither, are for users of an external tenant
+	// who were moved there from B2C: the GUID of the tenant that they came from, and the
+	// claim that has their object ID there, a directory extension (extension_… or extn.…).
+	// Where a user's token has a GUID in the claim, Caller has that tenant and that ID.
+	//
+	// Whoever can set the attribute behind the claim is whoever they say. No user may: it
+	// must not be among the attributes of a user flow, or of sign-up by native
+	// authentication.
+	FormerTenant, FormerIDClaim string
 
 	family   *family
 	tenant   string
@@ -123,6 +132,7 @@ var (
 	domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
 	policyForm = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
 	scopeForm  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
+	formerForm = regexp.MustCompile(`^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
 	hostForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 )
 
@@ -165,6 +175,12 @@ func (c *Config) check() error {
 			}
 			guids[t.tenant] = t.family
 		}
+		for _, other := range c.Trust {
+			ofB2C := other.family == &b2c
+			if t.FormerTenant != "" && !ofB2C && strings.EqualFold(t.FormerTenant, other.tenant) {
+				found = append(found, errors.New("its FormerTenant is a tenant whose users come by their present ID"))
+			}
+		}
 		for _, problem := range found {
 			problems = append(problems, fmt.Errorf("in Trust[%d], %s %s: %w", i, t.family.name, t.tenant, problem))
 		}
@@ -206,6 +222,7 @@ func (t *Trust) check() (problems []error) {
 			wrong("Clients has %q, which is not an application ID, a GUID", client)
 		}
 	}
+	problems = append(problems, t.checkFormer()...)
 	switch {
 	case t.Host != "" && t.family == &workforce:
 		wrong("a workforce tenant has no Host of its own")
@@ -214,6 +231,25 @@ func (t *Trust) check() (problems []error) {
 	}
 	if err := t.checkMetadataURL(); err != nil && problems == nil {
 		problems = append(problems, err)
+	}
+	return problems
+}
+
+func (t *Trust) checkFormer() (problems []error) {
+	switch {
+	case t.FormerTenant == "" && t.FormerIDClaim == "":
+		return nil
+	case t.family != &externalID:
+		problems = append(problems, errors.New("only an external tenant has a FormerTenant"))
+	case t.FormerTenant == "" || t.FormerIDClaim == "":
+		problems = append(problems, errors.New("FormerTenant and FormerIDClaim go together"))
+	}
+	if t.FormerTenant != "" && (!isGUID(t.FormerTenant) || t.FormerTenant == noGUID) {
+		problems = append(problems, fmt.Errorf("FormerTenant %q is not the GUID of a tenant", t.FormerTenant))
+	}
+	if t.FormerIDClaim != "" && !formerForm.MatchString(t.FormerIDClaim) {
+		problems = append(problems, fmt.Errorf("FormerIDClaim %q is not the name of a directory extension in a token, "+
+			"extension_… or extn.…", t.FormerIDClaim))
 	}
 	return problems
 }
@@ -290,6 +326,7 @@ func (t *Trust) entry(h Hints) entry {
 		family: t.family, settings: h.of(t.family), tenant: t.tenant,
 		audience: strings.ToLower(t.Audience), appIDURI: strings.TrimRight(t.AppIDURI, "/"),
 		scopes: maps.Clone(t.Scopes), names: slices.Sorted(maps.Keys(t.Scopes)), clients: map[string]bool{},
+		formerTenant: strings.ToLower(t.FormerTenant), formerClaim: t.FormerIDClaim,
 	}
 	for _, client := range t.Clients {
 		x.clients[strings.ToLower(client)] = true

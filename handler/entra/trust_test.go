@@ -38,6 +38,9 @@ func TestNewRefuses(t *testing.T) {
 			c.Trust = append(c.Trust, x)
 		}
 	}
+	former := func(tenant, claim string) func(*entra.Trust) {
+		return func(x *entra.Trust) { x.FormerTenant, x.FormerIDClaim = tenant, claim }
+	}
 	for _, tt := range []struct {
 		name   string
 		change func(*entra.Config)
@@ -56,6 +59,21 @@ func TestNewRefuses(t *testing.T) {
 			"a domain for the tenant", func(c *entra.Config) { c.Trust[0] = entra.B2C("contoso.onmicrosoft.com", "B2C_1_x") },
 			"not the name of a tenant",
 		},
+		{"half a former tenant", family(entra.ExternalID("x"), former("", "extn.id")), "go together"},
+		{"the other half", family(entra.ExternalID("x"), former(entratest.TenantID, "")), "go together"},
+		{"a former tenant of zeros", family(entra.ExternalID("x"), former(strings.Repeat("0", 36), "extn.id")), "not the GUID"},
+		{"a former tenant by name", family(entra.ExternalID("x"), former("contoso", "extn.id")), "not the GUID"},
+		{"a user's claim", family(entra.ExternalID("x"), former(entratest.TenantID, "email")), "not the name of a directory"},
+		{
+			"a former ID in a workforce tenant", family(entra.Workforce("x.com"), former(entratest.TenantID, "extn.id")),
+			"only an external tenant",
+		},
+		{"a former ID in B2C", trust(former(entratest.TenantID, "extn.id")), "only an external tenant"},
+		{
+			"a former tenant that is the present one",
+			family(entra.ExternalID(entratest.TenantID), former(strings.ToUpper(entratest.TenantID), "extn.id")),
+			"present ID",
+		},
 		{"no policy", policies(), "there is no policy"},
 		{"an empty policy", policies(""), "not the name of a policy"},
 		{"an empty policy beside another", policies("B2C_1_x", ""), "not the name of a policy"},
@@ -70,7 +88,8 @@ func TestNewRefuses(t *testing.T) {
 		{"an App ID URI with a query", trust(func(x *entra.Trust) { x.AppIDURI += "?x" }), "AppIDURI"},
 		{"no scopes", trust(func(x *entra.Trust) { x.Scopes = nil }), "Scopes is empty"},
 		{
-			"a scope without a name in tokens", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": ""} }),
+			"a scope without a name in " +
+				"tokens", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"read": ""} }),
 			`Scopes["read"] is ""`,
 		},
 		{"a scope without a name", trust(func(x *entra.Trust) { x.Scopes = map[string]string{"": "read"} }), `Scopes[""]`},
@@ -122,7 +141,8 @@ func TestNewRefuses(t *testing.T) {
 			"all Microsoft accounts", family(entra.Workforce("9188040D-6C67-4C5B-B112-36A304B66DAD")), "stands for many tenants",
 		},
 		{"a workforce tenant by name", family(entra.Workforce("contoso")), "not a GUID or a verified domain"},
-		{"a workforce tenant by URL", family(entra.Workforce("https://contoso.com")), "not a GUID or a verified domain"},
+		{"a workforce tenant by URL", family(entra.Workforce("https://contoso.com")), "not a GUID or a verified " +
+			"domain"},
 		{"an external tenant by domain", family(entra.ExternalID("contoso.onmicrosoft.com")), "not the name of a tenant"},
 		{"no external tenant", family(entra.ExternalID("")), "not the name of a tenant"},
 		{
@@ -311,7 +331,8 @@ func TestTwoTenants(t *testing.T) {
 		{"one's issuer, the other's key", sign(two, map[string]any{"iss": one.Issuer()}), "key.unknown", ""},
 		{"the other's issuer, one's key", sign(one, theirs(nil)), "key.unknown", ""},
 		{"one's, for the other's audience", sign(one, map[string]any{"aud": otherAudience}), "aud.wrong", ""},
-		{"the other's, for one's audience", sign(two, theirs(map[string]any{"aud": entratest.APIClientID})), "aud.wrong", ""},
+		{"the other's, for one's " +
+			"audience", sign(two, theirs(map[string]any{"aud": entratest.APIClientID})), "aud.wrong", ""},
 		{"one's, of the other's client", sign(one, map[string]any{"azp": entratest.OtherClientID}), "azp.not_allowed", ""},
 		{"the other's, of one's client", sign(two, theirs(map[string]any{"azp": entratest.ClientID})), "azp.not_allowed", ""},
 		{

@@ -405,13 +405,13 @@ func blankComments(text []byte) []byte {
 		if match[0] == '"' {
 			return match
 		}
-		blank := bytes.Repeat([]byte(" "), len(match))
+		space := bytes.Repeat([]byte(" "), len(match))
 		for i, c := range match {
 			if c == '\n' {
-				blank[i] = c
+				space[i] = c
 			}
 		}
-		return blank
+		return space
 	})
 }
 
@@ -443,7 +443,7 @@ func (a *app) expand(text string) string {
 	})
 }
 
-// expandArguments splits at blanks, because the host joins all arguments into one
+// expandArguments splits at spaces, because the host joins all arguments into one
 // command line without quoting any.
 func (a *app) expandArguments(arguments []string) []string {
 	var split []string

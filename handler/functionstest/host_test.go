@@ -706,14 +706,14 @@ func TestOldClientsAndOddRequests(t *testing.T) {
 	tests := []struct {
 		name, request, status, framing string
 	}{
-		{"HTTP/1.0 knows no chunks", "GET /api/things HTTP/1.0\r\n\r\n", "200 OK", "until closed"},
+		{"HTTP/1.0 has no chunks", "GET /api/things HTTP/1.0\r\n\r\n", "200 OK", "until closed"},
 		{"101 headers", "GET /api/things HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 100) + "\r\n", "431 Request Header Fields Too Large", "content-length"},
 		{"100 headers", "GET /api/things HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 99) + "\r\n", "200 OK", "chunked"},
 		{"a long query", "GET /api/things?q=" + strings.Repeat("q", 8200) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414 URI Too Long", "content-length"},
 		{"two Hosts", "GET /api/things HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", "400 Bad Request", "content-length"},
 		{"no Host", "GET /api/things HTTP/1.1\r\n\r\n", "400 Bad Request", "content-length"},
 		{"a folded header", "GET /api/things HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n", "400 Bad Request", "content-length"},
-		{"a blank before the colon", "GET /api/things HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", "400 Bad Request", "content-length"},
+		{"a space before the colon", "GET /api/things HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n", "400 Bad Request", "content-length"},
 		{"a negative length", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "400 Bad Request", "content-length"},
 		{"two lengths", "POST /api/things HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400 Bad Request", "content-length"},
 		{"an unknown encoding", "POST /api/things HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", "400 Bad Request", "content-length"},

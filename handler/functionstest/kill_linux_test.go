@@ -44,7 +44,7 @@ func TestAKilledHostLeavesNoHandler(t *testing.T) {
 			c.Close()
 		}
 		return err != nil
-	}, 10*time.Second, 5*time.Millisecond, "the handler lives on")
+	}, 10*time.Second, 5*time.Millisecond, "the handler still runs")
 }
 
 func TestTheHandlersChildrenDieToo(t *testing.T) {
@@ -74,7 +74,7 @@ func TestTheHandlersChildrenDieToo(t *testing.T) {
 					status, err := os.ReadFile("/proc/" + pid + "/stat")
 					_, state, _ := strings.Cut(string(status), ") ")
 					return err != nil || strings.HasPrefix(state, "Z")
-				}, 10*time.Second, 5*time.Millisecond, "process %s lives on", pid)
+				}, 10*time.Second, 5*time.Millisecond, "process %s still runs", pid)
 			}
 		})
 	}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// killHandler kills the handler alone: what it started lives on.
+// killHandler kills the handler alone: what it started keeps running.
 func killHandler(p *os.Process) { _ = p.Kill() }
 
 func handlerAttributes() *syscall.SysProcAttr { return nil }

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// timeoutGrace is how long a call lives on after functionTimeout has killed the
+// timeoutGrace is how long a call goes on after functionTimeout has killed the
 // handler under it: long enough to be sent to the next one.
 const timeoutGrace = 2500 * time.Millisecond
 

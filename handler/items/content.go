@@ -11,7 +11,7 @@ import (
 
 // This file is the one to replace with your own domain, with content.schema.json and
 // content.samples.json beside it: what an item is about, its bounds, and the filters
-// of the list. All else that knows a member takes it from here; docs/your-own-domain.md
+// of the list. Everything else that depends on a member takes it from here; docs/your-own-domain.md
 // shows how.
 
 // Content is what clients say of an item. Each field has a JSON name. One without

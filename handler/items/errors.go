@@ -38,7 +38,7 @@ var (
 	ErrTooLarge = errors.New("too large for one transaction")
 	// ErrPosition says that a position in a list or a delta is none.
 	ErrPosition = errors.New("no such position")
-	// ErrResync says that what happened since a position is no longer kept.
+	// ErrResync says that the log no longer reaches back to a position.
 	ErrResync = errors.New("the position is too old")
 )
 

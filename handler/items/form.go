@@ -93,7 +93,9 @@ func (f *form) read(members map[string]jsontext.Value) (Draft, error) {
 		default:
 			if err := checkTree(raw, maxDepth); err != nil {
 				report(m.name, "", err.Error())
-			} else if err := json.Unmarshal(raw, field.Addr().Interface(), json.RejectUnknownMembers(true)); err != nil {
+				continue
+			}
+			if err := json.Unmarshal(raw, field.Addr().Interface(), json.RejectUnknownMembers(true)); err != nil {
 				pointer, detail := mismatch(err)
 				report(m.name, pointer, detail)
 			}

@@ -123,7 +123,7 @@ type Store interface {
 	// q.After is none.
 	List(ctx context.Context, owner Owner, q Query) (Page, error)
 	// Get returns one item, or ErrNotFound if the owner has none with that ID,
-	// a string that is no ID included.
+	// a string that is not an ID included.
 	Get(ctx context.Context, owner Owner, id string) (Item, error)
 	// Summary tells of the owner's items, exactly, as they are in one moment.
 	Summary(ctx context.Context, owner Owner) (Summary, error)

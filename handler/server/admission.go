@@ -220,6 +220,7 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 		size = c.ContentLength + 1 // one more, to see the end
 	}
 	c.reading = true
+	defer context.AfterFunc(c.stopping, c.cutOff)()
 	var body []byte
 	for {
 		size = min(size, limit+1)
@@ -234,7 +235,7 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 				return body, nil
 			}
 			if err != nil {
-				return nil, bodyEnded(err)
+				return nil, c.bodyEnded(err)
 			}
 		}
 		if int64(len(body)) > limit {
@@ -246,8 +247,12 @@ func (c *call) readBody(limit int64) ([]byte, error) {
 
 // bodyEnded is about a body that is not whole. The host cuts off what it still reads
 // when it stops, and a client that can read the answer has not: it may try again.
-func bodyEnded(err error) error {
+func (c *call) bodyEnded(err error) error {
 	_, network := errors.AsType[net.Error](err)
+	if network && c.stopping.Err() != nil {
+		detail := "This instance is stopping, and the body had not come yet."
+		return &problem{Code: "overloaded", Detail: detail, retryAfter: time.Second}
+	}
 	if network || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &problem{
 			Code: "request.timeout",
@@ -260,7 +265,7 @@ func bodyEnded(err error) error {
 	return &problem{Code: "request.malformed", Detail: "The body cannot be read as HTTP/1.1 frames it."}
 }
 
-// discard reads what is left of a body before it is answered. Whoever still sends it
+// discard reads what is left of a body before it is answered. A client that still sends it
 // would lose the answer: the host makes an empty 500 of one that comes too early.
 func (c *call) discard() {
 	if c.Body == nil || c.Body == http.NoBody {

@@ -23,6 +23,7 @@ import (
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 func aliceOwner() items.Owner {
@@ -553,7 +554,7 @@ func TestOneCallersChangesWait(t *testing.T) {
 		if tablestest.Operation(r) == tablestest.OpTransaction {
 			first.Do(func() {
 				close(entered)
-				<-release
+				waittest.For(t, release)
 			})
 		}
 		return false
@@ -563,16 +564,16 @@ func TestOneCallersChangesWait(t *testing.T) {
 		codes <- w.send(t, "POST", "/api/items", alice, itemstest.Text("x")).StatusCode
 	}
 	go post()
-	<-entered
+	waittest.For(t, entered)
 	for range 70 {
 		go post()
 	}
 	for range 7 { // 64 are in line
-		require.Equal(t, 429, <-codes)
+		require.Equal(t, 429, waittest.For(t, codes))
 	}
 	close(release)
 	for range 64 {
-		require.Equal(t, 201, <-codes)
+		require.Equal(t, 201, waittest.For(t, codes))
 	}
 	require.Equal(t, 201, w.send(t, "POST", "/api/items", bob, itemstest.Text("x")).StatusCode)
 }

@@ -20,7 +20,7 @@ import (
 //
 // The checksum is over all of it, the caller and the filters, so that a cursor
 // that was cut, altered, or given to somebody else is noticed. It protects
-// nothing: whoever forges one reaches rows of his own partition.
+// nothing: a forged one reaches rows of the forger's own partition.
 const (
 	cursorVersion = 1
 	listCursor    = 'l'

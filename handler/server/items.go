@@ -35,7 +35,8 @@ func (s *server) list(c *call) (*answer, error) {
 		}
 	}
 	if c.query.Has("cursor") {
-		if q.After, err = openCursor(c.query.Get("cursor"), listCursor, c.owner(), filters.Encode(), time.Now()); err != nil {
+		cursor := c.query.Get("cursor")
+		if q.After, err = openCursor(cursor, listCursor, c.owner(), filters.Encode(), time.Now()); err != nil {
 			return nil, err
 		}
 	}

@@ -48,18 +48,24 @@ func TestRefusals(t *testing.T) {
 	tenant, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	defer tenant.Close()
-	worlds := map[entratest.Family]*world{} // by the family that is not trusted
-	for _, untrusted := range []entratest.Family{"", entratest.B2C, entratest.External} {
-		verifier, err := entra.New(t.Context(), trustingAllBut(tenant, untrusted))
+	type special struct {
+		untrusted    entratest.Family
+		applications bool // are admitted
+	}
+	worlds := map[special]*world{}
+	for _, is := range []special{{}, {untrusted: entratest.B2C}, {untrusted: entratest.External}, {applications: true}} {
+		c := trustingAllBut(tenant, is.untrusted)
+		c.Applications = is.applications
+		verifier, err := entra.New(t.Context(), c)
 		require.NoError(t, err)
 		require.Eventually(t, func() bool { return verifier.Ready() == nil }, 20*time.Second, 10*time.Millisecond)
-		worlds[untrusted] = newWorld(t, func(c *server.Config) { c.Verify = verifier.Verify })
+		worlds[is] = newWorld(t, func(c *server.Config) { c.Verify = verifier.Verify })
 	}
 	var got []refused
 	for _, code := range entra.Codes() {
 		broken, err := tenant.Broken(code)
 		require.NoError(t, err)
-		w := worlds[broken.Untrusted]
+		w := worlds[special{broken.Untrusted, broken.Applications}]
 		if broken.NeedsFault {
 			// The keys are known before the endpoint fails.
 			known, err := tenant.AccessToken(entratest.TokenRequest{Policy: entratest.PolicyROPC})
@@ -127,6 +133,7 @@ func TestRefusals(t *testing.T) {
 // but one, as main does it.
 func trustingAllBut(tenant *entratest.Server, untrusted entratest.Family) entra.Config {
 	c := trusting(tenant)
+	c.Hints.Applications = config.ApplicationsName
 	c.Hints.ExternalID, c.Hints.Workforce = entra.Settings(config.ExternalNames), entra.Settings(config.EntraNames)
 	external, workforce := entra.ExternalID(entratest.ExternalTenantName), entra.Workforce(entratest.WorkforceTenantDomain)
 	external.Audience, workforce.Audience = entratest.ExternalAPIClientID, entratest.WorkforceAPIClientID
@@ -162,7 +169,9 @@ in the order in which they are tried: the first that applies is ` + "`code`" + `
 what else is wrong with the same token. Statuses and codes do not change; the sentences
 below are examples, those of the local world, and depend on the token at hand. The local
 world trusts a tenant of each family, so it never answers ` + "`token.external_id`" + ` and
-` + "`token.b2c`" + `: an API does that does not trust the family.
+` + "`token.b2c`" + `: an API does that does not trust the family. It refuses programs that sign in as
+themselves; one that admits them (` + "`APPLICATIONS=accept`" + `) answers ` + "`role.missing`" + ` where the
+local world answers ` + "`caller.application`" + `.
 
 This page is written by ` + "`go test ./handler/server -run TestRefusals -update`" + `. To see an
 answer: ` + "`go run ./scripts/dev token -broken CODE`" + ` prints a token that is refused with it.

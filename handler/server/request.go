@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -133,8 +134,8 @@ func unquoted(text string) (string, bool) {
 
 // object reads the body: one JSON object, of at most limit bytes and one of the
 // media types, in which no object has a name twice. Each member's value has no
-// blanks between tokens. sum is a hash of what the body says and what is asked:
-// neither blanks nor the order of members count, digits do.
+// whitespace between tokens. sum is a hash of what the body says and what is asked:
+// neither whitespace nor the order of members count, digits do.
 func (c *call) object(
 	limit int64,
 	media ...string,
@@ -153,6 +154,9 @@ func (c *call) object(
 	body, err := c.readBody(limit)
 	if err != nil {
 		return nil, sum, err
+	}
+	if bytes.HasPrefix(body, []byte{0x1f, 0x8b}) { // the host may have taken Content-Encoding away
+		return nil, sum, c.unsupported("The body is compressed, with gzip. Send it as JSON.", media)
 	}
 	if err := c.begin(); err != nil {
 		return nil, sum, err
@@ -175,7 +179,8 @@ func (c *call) object(
 		members[name] = value
 	}
 	whole := jsontext.Value(body)
-	if err := whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
+	err = whole.Canonicalize(jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false))
+	if err != nil {
 		return nil, sum, fmt.Errorf("hash the body: %w", err)
 	}
 	return members, sha256.Sum256(append([]byte(c.Method+" "+c.route+"\n"), whole...)), nil
@@ -198,7 +203,9 @@ func trouble(body []byte, err error) string {
 }
 
 func (c *call) unsupported(detail string, media []string) error {
-	name := map[string]string{http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept"}[c.Method]
+	name := map[string]string{
+		http.MethodPost: "Accept-Post", http.MethodPatch: "Accept-Patch", http.MethodPut: "Accept",
+	}[c.Method]
 	return &problem{
 		Code:   "content_type.unsupported",
 		Detail: detail,
@@ -231,7 +238,9 @@ func listQuery(query url.Values) (items.Query, error) {
 		}
 		q.Filters = append(q.Filters, filter)
 	}
-	for name, field := range map[string]*time.Time{"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore} {
+	for name, field := range map[string]*time.Time{
+		"created_after": &q.CreatedAfter, "created_before": &q.CreatedBefore,
+	} {
 		if !query.Has(name) {
 			continue
 		}

@@ -51,6 +51,9 @@ type Config struct {
 	// CallerConcurrency is how many requests of one caller are worked on at a time, and
 	// CallerRate how many of them may come a second, twice as many in a burst; 0: no limit.
 	CallerConcurrency, CallerRate int
+	// Stopping ends when the process is asked to stop: bodies that have not come by then
+	// are waited for no longer. Nil never ends.
+	Stopping context.Context
 	// Log gets one line a request. Nil discards it.
 	Log *slog.Logger
 }
@@ -80,6 +83,9 @@ func New(c Config) http.Handler {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Stopping == nil {
+		c.Stopping = context.Background()
 	}
 	described, err := c.Description()
 	if err != nil {
@@ -119,6 +125,8 @@ type call struct {
 	caller     *entra.Caller
 	hold       hold
 	reading    bool // the body was asked for
+	stopping   context.Context
+	cutOff     func() // has reading the body fail at once
 }
 
 // owner is whose items the call is about: always the caller's own. Neither the
@@ -148,6 +156,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = conn.SetWriteDeadline(start.Add(bodyTimeout + workTimeout + writeTimeout))
 	ctx, storageCalls := items.CountCalls(r.Context())
 	c := &call{Request: r, invocation: invocationID(r.Header), hold: hold{admission: s.admission}}
+	c.stopping, c.cutOff = s.Stopping, func() { _ = conn.SetReadDeadline(time.Now()) }
 	defer c.hold.release()
 	c.Request = r.WithContext(items.WithRoom(ctx, c.hold.page))
 

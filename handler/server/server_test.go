@@ -27,6 +27,7 @@ import (
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // world is the API on a tenant and a Table service of its own.
@@ -259,6 +260,7 @@ func TestBadInput(t *testing.T) {
 		{"other charset", "POST", "/api/items", text, []string{"Content-Type", "application/json; charset=latin1"}, 415, "content_type.unsupported", ""},
 		{"content type that cannot be read", "POST", "/api/items", text, []string{"Content-Type", "application//json;;="}, 415, "content_type.unsupported", ""},
 		{"compressed", "POST", "/api/items", text, []string{"Content-Encoding", "gzip"}, 415, "content_type.unsupported", ""},
+		{"compressed, and not said so", "POST", "/api/items", "\x1f\x8b\x08\x00", nil, 415, "content_type.unsupported", "gzip"},
 		{"too large", "POST", "/api/items", itemstest.Text(strings.Repeat("x", 256<<10)), nil, 413, "body.too_large", "262144"},
 		{"far too large", "POST", "/api/items", strings.Repeat("x", 3<<20), nil, 413, "body.too_large", ""},
 		{"empty", "POST", "/api/items", "", []string{"Content-Type", "application/json"}, 400, "request.malformed", "empty"},
@@ -390,7 +392,7 @@ func TestRefusalIsAProblemDocument(t *testing.T) {
 	require.JSONEq(t, `{
 		"type":"urn:itemsapi:problem:scope.missing","title":"The token lacks the scope that this call needs","status":403,"code":"scope.missing",
 		"detail":"scp has write, this call needs read.","expected":{"scp":"read"},"actual":{"scp":"write"},
-		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default and needs the app role read, which B2C writes into scp: (the API) > App roles, then (the client) > API permissions > Application permissions, with admin consent.",
+		"fix":"Ask for https://contoso.onmicrosoft.com/b2capi/read. B2C silently drops scopes that were not granted. Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default at the token endpoint `+w.tenant.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > Manifest > appRoles: read, for Application, with the id, display name and description of the scope (the form App roles refuses a value that a scope has); then (the client) > API permissions > Application permissions, with admin consent.",
 		"verified":true,"instance":"0a1b"}`, string(r.body))
 
 	terse := newWorld(t, func(c *server.Config) {
@@ -440,7 +442,7 @@ func TestCallersAreApart(t *testing.T) {
 		require.Equal(t, "cursor.invalid", w.send(t, "GET", string(altered), alice, "").code(t), "altered at %d", i)
 	}
 
-	// Bob knows how cursors are made and puts one of alice's positions, or a
+	// Bob has found out how cursors are made and puts one of alice's positions, or a
 	// filter, into a cursor of his own.
 	owner := items.Owner{Tenant: entratest.TenantID, Subject: strings.ToLower(entratest.Users()[1].ObjectID)}
 	for _, position := range append(ids, "' or PartitionKey ne '", "ffffffff-ffff-7fff-bfff-ffffffffffff") {
@@ -598,12 +600,13 @@ func TestPanicsAreAnswered(t *testing.T) {
 			})
 			token := w.token(t, "alice")
 			var wg sync.WaitGroup
+			aside := waittest.Aside(t)
 			for range 50 {
 				wg.Go(func() {
 					for range 4 {
-						r := w.send(t, "GET", "/api/items", token, "", "X-Azure-Functions-InvocationId", "abc")
-						require.Equal(t, 500, r.StatusCode)
-						require.JSONEq(t, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(r.body))
+						r := w.send(aside, "GET", "/api/items", token, "", "X-Azure-Functions-InvocationId", "abc")
+						require.Equal(aside, 500, r.StatusCode)
+						require.JSONEq(aside, `{"type":"urn:itemsapi:problem:internal","title":"Internal error","status":500,"code":"internal","instance":"abc"}`, string(r.body))
 					}
 				})
 			}
@@ -668,14 +671,17 @@ func TestFullQueueIsAnswered(t *testing.T) {
 	require.Equal(t, 404, w.send(t, "GET", "/api/items/x", token, "").StatusCode)
 	var wg sync.WaitGroup
 	codes := make(chan int, 300)
+	aside := waittest.Aside(t)
 	for range 256 {
-		wg.Go(func() { codes <- w.send(t, "GET", "/api/items", token, "").StatusCode })
+		wg.Go(func() { codes <- w.send(aside, "GET", "/api/items", token, "").StatusCode })
 	}
 	for i := range 256 {
 		select {
 		case <-entered:
 		case code := <-codes:
 			require.Fail(t, "turned away too early", "request %d: %d", i, code)
+		case <-time.After(time.Minute):
+			require.Fail(t, "not asked", "request %d", i)
 		}
 	}
 	r := w.send(t, "GET", "/api/items", w.token(t, "bob"), "")
@@ -686,7 +692,7 @@ func TestFullQueueIsAnswered(t *testing.T) {
 	close(release)
 	wg.Wait()
 	for range 256 {
-		require.Equal(t, 200, <-codes)
+		require.Equal(t, 200, waittest.For(t, codes))
 	}
 }
 

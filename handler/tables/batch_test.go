@@ -15,6 +15,7 @@ import (
 	"itemsapi/handler/items"
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // newID is an ID as a client makes it.
@@ -304,7 +305,7 @@ func TestIDTakenMeanwhile(t *testing.T) {
 				_, err := apply(context.Background(), s, owner, createAs(id, "late"), "late")
 				done <- err
 			}()
-			<-g.arrived // it has looked, and found nothing
+			waittest.For(t, g.arrived) // it has looked, and found nothing
 			g.closed.Store(false)
 			made, err := apply(t.Context(), other, owner, createAs(id, "early"), "early")
 			require.NoError(t, err)
@@ -318,7 +319,7 @@ func TestIDTakenMeanwhile(t *testing.T) {
 			}
 			require.NoError(t, err)
 			g.let <- struct{}{}
-			require.ErrorIs(t, <-done, want)
+			require.ErrorIs(t, waittest.For(t, done), want)
 		}
 	})
 }

@@ -173,7 +173,7 @@ func (s *Store) lookAt(ctx context.Context, partition string, op items.Op) (sub 
 	case op.Match.Matches(sub.was.ETag) && op.Unless.Matches(sub.was.ETag):
 		return sub, items.ErrExists
 	case op.Match.Matches(sub.was.ETag):
-	// What the same request has made of it is no reason to refuse.
+	// What the same request has made of it is not a reason to refuse.
 	case op.Edit != nil && same && row.Prior != "" && op.Match.Matches(change(row.Prior).tag()):
 		sub.repeated = &items.Change{Item: sub.was}
 	default:

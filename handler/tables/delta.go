@@ -441,7 +441,8 @@ func (s *Store) cleanOnce(ctx context.Context, partition string) (entries int, m
 	}
 	var rows []dated
 	const members = "RowKey,Timestamp,gone,key"
-	for page, err := range query(ctx, s, partition, logPrefix, after(logPrefix), members, maxOperations/2, collect(&rows)) {
+	end, most := after(logPrefix), maxOperations/2
+	for page, err := range query(ctx, s, partition, logPrefix, end, members, most, collect(&rows)) {
 		if err != nil {
 			return 0, false, err
 		}

@@ -215,6 +215,12 @@ func (s *Store) item(e *itemRow) (items.Item, error) {
 	return newItem(d, id, made), nil
 }
 
+// Partition is the name of the partition with the items of a subject of a tenant
+// (items.Owner). It is a hash, which a log may have.
+func Partition(tenant, subject string) string {
+	return partitionKey(items.Owner{Tenant: tenant, Subject: subject})
+}
+
 // partitionKey is the partition of an owner: evenly spread, of harmless
 // characters, and of a hash, so that storage has no name of a person.
 func partitionKey(owner items.Owner) string {
@@ -257,7 +263,7 @@ func readItemKey(key string) (id uuid.UUID, made change, ok bool) {
 func after(prefix string) string { return strings.TrimSuffix(prefix, "-") + "." }
 
 // rowRange gives the row keys between which a query's items are, neither of them
-// included, or false if its position is no ID. Later items have smaller keys.
+// included, or false if its position is not an ID. Later items have smaller keys.
 func rowRange(q items.Query) (first, last string, ok bool) {
 	first, last = itemPrefix, after(itemPrefix)
 	if !q.CreatedBefore.IsZero() {

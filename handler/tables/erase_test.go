@@ -16,6 +16,7 @@ import (
 	"itemsapi/handler/items"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // eraseAll erases until there is no more, and returns how many items that were.
@@ -86,7 +87,7 @@ func testErase(t *testing.T, s, other items.Store) {
 		told, position := delta(t, s, owner, "", 10)
 		require.Empty(t, told)
 
-		// It goes on, but not under IDs that are no newer.
+		// It goes on, but not under IDs that are not newer.
 		for _, id := range []string{newID(), gone.ID, newIDAt(time.Now().Add(3 * time.Minute))} {
 			_, err = apply(ctx, other, owner, createAs(id, "x"), "r")
 			require.ErrorIs(t, err, items.ErrDeleted)
@@ -260,12 +261,12 @@ func TestEraseMeetsADeletion(t *testing.T) {
 			n, _, err := s.Erase(context.Background(), owner)
 			done <- outcome{n, err}
 		}()
-		<-g.arrived
+		waittest.For(t, g.arrived)
 		g.closed.Store(false)
 		_, err := drop(t.Context(), other, owner, item.ID, version(item.ETag))
 		require.NoError(t, err)
 		g.let <- struct{}{}
-		require.Equal(t, outcome{1, nil}, <-done)
+		require.Equal(t, outcome{1, nil}, waittest.For(t, done))
 		require.Empty(t, list(t, other, owner))
 	})
 }

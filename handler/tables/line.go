@@ -190,8 +190,9 @@ func (ls *lines) giveUp(l *line, w *write) result {
 	return result{err: fmt.Errorf("wait for other changes: %w: %w", items.ErrTimeout, w.ctx.Err())}
 }
 
-// commit carries out a write on a partition, in one transaction with what else waits. It returns a refusal if one of the
-// operations failed; where others changed the partition meanwhile it tries again.
+// commit carries out a write on a partition, in one transaction with what else waits. It
+// returns a refusal if one of the operations failed; where others changed the partition
+// meanwhile it tries again.
 func (s *Store) commit(ctx context.Context, partition string, one write) (*refusal, error) {
 	w := &one
 	w.ctx, w.settled, w.size = ctx, make(chan struct{}), add("", w.entry).size()

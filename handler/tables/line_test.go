@@ -17,6 +17,7 @@ import (
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // gate is a transport that counts transactions, and holds each until it is let go.
@@ -41,7 +42,10 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 		if g.closed.Load() {
 			select {
 			case g.arrived <- struct{}{}:
-				<-g.let
+				select {
+				case <-g.let:
+				case <-time.After(time.Minute):
+				}
 			case <-r.Context().Done():
 			}
 		}
@@ -59,11 +63,11 @@ func holdUp(t *testing.T, g *gate, s *tables.Store, owner items.Owner) (goOn fun
 		_, _, err := keep(context.Background(), s, owner, []items.Draft{draft("first")}, nil)
 		done <- err
 	}()
-	<-g.arrived
+	waittest.For(t, g.arrived)
 	g.closed.Store(false)
 	return func() {
 		g.let <- struct{}{}
-		require.NoError(t, <-done)
+		require.NoError(t, waittest.For(t, done))
 	}
 }
 
@@ -268,7 +272,7 @@ func TestLeaving(t *testing.T) {
 	}
 	cancel, done := leave("never", 2)
 	cancel()
-	err := <-done
+	err := waittest.For(t, done)
 	require.ErrorIs(t, err, items.ErrTimeout)
 	require.NotErrorIs(t, err, items.ErrOutcomeUnknown, "it was not sent")
 
@@ -276,14 +280,14 @@ func TestLeaving(t *testing.T) {
 	_, stays := leave("stays", 3)
 	g.closed.Store(true)
 	goOn()
-	<-g.arrived
+	waittest.For(t, g.arrived)
 	g.closed.Store(false)
 	cancel()
-	err = <-done
+	err = waittest.For(t, done)
 	require.ErrorIs(t, err, items.ErrTimeout)
 	require.ErrorIs(t, err, items.ErrOutcomeUnknown)
 	g.let <- struct{}{}
-	require.NoError(t, <-stays)
+	require.NoError(t, waittest.For(t, stays))
 	var texts []string
 	for _, item := range list(t, s, owner) {
 		texts = append(texts, textOf(item))
@@ -319,11 +323,11 @@ func TestLeavingForGood(t *testing.T) {
 		_, _, err := keep(ctx, s, alice, []items.Draft{draft("abandoned")}, nil)
 		done <- err
 	}()
-	<-g.arrived
+	waittest.For(t, g.arrived)
 	g.closed.Store(false)
 	create(t, other, alice, "quicker")
 	cancel()
-	require.ErrorIs(t, <-done, items.ErrOutcomeUnknown)
+	require.ErrorIs(t, waittest.For(t, done), items.ErrOutcomeUnknown)
 	g.let <- struct{}{}
 	waiting(t, s, alice, 0)
 	create(t, s, alice, "last")
@@ -359,7 +363,7 @@ func TestTogetherInTrouble(t *testing.T) {
 			waiting(t, s, alice, 11)
 			g.closed.Store(true)
 			goOn()
-			<-g.arrived
+			waittest.For(t, g.arrived)
 			g.closed.Store(false)
 			tt.fault.Match = func(r *http.Request) bool { return tablestest.Operation(r) == tablestest.OpTransaction }
 			service.Inject(tt.fault)

@@ -15,6 +15,7 @@ import (
 	"itemsapi/handler/items"
 	"itemsapi/handler/tables"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // copyOf applies deltas as a client does.
@@ -102,7 +103,7 @@ func TestDeltaWhateverTheClocksSay(t *testing.T) {
 					}
 					done <- err
 				}()
-				<-h.arrived
+				waittest.For(t, h.arrived)
 				for i := range 12 {
 					passed.Add(int64(10 * time.Second))
 					s := []*tables.Store{ahead, behind}[i%2]
@@ -119,7 +120,7 @@ func TestDeltaWhateverTheClocksSay(t *testing.T) {
 				seen.requireComplete(t, behind, owner)
 				before := position
 				close(h.release)
-				require.NoError(t, <-done)
+				require.NoError(t, waittest.For(t, done))
 				sync(behind)
 				seen.requireComplete(t, ahead, owner)
 				told, _ := delta(t, ahead, owner, before, 100)

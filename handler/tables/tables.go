@@ -5,7 +5,7 @@
 // turned round so that the newest comes first (entity.go). A change, be it of
 // fifty items, goes into one transaction (change.go), which it shares with what else the
 // caller changes at the time (line.go, transaction.go), and takes the caller's next number
-// in it (head.go); by these numbers a delta knows what it has told (delta.go).
+// in it (head.go); by these numbers a delta tells what it has reported (delta.go).
 // What the Table service limits is checked before anything is sent: by package
 // items for an item's members, by the keys' form for the rest.
 package tables

@@ -1,8 +1,10 @@
-// Package waittest has a test wait for what another goroutine sends, for so long and no
-// longer: a fault then fails the test, where a bare receive would hang it. For tests.
+// Package waittest is for tests that have other goroutines. With [For] a test waits for
+// what one of them sends, for so long and no longer: a fault then fails the test, where a
+// bare receive would hang it. With [Aside] one of them checks something itself.
 package waittest
 
 import (
+	"runtime"
 	"testing"
 	"time"
 )
@@ -27,4 +29,16 @@ func within[T any](t testing.TB, c <-chan T, limit time.Duration) (received T) {
 		t.Fatalf("nothing came within %v", limit)
 	}
 	return received
+}
+
+// Aside returns t as another goroutine may use it. There FailNow, and with it all of
+// testify's require, marks the test as failed and ends that goroutine alone. The test has
+// to wait for the goroutine, and to leave room for its absence.
+func Aside(t testing.TB) testing.TB { return aside{t} }
+
+type aside struct{ testing.TB }
+
+func (a aside) FailNow() {
+	a.Fail()
+	runtime.Goexit()
 }

@@ -14,6 +14,8 @@ type recorder struct {
 }
 
 func (r *recorder) Helper()               {}
+func (r *recorder) Fail()                 { r.failed = true }
+func (r *recorder) Errorf(string, ...any) {}
 func (r *recorder) Fatalf(string, ...any) { r.failed = true }
 
 func TestFor(t *testing.T) {
@@ -27,4 +29,17 @@ func TestFor(t *testing.T) {
 
 	close(c)
 	require.Zero(t, For(t, c))
+}
+
+func TestAside(t *testing.T) {
+	r := &recorder{TB: t}
+	ended := make(chan bool, 1)
+	go func() {
+		survived := false
+		defer func() { ended <- !survived }()
+		require.True(Aside(r), false)
+		survived = true
+	}()
+	require.True(t, For(t, ended))
+	require.True(t, r.failed)
 }

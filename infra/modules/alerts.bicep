@@ -68,6 +68,8 @@ resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
       evaluationFrequency: 'PT5M'
       windowSize: 'PT5M'
       autoMitigate: true
+      // The first deployment comes before the first log line, and so before the table.
+      skipQueryValidation: true
       criteria: {
         allOf: [
           {

@@ -1,5 +1,5 @@
 // The function app, on a Flex Consumption plan of its own.
-import { b2cSettings, callerSettings, scaleSettings, tags as tagsOf } from '../types.bicep'
+import { callerSettings, scaleSettings, signInSettings, tags as tagsOf } from '../types.bicep'
 
 @description('Name of the site.')
 param name string
@@ -28,8 +28,11 @@ param insightsName string
 @description('Name of the virtual network to join, or empty.')
 param networkName string
 
-@description('The B2C tenant and what is registered in it.')
-param b2c b2cSettings
+@description('Whose tokens are accepted.')
+param signIn signInSettings
+
+@description('APPLICATIONS.')
+param applications string
 
 @description('What one caller may have of an instance.')
 param caller callerSettings
@@ -100,7 +103,8 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       http20Enabled: true
-      cors: empty(corsOrigins) ? null : { allowedOrigins: corsOrigins, supportCredentials: false }
+      // Sent when it is empty, too: the platform keeps the origins that a request leaves out.
+      cors: { allowedOrigins: corsOrigins, supportCredentials: false }
     }
     functionAppConfig: {
       runtime: { name: 'custom', version: '1.0' }
@@ -131,7 +135,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
 
   resource settings 'config' = {
     name: 'appsettings'
-    properties: {
+    properties: union(signIn, {
       // By name and not by service URI, with which the host may fail to start.
       AzureWebJobsStorage__accountName: hostStorageName
       AzureWebJobsStorage__credential: 'managedidentity'
@@ -139,23 +143,14 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
       APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.properties.clientId};Authorization=AAD'
       AZURE_CLIENT_ID: identity.properties.clientId
-      B2C_TENANT: b2c.tenant
-      B2C_POLICIES: b2c.policies
-      B2C_API_CLIENT_ID: b2c.apiClientId
-      B2C_APP_ID_URI: b2c.appIdUri
-      B2C_READ_SCOPE: b2c.readScope
-      B2C_WRITE_SCOPE: b2c.writeScope
-      B2C_ALLOWED_CLIENTS: b2c.allowedClients
-      B2C_HOST: b2c.host
-      B2C_EXTRA_ISSUERS: b2c.extraIssuers
-      B2C_METADATA_URL: b2c.metadataUrl
       CALLER_CONCURRENCY: caller.concurrency
       CALLER_RATE: caller.rate
       TABLES_ENDPOINT: itemStorage.properties.primaryEndpoints.table
       ITEMS_TABLE: table
+      APPLICATIONS: applications
       AUTH_EXPLAIN: explain
       LOG_LEVEL: logLevel
-    }
+    })
   }
 }
 

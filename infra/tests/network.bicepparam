@@ -3,16 +3,8 @@ using '../main.bicep'
 // Storage in a virtual network.
 param environmentName = 'network'
 param location = 'westeurope'
-param b2c = {
-  tenant: 'contoso'
-  policies: 'B2C_1_signupsignin,B2C_1_profileedit'
-  apiClientId: 'ecfb57af-c76a-49a0-b48f-37311846956f'
-  appIdUri: 'https://contoso.onmicrosoft.com/b2capi'
-  readScope: 'read'
-  writeScope: 'write'
-  allowedClients: '47840c35-e986-468b-8d2c-e25aa02d3d08'
-  host: ''
-  extraIssuers: ''
-  metadataUrl: ''
+param signIn = {
+  ENTRA_TENANT: 'contosoworkforce.onmicrosoft.com'
+  ENTRA_API_CLIENT_ID: '3aa91000-8f16-4d7c-a0b5-24e9c7d3f608'
 }
 param privateNetwork = 'true'

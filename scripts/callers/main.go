@@ -1,4 +1,4 @@
-// Command callers is for whoever runs the API: it exports what is kept of one caller, and
+// Command callers is for the operator of the API: it exports what is kept of one caller, and
 // erases it. Neither goes through the API, so neither needs the caller's token; both need
 // access to the storage.
 package main

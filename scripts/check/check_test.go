@@ -54,8 +54,8 @@ func TestNeeds(t *testing.T) {
 }
 
 func TestTestArgs(t *testing.T) {
-	require.Equal(t, []string{"-race", "./..."}, testArgs(true, false, ""))
-	require.Equal(t, []string{"-run", "TestX", "./..."}, testArgs(false, false, "TestX"))
+	require.Equal(t, []string{"-timeout", "30m", "-race", "./..."}, testArgs(true, false, ""))
+	require.Equal(t, []string{"-timeout", "30m", "-run", "TestX", "./..."}, testArgs(false, false, "TestX"))
 	require.Equal(t, []string{"-timeout", "90m", "-race", "./..."}, testArgs(true, true, ""))
 }
 

@@ -162,10 +162,11 @@ func tool(name string, args ...string) []string {
 
 // testArgs are the arguments of go test.
 func testArgs(race, long bool, run string) []string {
-	var args []string
+	limit := "30m" // of a package; go's own 10 minutes are too few on a busy machine
 	if long {
-		args = append(args, "-timeout", "90m") // of a package
+		limit = "90m"
 	}
+	args := []string{"-timeout", limit}
 	if race {
 		args = append(args, "-race")
 	}

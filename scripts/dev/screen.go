@@ -50,7 +50,7 @@ func runWorld(ctx context.Context, args []string) error {
 	fmt.Print(screen(w, tokens))
 	out.show()
 
-	renew := time.NewTicker(30 * time.Minute) // they live for an hour
+	renew := time.NewTicker(30 * time.Minute) // they are valid for an hour
 	defer renew.Stop()
 	for {
 		select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,12 +14,18 @@ import (
 	"time"
 )
 
-const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST] [-policy NAME] [-client ID]
+const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST]
+                                    [-policy NAME] [-client ID]
+       go run ./scripts/dev token -application [-family NAME] [-scope LIST]
        go run ./scripts/dev token -broken CODE [-curl]
 
 Prints an access token of the sign-in stand-in, which must be running:
 
   curl -H "Authorization: Bearer $(go run ./scripts/dev token)" http://localhost:7071/api/items
+
+With -application, that of a program which signed in as itself, the tenant's daemon. The
+API admits it by its app roles: B2C's always, the other families' with APPLICATIONS=accept
+in the environment of go run ./scripts/dev.
 
 With -broken, one that the API refuses with that code. With -curl as well, the
 arguments that make curl cause it, quoted for a POSIX shell:
@@ -35,7 +42,8 @@ func runToken(ctx context.Context, args []string) error {
 	f := newFlags("token", tokenUsage)
 	family := f.String("family", "b2c", "whose token: b2c, external or entra")
 	user := f.String("user", "alice", "alice or bob; for the other families carol, too, a guest")
-	scope := f.String("scope", "read,write", "comma list of scopes")
+	application := f.Bool("application", false, "a program's own token, without a user")
+	scope := f.String("scope", "read,write", "comma list of scopes, or of the app roles of a program")
 	policy := f.String("policy", "", "policy of B2C that issues it (default B2C_1_signupsignin)")
 	client := f.String("client", "", "application ID of the client (default the tenant's test client)")
 	broken := f.String("broken", "", "refusal `code` that the token is to cause")
@@ -46,6 +54,11 @@ func runToken(ctx context.Context, args []string) error {
 	if *curl && *broken == "" {
 		return errors.New("-curl goes with -broken CODE")
 	}
+	named := map[string]bool{}
+	f.Visit(func(f *flag.Flag) { named[f.Name] = true })
+	if *application && (named["user"] || named["broken"]) {
+		return errors.New("-application goes with neither -user nor -broken: no user is behind a program")
+	}
 	if *broken == "" {
 		q := url.Values{
 			"family": {*family},
@@ -53,6 +66,10 @@ func runToken(ctx context.Context, args []string) error {
 			"scope":  {*scope},
 			"policy": {*policy},
 			"client": {*client},
+		}
+		if *application {
+			q.Set("application", "true")
+			q.Del("user")
 		}
 		token, err := askStandIn(ctx, "/dev/token", q)
 		if err != nil {
@@ -68,6 +85,7 @@ func runToken(ctx context.Context, args []string) error {
 	}
 	var b struct {
 		Token, Query, Untrusted string
+		Applications            bool
 		Curl                    []string
 	}
 	if err := json.Unmarshal([]byte(answer), &b); err != nil {
@@ -80,6 +98,10 @@ func runToken(ctx context.Context, args []string) error {
 			b.Untrusted,
 			*broken,
 		)
+	}
+	if b.Applications {
+		fmt.Fprintf(os.Stderr, "dev: only an API that admits programs answers %s; the local world's does with "+
+			"APPLICATIONS=accept in the environment of go run ./scripts/dev\n", *broken)
 	}
 	switch {
 	case *curl:

@@ -348,7 +348,8 @@ func final(resp *http.Response) bool {
 	return resp.StatusCode < http.StatusInternalServerError && resp.Header.Get("Retry-After") == ""
 }
 
-// settings are the handler's in this world.
+// settings are the handler's in this world. Whether it admits programs is for the
+// environment to say.
 func settings(tenant *entratest.Server, connection string) []string {
 	values := map[string]string{
 		"B2C_TENANT": entratest.TenantName,
@@ -358,7 +359,7 @@ func settings(tenant *entratest.Server, connection string) []string {
 		}, ","),
 		"B2C_API_CLIENT_ID":        entratest.APIClientID,
 		"B2C_APP_ID_URI":           entratest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
+		"B2C_ALLOWED_CLIENTS":      entratest.ClientID + "," + entratest.DaemonID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
 		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
 		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
@@ -368,6 +369,7 @@ func settings(tenant *entratest.Server, connection string) []string {
 		"ENTRA_API_CLIENT_ID":      entratest.WorkforceAPIClientID,
 		"ENTRA_ALLOWED_CLIENTS":    entratest.WorkforceClientID + "," + entratest.WorkforceDaemonID,
 		"ENTRA_METADATA_URL":       tenant.MetadataTemplateOf(entratest.Workforce),
+		"APPLICATIONS":             os.Getenv(config.ApplicationsName),
 		"TABLES_CONNECTION_STRING": connection,
 	}
 	// One person's tests are no crowd, unless it is the shares that are tested.

@@ -11,6 +11,7 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/scripts/doctor/sender"
 	"itemsapi/scripts/internal/loopback"
+	"itemsapi/scripts/internal/report"
 )
 
 // foreignOrigin is nobody's: the name is reserved (RFC 2606).
@@ -40,20 +41,20 @@ func (d *doctor) callAPI(ctx context.Context, base *url.URL, token, origin strin
 		if loopback.Is(base.Host) {
 			fix = "Start it: go run ./scripts/dev, or func start."
 		}
-		d.fail(bare, fmt.Sprintf("GET %s: %s.", items, trouble(err)), fix)
+		d.Fail(bare, fmt.Sprintf("GET %s: %s.", items, trouble(err)), fix)
 		for _, name := range []string{"API with the token", "preflight"} {
-			d.skip(name, "the API cannot be reached")
+			d.Skip(name, "the API cannot be reached")
 		}
 		return
 	}
 	s := sender.Of(a.status, a.header, a.body)
 	switch {
 	case !s.Ours:
-		d.fail(bare, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
+		d.Fail(bare, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
 	case a.status == http.StatusUnauthorized && (s.Problem.Code == "auth.missing" || s.Problem.Code == ""):
-		d.ok(bare, "401 by the API itself, as it should be")
+		d.OK(bare, "401 by the API itself, as it should be")
 	case a.status == http.StatusOK:
-		d.fail(bare, "200: it lets callers in without a token.",
+		d.Fail(bare, "200: it lets callers in without a token.",
 			"This is not how this API answers. Look for a gateway that adds a token, or another program at this "+
 				"address.")
 	case strings.HasPrefix(s.Problem.Code, "auth.") || strings.HasPrefix(s.Problem.Code, "token."):
@@ -70,30 +71,30 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 	const name = "API with the token"
 	switch {
 	case token == "":
-		d.skip(name, "no -token")
+		d.Skip(name, "no -token")
 		return
 	case strings.ContainsFunc(token, func(r rune) bool { return r < '!' || r > '~' }):
-		d.skip(name, "the token has characters that no header takes")
+		d.Skip(name, "the token has characters that no header takes")
 		return
 	case base.Scheme == "http" && !loopback.Is(base.Host):
-		d.fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.",
+		d.Fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.",
 			"Use https.")
 		return
 	}
 	a, err := call(ctx, http.MethodGet, items, http.Header{"Authorization": {"Bearer " + token}})
 	if err != nil {
-		d.fail(name, fmt.Sprintf("GET %s: %s.", items, trouble(err)), "Try again; without a token it answered.")
+		d.Fail(name, fmt.Sprintf("GET %s: %s.", items, trouble(err)), "Try again; without a token it answered.")
 		return
 	}
 	s := sender.Of(a.status, a.header, a.body)
 	switch {
 	case !s.Ours:
-		d.fail(name, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
+		d.Fail(name, fmt.Sprintf("GET %s: %s, and not by the API: %s", items, a.said(), s.Who), s.Fix)
 	case a.status == http.StatusOK && d.tokenFailed():
-		d.warn(name, "200: the running API accepts what the settings here refuse.",
+		d.Warn(name, "200: the running API accepts what the settings here refuse.",
 			"It has other settings. Compare its app settings with those here.")
 	case a.status == http.StatusOK:
-		d.ok(name, "200, a page of %d items", s.Items)
+		d.OK(name, "200, a page of %d items", s.Items)
 	default:
 		hint := ""
 		if a.status == http.StatusUnauthorized && !d.tokenFailed() {
@@ -106,8 +107,8 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 
 // tokenFailed says whether examine found something wrong.
 func (d *doctor) tokenFailed() bool {
-	for _, c := range d.checks {
-		if strings.HasPrefix(c.Name, "token") && c.Status != statusOK {
+	for _, c := range d.Checks() {
+		if strings.HasPrefix(c.Name, "token") && c.Status != report.StatusOK {
 			return true
 		}
 	}
@@ -123,10 +124,11 @@ func (d *doctor) problem(name string, a answer, s sender.Sender, hint string) {
 	if fix == "" && a.status == http.StatusUnauthorized {
 		fix = "The API explains more with AUTH_EXPLAIN=full, and this doctor with -token."
 	} else if fix == "" {
-		fix = "The API's log has the cause under " + cut(s.Problem.Instance) + "."
+		fix = "The API's log has the cause under " + report.Cut(s.Problem.Instance) + "."
 	}
-	d.add(check{Name: name, Status: statusFail, Code: cut(s.Problem.Code), Detail: a.said() + " by the API itself. " +
-		hint + cutTo(600, detail), Fix: cutTo(600, fix)})
+	d.Add(report.Check{Name: name, Status: report.StatusFail, Code: report.Cut(s.Problem.Code), Detail: a.said() +
+		" by the API itself. " +
+		hint + report.CutTo(600, d.Clean(detail)), Fix: report.CutTo(600, d.Clean(fix))})
 }
 
 func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
@@ -137,7 +139,7 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 	case d.local.err == nil && d.local.Host.CORS != nil && *d.local.Host.CORS != "":
 		origins = strings.Split(*d.local.Host.CORS, ",")
 	default:
-		d.skip("preflight", "no origins in Host.CORS of local.settings.json, and no -origin")
+		d.Skip("preflight", "no origins in Host.CORS of local.settings.json, and no -origin")
 	}
 	preflight := func(origin string) (answer, error) {
 		return call(ctx, http.MethodOptions, items, http.Header{
@@ -148,32 +150,33 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 	every := false
 	for _, o := range origins {
 		o = strings.TrimSpace(o)
-		name := "preflight of " + cut(o)
+		name := "preflight of " + report.Cut(o)
 		if o == "*" {
 			every = true
 			continue
 		}
 		a, err := preflight(o)
 		if err != nil {
-			d.fail(name, trouble(err)+".", "Check the address.")
+			d.Fail(name, trouble(err)+".", "Check the address.")
 			continue
 		}
 		allowed := a.header.Get("Access-Control-Allow-Origin")
-		fix := "Add " + cut(o) + ", without a slash at its end, to Host.CORS of local.settings.json; in Azure to the " +
+		fix := "Add " + report.Cut(o) +
+			", without a slash at its end, to Host.CORS of local.settings.json; in Azure to the " +
 			"app's own. Portal: (the function app) > API > CORS."
 		switch {
 		case a.status/100 == 2 && (allowed == o || allowed == "*") && allowsHeader(a.header, "authorization"):
-			d.ok(name, "allowed")
+			d.OK(name, "allowed")
 		case a.status/100 == 2 && (allowed == o || allowed == "*"):
-			d.fail(name, "The origin is allowed, the header Authorization is not.",
+			d.Fail(name, "The origin is allowed, the header Authorization is not.",
 				"The Functions host allows every header; find what answers in its place: a gateway's CORS policy.")
 		case a.status/100 == 2:
-			d.fail(name, "The origin is not allowed, so the browser shows a CORS error and hides the API's answer.",
+			d.Fail(name, "The origin is not allowed, so the browser shows a CORS error and hides the API's answer.",
 				fix)
 		case a.status == http.StatusNotFound:
-			d.fail(name, "404: no CORS is set up at all.", fix)
+			d.Fail(name, "404: no CORS is set up at all.", fix)
 		default:
-			d.fail(name, a.said()+": the preflight has no token, and something in front of the API asks for one, or "+
+			d.Fail(name, a.said()+": the preflight has no token, and something in front of the API asks for one, or "+
 				"fails.", "Let OPTIONS through: CORS must be answered before authentication. Switch App Service "+
 				"authentication off, or give the gateway a CORS policy.")
 		}
@@ -183,19 +186,19 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 	a, err := preflight(foreignOrigin)
 	switch allowed := a.header.Get("Access-Control-Allow-Origin"); {
 	case err != nil:
-		d.fail(name, trouble(err)+".", "Check the address.")
+		d.Fail(name, trouble(err)+".", "Check the address.")
 	case allowed == foreignOrigin:
-		d.fail(name, "The API allows whatever origin asks.",
+		d.Fail(name, "The API allows whatever origin asks.",
 			"List the origins of the pages that call it; something echoes the Origin header.")
 	case allowed == "*" && strings.EqualFold(a.header.Get("Access-Control-Allow-Credentials"), "true"):
-		d.fail(name, "It allows * with credentials, which no browser takes.",
+		d.Fail(name, "It allows * with credentials, which no browser takes.",
 			"List the origins, and switch credentials off.")
 	case allowed == "*" && !every:
-		d.warn(name, "Every origin is allowed (*).", "List the origins of the pages that call the API.")
+		d.Warn(name, "Every origin is allowed (*).", "List the origins of the pages that call the API.")
 	case allowed == "*":
-		d.ok(name, "allowed, as Host.CORS is *")
+		d.OK(name, "allowed, as Host.CORS is *")
 	default:
-		d.ok(name, "not allowed")
+		d.OK(name, "not allowed")
 	}
 }
 

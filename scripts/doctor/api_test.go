@@ -18,6 +18,7 @@ import (
 
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
+	"itemsapi/scripts/internal/report"
 )
 
 // binary builds the handler once.
@@ -71,7 +72,7 @@ func TestRunningAPI(t *testing.T) {
 	for _, address := range []string{api, api + "/", api + "/api", api + "/api/items"} {
 		r, status := w.json(t, "-url", address, "-token", "-")
 		require.Equal(t, 0, status, r.Checks)
-		require.Equal(t, statusOK, r.with("API without a token")[0].Status)
+		require.Equal(t, report.StatusOK, r.with("API without a token")[0].Status)
 		require.Contains(t, r.with("API with the token")[0].Detail, "200")
 		require.Contains(t, r.with("preflight of http://127.0.0.1:9912")[0].Detail, "allowed")
 		require.Equal(t, "not allowed", r.with("preflight of a foreign page")[0].Detail)
@@ -84,7 +85,7 @@ func TestRunningAPI(t *testing.T) {
 	bare := &world{app: t.TempDir()}
 	r, status := bare.json(t, "-url", api)
 	require.Equal(t, 0, status, r.Checks)
-	require.Equal(t, []string{"API with the token", "preflight"}, r.status(statusSkip))
+	require.Equal(t, []string{"API with the token", "preflight"}, r.status(report.StatusSkip))
 
 	r, status = w.json(t, "-url", api, "-origin", "https://contoso.com")
 	require.Equal(t, 1, status)
@@ -149,6 +150,20 @@ func TestOtherSenders(t *testing.T) {
 	}{
 		{"API Management, token", 401, nil, `{ "statusCode": 401, "message": "Unauthorized. Access token is missing or invalid." }`, "API Management"},
 		{"API Management, key", 401, nil, `{ "statusCode": 401, "message": "Access denied due to missing subscription key." }`, "Ocp-Apim-Subscription-Key"},
+		{"API Management, quota", 403, nil, `{ "statusCode": 403, "message": "Out of call volume quota. Quota will be replenished in 01:12:05." }`, "Wait until the quota"},
+		{"API Management, rate", 429, nil, `{ "statusCode": 429, "message": "Rate limit is exceeded. Try again in 10 seconds." }`, "rate-limit"},
+		{"API Management, forbidden", 403, nil, `{ "statusCode": 403, "message": "Forbidden" }`, "ip-filter"},
+		{"API Management, no operation", 404, nil, `{ "statusCode": 404, "message": "Resource not found" }`, "no operation"},
+		{"API Management, failed", 500, nil, `{ "statusCode": 500, "message": "Internal server error", "activityId": "2f8c" }`, "The activity ID is \"2f8c\""},
+		{"App Service authentication, sentence", 401, map[string]string{"Content-Type": "text/html"}, "You do not have permission to view this directory or page.", "EasyAuth"},
+		{"a stopped app", 403, map[string]string{"Content-Type": "text/html"}, "<html><title>Web App - Unavailable</title><h1>Error 403 - This web app is stopped.</h1>", "the app is stopped"},
+		{"an access restriction", 403, map[string]string{"Content-Type": "text/html"}, "<h1>Error 403 - Forbidden</h1>The web app you have attempted to reach has blocked your access.", "access restrictions keep this machine out"},
+		{"an access restriction, by header", 403, map[string]string{"X-Ms-Forbidden-Ip": "10.0.0.1"}, "Ip Forbidden", "access restrictions"},
+		{"headers too long", 400, map[string]string{"Content-Type": "text/html"}, "<h2>Bad Request - Request Too Long</h2><p>HTTP Error 400. The size of the request headers is too long.", "headers are too long"},
+		{"headers too long, by status", 431, nil, "", "headers are too long"},
+		{"no such app", 404, map[string]string{"Content-Type": "text/html"}, "<h1>404 Web Site not found.</h1>", "no app has this name"},
+		{"an app that does not start", 503, map[string]string{"Content-Type": "text/html"}, "<title>Application Error</title>", "did not start"},
+		{"the host's own page", 200, map[string]string{"Content-Type": "text/html"}, "<h1>Your Functions 4.0 app</h1>Your Functions app is up and running", "the path is not one of"},
 		{"Static Web Apps", 401, nil, `{"code":401,"message":"IDX10205: Issuer validation failed."}`, "Static Web Apps"},
 		{"JwtBearer", 401, map[string]string{"WWW-Authenticate": `Bearer error="invalid_token", error_description="The audience 'x' is invalid"`}, "", "JwtBearer"},
 		{"passport", 401, map[string]string{"WWW-Authenticate": "Bearer token is not found"}, "Unauthorized", "passport"},
@@ -182,7 +197,7 @@ func TestOtherSenders(t *testing.T) {
 			r, status := w.json(t, "-url", s.URL, "-origin", "http://localhost:9912")
 			require.Equal(t, 1, status)
 			c := r.with("API without a token")[0]
-			require.Equal(t, statusFail, c.Status)
+			require.Equal(t, report.StatusFail, c.Status)
 			require.Contains(t, c.Detail+" "+c.Fix, tt.says)
 			require.NotEmpty(t, c.Fix)
 		})
@@ -199,16 +214,16 @@ func TestCORSOfOthers(t *testing.T) {
 	}{
 		{"echoes", func(origin string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Headers": "authorization"}
-		}, "preflight of a foreign page", statusFail, "echoes"},
+		}, "preflight of a foreign page", report.StatusFail, "echoes"},
 		{"no Authorization", func(origin string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "*"}
-		}, "preflight of http://localhost:9912", statusFail, "the header Authorization is not"},
+		}, "preflight of http://localhost:9912", report.StatusFail, "the header Authorization is not"},
 		{"every origin", func(string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Headers": "Authorization"}
-		}, "preflight of a foreign page", statusWarn, "Every origin"},
+		}, "preflight of a foreign page", report.StatusWarn, "Every origin"},
 		{"every origin with credentials", func(string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
-		}, "preflight of a foreign page", statusFail, "no browser takes"},
+		}, "preflight of a foreign page", report.StatusFail, "no browser takes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -232,11 +247,11 @@ func TestCORSOfOthers(t *testing.T) {
 
 // A token is not sent where everybody on the way could read it.
 func TestTokenNotInTheOpen(t *testing.T) {
-	d := &doctor{report: newReport(io.Discard, true)}
+	d := &doctor{Report: report.New(io.Discard, true)}
 	base, err := apiURL("http://contoso.invalid")
 	require.NoError(t, err)
 	d.callWithToken(context.Background(), base, base.String()+"/api/items", "e.e.e")
-	require.Contains(t, d.checks[0].Detail, "It was not sent")
+	require.Contains(t, d.Checks()[0].Detail, "It was not sent")
 }
 
 func TestAPIDown(t *testing.T) {
@@ -245,7 +260,7 @@ func TestAPIDown(t *testing.T) {
 	r, status := w.json(t, "-token", "-", "-url", "http://"+closedPort(t))
 	require.Equal(t, 1, status)
 	require.Contains(t, r.with("API without a token")[0].Detail, "nothing listens")
-	require.Equal(t, []string{"API with the token", "preflight"}, r.status(statusSkip))
+	require.Equal(t, []string{"API with the token", "preflight"}, r.status(report.StatusSkip))
 }
 
 // A redirect is reported, not followed: the token must not go elsewhere.
@@ -262,4 +277,4 @@ func TestTokenStaysWhereItWasSent(t *testing.T) {
 	require.Equal(t, 1, status)
 }
 
-var kidAndTime = regexp.MustCompile(`((?:kid |another |eyJhbGciOi… \())\S+`)
+var kidAndTime = regexp.MustCompile(`((?:kid\s+|another |eyJhbGciOi… \())\S+`)

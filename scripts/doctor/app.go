@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/report"
 )
 
 // neededRoutes are the methods that some function.json must pass on: the host
@@ -40,32 +41,32 @@ func (d *doctor) checkHostFile() {
 		} `json:"customHandler"`
 	}
 	if err := d.readJSON("host.json", &host); err != nil {
-		d.fail("host.json", fmt.Sprintf("%s cannot be read: %v.", filepath.Join(d.app, "host.json"), err),
+		d.Fail("host.json", fmt.Sprintf("%s cannot be read: %v.", filepath.Join(d.app, "host.json"), err),
 			"Run this in the function app's folder, or name it with -app.")
 		return
 	}
 	switch h := host.CustomHandler; {
 	case h.Proxying && h.Forwarding:
-		d.ok("host.json", "requests reach the handler as they are (proxying, and forwarding for older hosts)")
+		d.OK("host.json", "requests reach the handler as they are (proxying, and forwarding for older hosts)")
 	case !h.Proxying && !h.Forwarding:
-		d.fail("host.json", "Neither enableProxyingHttpRequest nor enableForwardingHttpRequest is set: the host wraps "+
+		d.Fail("host.json", "Neither enableProxyingHttpRequest nor enableForwardingHttpRequest is set: the host wraps "+
 			"each request into JSON, and turns every 401 of the handler into a 500.",
 			"Set both to true in customHandler.")
 	case !h.Forwarding:
-		d.fail("host.json", "enableForwardingHttpRequest is not set: a host too old for enableProxyingHttpRequest "+
+		d.Fail("host.json", "enableForwardingHttpRequest is not set: a host too old for enableProxyingHttpRequest "+
 			"turns every 401 of the handler into a 500.", "Set both to true in customHandler.")
 	default:
-		d.fail("host.json", "enableProxyingHttpRequest is not set: forwarding loses headers, joins repeated "+
+		d.Fail("host.json", "enableProxyingHttpRequest is not set: forwarding loses headers, joins repeated "+
 			"parameters and answers chunked bodies with 500.", "Set both to true in customHandler.")
 	}
 	if prefix := host.Extensions.HTTP.RoutePrefix; prefix != nil && *prefix != "api" {
-		d.fail("route prefix", fmt.Sprintf("extensions.http.routePrefix of host.json is %q; the handler's routes "+
+		d.Fail("route prefix", fmt.Sprintf("extensions.http.routePrefix of host.json is %q; the handler's routes "+
 			"start with /api.", *prefix), `Set it to "api".`)
 	}
 
 	path := host.CustomHandler.Description.DefaultExecutablePath
 	if path == "" {
-		d.fail("executable", "host.json has no customHandler.description.defaultExecutablePath.",
+		d.Fail("executable", "host.json has no customHandler.description.defaultExecutablePath.",
 			`Set it to "bin/handler".`)
 		return
 	}
@@ -79,17 +80,17 @@ func (d *doctor) checkHostFile() {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.fail("executable", "There is no "+path+", which host.json has the host start.",
+		d.Fail("executable", "There is no "+path+", which host.json has the host start.",
 			"Build it: go build -o bin/ ./handler")
 	case err != nil:
-		d.fail("executable", path+" cannot be looked at: "+errors.Unwrap(err).Error()+".",
+		d.Fail("executable", path+" cannot be looked at: "+errors.Unwrap(err).Error()+".",
 			"Build it again: go build -o bin/ ./handler")
 	case !info.Mode().IsRegular():
-		d.fail("executable", path+" is not a file.", "Build it: go build -o bin/ ./handler")
+		d.Fail("executable", path+" is not a file.", "Build it: go build -o bin/ ./handler")
 	case runtime.GOOS != "windows" && info.Mode()&0o111 == 0:
-		d.fail("executable", path+" may not be executed.", "chmod +x "+path)
+		d.Fail("executable", path+" may not be executed.", "chmod +x "+path)
 	default:
-		d.ok("executable", "%s", path)
+		d.OK("executable", "%s", path)
 	}
 }
 
@@ -108,7 +109,7 @@ type function struct {
 func (d *doctor) checkFunctions() {
 	names, _ := filepath.Glob(filepath.Join(globEscape(d.app), "*", "function.json")) // the pattern is right
 	if len(names) == 0 {
-		d.fail("functions", "There is no function.json in any folder of "+d.app+".",
+		d.Fail("functions", "There is no function.json in any folder of "+d.app+".",
 			"Run this in the function app's folder, or name it with -app.")
 		return
 	}
@@ -118,12 +119,12 @@ func (d *doctor) checkFunctions() {
 		label := "function " + dir
 		var f function
 		if err := d.readJSON(filepath.Join(dir, "function.json"), &f); err != nil {
-			d.fail(label, fmt.Sprintf("%s/function.json cannot be read: %v.", dir, err),
+			d.Fail(label, fmt.Sprintf("%s/function.json cannot be read: %v.", dir, err),
 				"Compare it with "+config.Collection+"-read/function.json.")
 			continue
 		}
 		if f.Disabled {
-			d.fail(label, "It is disabled.", `Remove "disabled" from `+dir+"/function.json.")
+			d.Fail(label, "It is disabled.", `Remove "disabled" from `+dir+"/function.json.")
 			continue
 		}
 		triggers, outputs := 0, 0
@@ -145,20 +146,20 @@ func (d *doctor) checkFunctions() {
 					served[route] = append(served[route], strings.ToLower(m))
 				}
 				if strings.EqualFold(b.AuthLevel, "anonymous") {
-					d.ok(label, "%s /api/%s, no function key", strings.ToUpper(strings.Join(methods, " ")), route)
+					d.OK(label, "%s /api/%s, no function key", strings.ToUpper(strings.Join(methods, " ")), route)
 					continue
 				}
 				level := "is " + b.AuthLevel
 				if b.AuthLevel == "" {
 					level = "is missing, which means function"
 				}
-				d.fail(label, "authLevel "+level+": in Azure (not locally) the host answers 401 with an empty body to "+
+				d.Fail(label, "authLevel "+level+": in Azure (not locally) the host answers 401 with an empty body to "+
 					"every call without a function key, and the handler never sees it.",
 					`Set "authLevel": "anonymous" in `+dir+"/function.json; the handler checks the tokens.")
 			}
 		}
 		if triggers > 0 && outputs == 0 {
-			d.fail(label, "It has an httpTrigger and no http binding for the answer.",
+			d.Fail(label, "It has an httpTrigger and no http binding for the answer.",
 				`Add {"type":"http","direction":"out","name":"res"} to its bindings.`)
 		}
 	}
@@ -170,7 +171,7 @@ func (d *doctor) checkFunctions() {
 			}
 		}
 		if missing != nil {
-			d.fail("route "+needed.route, "No function passes on "+strings.Join(missing, ", ")+
+			d.Fail("route "+needed.route, "No function passes on "+strings.Join(missing, ", ")+
 				": the host answers 404 with an empty body.",
 				"Add the methods to the function.json with the route "+needed.route+".")
 		}
@@ -188,13 +189,13 @@ func (d *doctor) checkCORS() {
 	const name = "CORS"
 	switch {
 	case errors.Is(d.local.err, fs.ErrNotExist):
-		d.skip(name, "no local.settings.json; in Azure the origins are the app's own setting")
+		d.Skip(name, "no local.settings.json; in Azure the origins are the app's own setting")
 		return
 	case d.local.err != nil:
-		d.skip(name, "local.settings.json cannot be read")
+		d.Skip(name, "local.settings.json cannot be read")
 		return
 	case d.local.Host.CORS == nil || *d.local.Host.CORS == "":
-		d.skip(name, "Host.CORS has no origins: every preflight is answered 404, which is right if no browser calls")
+		d.Skip(name, "Host.CORS has no origins: every preflight is answered 404, which is right if no browser calls")
 		return
 	}
 	text := *d.local.Host.CORS
@@ -202,7 +203,7 @@ func (d *doctor) checkCORS() {
 	failed := false
 	fail := func(what, fix string) {
 		failed = true
-		d.fail(name, what, fix)
+		d.Fail(name, what, fix)
 	}
 	for origin := range strings.SplitSeq(text, ",") {
 		trimmed := strings.TrimSpace(origin)
@@ -219,7 +220,7 @@ func (d *doctor) checkCORS() {
 		case trimmed == "*" && strings.Contains(text, ","):
 			fail("Host.CORS has * and other origins beside it.", "List the origins and remove the *.")
 		case trimmed == "*":
-			d.warn(name, "Host.CORS is *: every web page may call the API from its user's browser.",
+			d.Warn(name, "Host.CORS is *: every web page may call the API from its user's browser.",
 				"List the origins of the pages that call it.")
 			failed = true // it has its line
 		case strings.HasSuffix(trimmed, "/"):
@@ -227,11 +228,11 @@ func (d *doctor) checkCORS() {
 				"Write "+strings.TrimRight(trimmed, "/"))
 		case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Path != "" ||
 			u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-			fail(fmt.Sprintf("%q of Host.CORS is not an origin.", cut(trimmed)),
+			fail(fmt.Sprintf("%q of Host.CORS is not an origin.", report.Cut(trimmed)),
 				"An origin is scheme, host and port: http://localhost:9912")
 		}
 	}
 	if !failed {
-		d.ok(name, "%s", text)
+		d.OK(name, "%s", text)
 	}
 }

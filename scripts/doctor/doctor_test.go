@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/scripts/internal/report"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -107,8 +109,11 @@ func (w *world) run(t testing.TB, args ...string) (stdout, stderr string, status
 
 type result struct {
 	OK     bool
-	Checks []check
+	Checks []report.Check
 }
+
+// oneLine undoes the breaking of lines.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func (w *world) json(t testing.TB, args ...string) (result, int) {
 	stdout, stderr, status := w.run(t, append([]string{"-json"}, args...)...)
@@ -123,7 +128,7 @@ func (w *world) json(t testing.TB, args ...string) (result, int) {
 }
 
 // with finds the checks with a name.
-func (r result) with(name string) (found []check) {
+func (r result) with(name string) (found []report.Check) {
 	for _, c := range r.Checks {
 		if c.Name == name {
 			found = append(found, c)
@@ -151,8 +156,44 @@ func TestAllWell(t *testing.T) {
 
 	r, status := w.json(t)
 	require.Equal(t, 0, status)
-	require.Empty(t, r.status(statusFail))
-	require.Len(t, r.Checks, strings.Count(stdout, "\n")-2, "the same checks, a line each")
+	require.Empty(t, r.status(report.StatusFail))
+	require.Contains(t, stdout, fmt.Sprintf("Nothing failed, %d ok\n", len(r.Checks)))
+}
+
+// Tenants of all three families at once, and one alone.
+func TestFamilies(t *testing.T) {
+	w := newWorld(t)
+	maps.Copy(w.env, families(w))
+	r, status := w.json(t)
+	require.Equal(t, 0, status, r.Checks)
+	for _, label := range []string{"B2C_1_signupsignin", "the external tenant", "the workforce tenant"} {
+		for _, what := range []string{"metadata", "issuer", "keys"} {
+			require.Len(t, r.with(what+" of "+label), 1)
+			require.Equal(t, report.StatusOK, r.with(what + " of " + label)[0].Status)
+		}
+	}
+	for name := range w.env {
+		if strings.HasPrefix(name, "B2C_") || strings.HasPrefix(name, "EXTERNAL_") {
+			delete(w.env, name)
+		}
+	}
+	w.write(t, "local.settings.json", "{}")
+	r, status = w.json(t)
+	require.Equal(t, 0, status, r.Checks)
+	require.Empty(t, r.with("one tenant"), "which is of B2C's policies")
+	require.Equal(t, report.StatusOK, r.with("clock")[0].Status)
+}
+
+// Nothing that doctor proposes would overwrite a settings file that is there.
+func TestNoOverwriting(t *testing.T) {
+	for _, text := range []string{`{"Values":{"A":"b",}}`, `{"IsEncrypted":false}`, `{}`, `{"Values":{"A":1}}`, ""} {
+		w := newWorld(t)
+		w.env = nil
+		w.write(t, "local.settings.json", text)
+		stdout, _, status := w.run(t)
+		require.Equal(t, 1, status)
+		require.NotContains(t, oneLine(stdout), "Copy local.settings.sample.json")
+	}
 }
 
 // How a failure looks.
@@ -284,9 +325,21 @@ func TestBreakages(t *testing.T) {
 		{"two storages", set("TABLES_ENDPOINT", "https://contosoitems.table.core.windows.net"), "TABLES_ENDPOINT", "both set", false},
 		{"settings encrypted", local(`{"Values":{"B2C_TENANT":"contoso"}}`), "local.settings.json", "IsEncrypted", false},
 		{"settings no JSON", local(`{"Values":`), "local.settings.json", "cannot be read", false},
+		{"a comma too many", local("{\n  // comment\n  \"IsEncrypted\": false,\n}"), "local.settings.json", "line 4, column 1: ", false},
+		{"a comma too many, said so", local(`{"Values":{"A":"b",}}`), "local.settings.json", "line 1, column 20: invalid character '}' looking for beginning of object key string (is there a comma too many", false},
+		{"a comma missing", local("{\"Values\":{\"A\":\"ä\" /*\n*/ \"B\":\"c\"}}"), "local.settings.json", "line 2, column 4: ", false},
+		{"no Values", local(`{"IsEncrypted":false}`), "local.settings.json", "no Values", true},
+		{"host.json no JSON", func(t testing.TB, w *world) { w.write(t, "host.json", "{\n\"a\" 1}") }, "host.json", "line 2, column 5", false},
 		{"setting no string", local(`{"IsEncrypted":false,"Values":{"B2C_TENANT":1}}`), "local.settings.json", "is a number", false},
 
-		{"the API as client", set("B2C_ALLOWED_CLIENTS", entratest.APIClientID), "B2C_ALLOWED_CLIENTS", "the API itself", true},
+		{"the API as client", set("B2C_ALLOWED_CLIENTS", entratest.APIClientID), "B2C_ALLOWED_CLIENTS", "the API's own ID", true},
+		{"IDs swapped", func(_ testing.TB, w *world) {
+			w.env["B2C_API_CLIENT_ID"], w.env["B2C_ALLOWED_CLIENTS"] = entratest.ClientID, entratest.APIClientID
+			w.env["B2C_APP_ID_URI"] = "api://" + entratest.APIClientID
+		}, "B2C_API_CLIENT_ID", "look swapped", false},
+		{"App ID URI with another ID", set("B2C_APP_ID_URI", "api://"+otherTenant), "B2C_APP_ID_URI", "has the API's own", true},
+		{"the client's ID as the API's", set("B2C_CLIENT_ID", entratest.APIClientID), "B2C_API_CLIENT_ID", "with which clients sign in", false},
+		{"tenant of another family", set("B2C_TENANT", "https://contoso.ciamlogin.com"), "B2C_TENANT", `just the name: "contoso"`, false},
 		{"one scope for both", set("B2C_WRITE_SCOPE", "read"), "B2C_WRITE_SCOPE", "may write", true},
 		{"App ID URI of another tenant", set("B2C_APP_ID_URI", "https://fabrikam.onmicrosoft.com/b2capi"), "B2C_APP_ID_URI", "another tenant's domain", true},
 		{"another worker", local(`{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"node"}}`), "local.settings.json", "custom", true},
@@ -321,6 +374,23 @@ func TestBreakages(t *testing.T) {
 			w.tenant.Inject(entratest.Fault{Match: forPolicy("signupsignin", keysPath), Body: good + `,{"kty":"EC","kid":"b"}]}`})
 		}, keys, "1 usable, 1 not", true},
 		{"extra issuer of another tenant", set("B2C_EXTRA_ISSUERS", "https://login.microsoftonline.com/"+otherTenant+"/v2.0/"), "B2C_EXTRA_ISSUERS", "the API ignores it", false},
+		{"extra issuer without its slash", set("B2C_EXTRA_ISSUERS", "https://login.contoso.com/"+entratest.TenantID+"/v2.0"), "B2C_EXTRA_ISSUERS", "slash", false},
+		{"extra issuer in capitals", set("B2C_EXTRA_ISSUERS", "https://Login.contoso.com/"+entratest.TenantID+"/v2.0/"), "B2C_EXTRA_ISSUERS", "capital", false},
+		{"extra issuer of no form", set("B2C_EXTRA_ISSUERS", "https://login.contoso.com/contoso.onmicrosoft.com/v2.0/"), "B2C_EXTRA_ISSUERS", "none of the forms", false},
+		{"external tenant misspelt", func(_ testing.TB, w *world) {
+			maps.Copy(w.env, families(w))
+			w.env["EXTERNAL_TENANT"] = "contosocustomer"
+		}, "metadata of the external tenant", "stand-in", false},
+		{"workforce tenant of another GUID", func(_ testing.TB, w *world) {
+			maps.Copy(w.env, families(w))
+			w.env["ENTRA_TENANT"] = otherTenant
+			w.env["ENTRA_METADATA_URL"] = strings.Replace(w.env["ENTRA_METADATA_URL"], "{tenant}", entratest.WorkforceTenantDomain, 1)
+		}, "issuer of the workforce tenant", "ENTRA_TENANT is " + otherTenant, false},
+		{"B2C's metadata as an external tenant's", func(_ testing.TB, w *world) {
+			maps.Copy(w.env, families(w))
+			w.env["EXTERNAL_METADATA_URL"] = strings.Replace(w.env["B2C_METADATA_URL"], "{policy}", "B2C_1_signupsignin", 1)
+			w.env["EXTERNAL_METADATA_URL"] = strings.Replace(w.env["EXTERNAL_METADATA_URL"], "{tenant}", "contoso", 1)
+		}, "issuer of the external tenant", "is B2C's", false},
 		{"clock 5 min behind", dateIn(5 * time.Minute), "clock", "behind", false},
 		{"clock 5 min ahead", dateIn(-5 * time.Minute), "clock", "ahead of", false},
 		{"clock 45 s behind", dateIn(45 * time.Second), "clock", "behind", true},
@@ -379,9 +449,9 @@ func TestBreakages(t *testing.T) {
 			w := newWorld(t)
 			tt.broken(t, w)
 			r, status := w.json(t)
-			want, wantStatus := statusFail, 1
+			want, wantStatus := report.StatusFail, 1
 			if tt.warn {
-				want, wantStatus = statusWarn, 0
+				want, wantStatus = report.StatusWarn, 0
 			}
 			require.Equal(t, wantStatus, status, r.Checks)
 			named := false
@@ -390,7 +460,7 @@ func TestBreakages(t *testing.T) {
 			}
 			require.True(t, named, "%s %q, of %+v", tt.check, tt.says, r.Checks)
 			for _, c := range r.Checks {
-				require.Equal(t, c.Status == statusFail || c.Status == statusWarn, c.Fix != "", "what fails has a fix: %+v", c)
+				require.Equal(t, c.Status == report.StatusFail || c.Status == report.StatusWarn, c.Fix != "", "what fails has a fix: %+v", c)
 			}
 		})
 	}
@@ -427,7 +497,7 @@ func TestMisspeltSettings(t *testing.T) {
 	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_ALLOWED_CLIENT":"x"}}`)
 	stdout, _, status := w.run(t)
 	require.Equal(t, 1, status)
-	require.Contains(t, stdout, "it looks like B2C_ALLOWED_CLIENTS, misspelt")
+	require.Contains(t, oneLine(stdout), "it looks like B2C_ALLOWED_CLIENTS, misspelt")
 	w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{"FUNCTIONS_WORKER_RUNTIME":"custom","B2C_LOGO_COLOUR":"red"}}`)
 	stdout, _, _ = w.run(t)
 	require.Contains(t, stdout, "B2C_LOGO_COLOUR is not a setting.")
@@ -443,28 +513,28 @@ func TestSettingsFrom(t *testing.T) {
 	r, status := w.json(t)
 	require.Equal(t, 0, status, r.Checks)
 	require.Contains(t, r.with("settings")[0].Detail, "(from local.settings.json)")
-	require.Equal(t, statusSkip, r.with("CORS")[0].Status)
+	require.Equal(t, report.StatusSkip, r.with("CORS")[0].Status)
 
 	// What is set and empty counts as not set, and hides the file's value.
 	w.env = map[string]string{"B2C_TENANT": ""}
 	r, status = w.json(t)
 	require.Equal(t, 1, status)
-	require.Equal(t, []string{"B2C_TENANT"}, r.status(statusFail))
+	require.Equal(t, []string{"B2C_TENANT"}, r.status(report.StatusFail))
 
 	require.NoError(t, os.Remove(filepath.Join(w.app, "local.settings.json")))
 	w.env = nil
 	r, _ = w.json(t)
-	require.Equal(t, []string{"settings"}, r.status(statusFail), "one line, not one for each setting")
+	require.Equal(t, []string{"settings"}, r.status(report.StatusFail), "one line, not one for each setting")
 }
 
 func TestManagedIdentity(t *testing.T) {
-	d := &doctor{report: newReport(io.Discard, true)}
+	d := &doctor{Report: report.New(io.Discard, true)}
 	w := newWorld(t)
 	d.checkEndpoint(context.Background(), w.tables.URL())
-	require.Equal(t, statusOK, d.checks[0].Status, d.checks)
-	require.Contains(t, d.checks[1].Detail, "in Azure alone")
+	require.Equal(t, report.StatusOK, d.Checks()[0].Status, d.Checks())
+	require.Contains(t, d.Checks()[1].Detail, "in Azure alone")
 	d.checkEndpoint(context.Background(), w.tenant.URL())
-	require.Contains(t, d.checks[2].Detail, "not as a storage account does")
+	require.Contains(t, d.Checks()[2].Detail, "not as a storage account does")
 }
 
 func TestIssuerWithPolicy(t *testing.T) {
@@ -477,7 +547,7 @@ func TestIssuerWithPolicy(t *testing.T) {
 	r, status := w.json(t)
 	require.Equal(t, 0, status, r.Checks)
 	require.Contains(t, r.with("issuer of B2C_1_signupsignin")[0].Detail, "tfp")
-	require.Equal(t, statusOK, r.with("one tenant")[0].Status)
+	require.Equal(t, report.StatusOK, r.with("one tenant")[0].Status)
 }
 
 func TestWrongUsage(t *testing.T) {
@@ -525,16 +595,10 @@ func TestInterrupted(t *testing.T) {
 	require.Empty(t, w.tables.Entities(config.Collection))
 }
 
-func TestClean(t *testing.T) {
-	r := newReport(io.Discard, false)
-	r.hide("0123456789abcdef")
-	require.Equal(t, "a 01234567… (16 characters) b", r.clean("a 0123456789abcdef b"))
-	require.Equal(t, "\ufffd[31mred line", r.clean("\x1b[31mred\nline"))
-	require.NotContains(t, r.clean("eyJhbGciOiJSUzI1NiIsImtpZCI6IjEifQ.eyJ.x"), "JSUzI1")
-
-	d := &doctor{report: newReport(io.Discard, false)}
+func TestHiddenParts(t *testing.T) {
+	d := &doctor{Report: report.New(io.Discard, false)}
 	d.hideParts("TABLES_CONNECTION_STRING", "AccountName=a; AccountKey="+tablestest.AccountKey+";TableEndpoint=https://a")
-	require.NotContains(t, d.clean("x "+tablestest.AccountKey+" y"), tablestest.AccountKey[16:])
+	require.NotContains(t, d.Clean("x "+tablestest.AccountKey+" y"), tablestest.AccountKey[16:])
 	d.hideParts("TABLES_CONNECTION_STRING", "AccountName=a;SharedAccessSignature=sv=2019-02-02&sig=0123456789%2Babcdefghi&se=2030")
-	require.NotContains(t, d.clean("https://a/items?sig=0123456789%2Babcdefghi"), "abcdefghi")
+	require.NotContains(t, d.Clean("https://a/items?sig=0123456789%2Babcdefghi"), "abcdefghi")
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"itemsapi/scripts/internal/report"
 )
 
 const (
@@ -71,6 +73,9 @@ func call(ctx context.Context, method, address string, header http.Header) (answ
 
 // said is the status line for people.
 func (a answer) said() string {
+	if a.status == 0 {
+		return "an answer"
+	}
 	if text := http.StatusText(a.status); text != "" {
 		return fmt.Sprintf("%d %s", a.status, text)
 	}
@@ -90,7 +95,7 @@ func trouble(err error) string {
 		return "the name " + dns.Name + " could not be looked up"
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "its certificate is not trusted: " + cut(err.Error())
+		return "its certificate is not trusted: " + report.Cut(err.Error())
 	}
 	switch timeout, ok := errors.AsType[net.Error](err); {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -104,5 +109,5 @@ func trouble(err error) string {
 	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
 		return "it speaks http, not https"
 	}
-	return cut(err.Error())
+	return report.Cut(err.Error())
 }

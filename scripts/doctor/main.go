@@ -23,6 +23,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"itemsapi/scripts/internal/report"
 )
 
 const usage = `Usage: go run ./scripts/doctor [-app DIR] [-json]
@@ -62,7 +64,7 @@ func main() {
 
 // doctor is one examination.
 type doctor struct {
-	*report
+	*report.Report
 	app    string // the function app's folder
 	lookup func(string) (string, bool)
 	local  localSettings
@@ -124,38 +126,42 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 		return wrong(err)
 	}
 
-	d := &doctor{report: newReport(stdout, *asJSON), app: folder, lookup: lookup}
+	d := &doctor{Report: report.New(stdout, *asJSON), app: folder, lookup: lookup}
 	d.readLocalSettings()
 	token := ""
 	if *tokenFile != "" {
+		d.Doing("Reading the tenant's metadata and keys …")
 		token = d.explainPaste(ctx, text, *scope)
 	}
 	if base != nil {
+		d.Doing("Calling " + base.String() + " …")
 		d.callAPI(ctx, base, token, *origin)
 	}
 	if *tokenFile == "" && base == nil {
 		d.checkAll(ctx)
 	}
 	if ctx.Err() != nil {
-		d.fail("doctor", "It was interrupted.", "Run it again to see all checks.")
+		d.Fail("doctor", "It was interrupted.", "Run it again to see all checks.")
 	}
-	return d.finish()
+	return d.Finish()
 }
 
 func (d *doctor) checkAll(ctx context.Context) {
 	c, ok := d.settings()
 	if ok {
-		d.checkTenant(ctx, c)
+		d.Doing("Reading the tenant's metadata and keys …")
+		d.checkTenants(ctx, c)
 	} else {
-		d.skip("tenant", "fix the settings first")
+		d.Skip("tenant", "fix the settings first")
 	}
 	d.checkHostFile()
 	d.checkFunctions()
 	d.checkCORS()
 	if ok {
+		d.Doing("Trying the storage …")
 		d.checkStorage(ctx, c)
 	} else {
-		d.skip("storage", "fix the settings first")
+		d.Skip("storage", "fix the settings first")
 	}
 }
 

@@ -11,8 +11,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/tenants"
 )
 
 // localSettings is local.settings.json, which Core Tools and the local host read.
@@ -44,12 +46,12 @@ func (d *doctor) hideParts(name, value string) {
 		name, secret, _ := strings.Cut(part, "=")
 		switch strings.ToLower(strings.TrimSpace(name)) {
 		case "accountkey":
-			d.hide(strings.TrimSpace(secret))
+			d.Hide(strings.TrimSpace(secret))
 		case "sharedaccesssignature":
-			d.hide(strings.TrimSpace(secret))
+			d.Hide(strings.TrimSpace(secret))
 			if _, sig, ok := strings.Cut(secret, "sig="); ok {
 				sig, _, _ = strings.Cut(sig, "&")
-				d.hide(sig)
+				d.Hide(sig)
 			}
 		}
 	}
@@ -73,15 +75,18 @@ func (d *doctor) settings() (config.Config, bool) {
 	switch {
 	case local && len(d.local.Values) > 0 && (d.local.IsEncrypted == nil || *d.local.IsEncrypted):
 		local = false
-		d.fail("local.settings.json", `IsEncrypted is not false, so func start takes the values for encrypted ones.`,
+		d.Fail("local.settings.json", `IsEncrypted is not false, so func start takes the values for encrypted ones.`,
 			`Put "IsEncrypted": false into local.settings.json.`)
 	case !local && !errors.Is(d.local.err, fs.ErrNotExist):
-		d.fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
-			"Compare it with local.settings.sample.json; every value is a string.")
+		d.Fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
+			"Correct it there; every value of Values is a string in quotes, and none but the last has no comma behind it.")
+	case local && d.local.Values == nil:
+		d.Warn("local.settings.json", "It has no Values, so none of its settings count.",
+			`Put the settings into a member "Values", as local.settings.sample.json has it; the rest of the file can stay.`)
 	}
 
 	if runtime := d.local.Values["FUNCTIONS_WORKER_RUNTIME"]; local && len(d.local.Values) > 0 && runtime != "custom" {
-		d.warn("local.settings.json", fmt.Sprintf("FUNCTIONS_WORKER_RUNTIME is %q, so func start looks for another "+
+		d.Warn("local.settings.json", fmt.Sprintf("FUNCTIONS_WORKER_RUNTIME is %q, so func start looks for another "+
 			"language's functions.", runtime), `Put "FUNCTIONS_WORKER_RUNTIME": "custom" into Values.`)
 	}
 
@@ -105,8 +110,13 @@ func (d *doctor) settings() (config.Config, bool) {
 	}, d.names()...)
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
+	case wrong && fromEnvironment+fromFile == 0 && !errors.Is(d.local.err, fs.ErrNotExist):
+		d.Fail("settings", "The environment has none, and local.settings.json gives none that can be read.",
+			"Correct local.settings.json as said above, or try it all with go run ./scripts/dev exec -- go run "+
+				"./scripts/doctor.")
+		return c, false
 	case wrong && fromEnvironment+fromFile == 0:
-		d.fail("settings", "There are none, neither in the environment nor in "+filepath.Join(d.app,
+		d.Fail("settings", "There are none, neither in the environment nor in "+filepath.Join(d.app,
 			"local.settings.json")+".",
 			"Copy local.settings.sample.json to local.settings.json and fill in your tenant, or try it all with go "+
 				"run ./scripts/dev exec -- go run ./scripts/doctor.")
@@ -118,12 +128,12 @@ func (d *doctor) settings() (config.Config, bool) {
 			if example != "" {
 				fix = "Example: " + example
 			}
-			d.fail(settingName.FindString(p), what+".", fix)
+			d.Fail(settingName.FindString(p), what+".", fix)
 		}
 		return c, false
 	}
 	for _, warning := range c.Warnings {
-		d.warn(settingName.FindString(warning), warning+".", "Correct it, or remove it if it is not needed.")
+		d.Warn(settingName.FindString(warning), warning+".", "Correct it, or remove it if it is not needed.")
 	}
 	var from []string
 	if fromEnvironment > 0 {
@@ -132,47 +142,55 @@ func (d *doctor) settings() (config.Config, bool) {
 	if fromFile > 0 {
 		from = append(from, "local.settings.json")
 	}
-	var tenants []string
-	for _, t := range []config.Trust{c.B2C, c.External, c.Entra} {
-		if t.Tenant == "" {
-			continue
-		}
-		text := "tenant " + t.Tenant + ", API " + t.APIClientID + ","
-		for _, p := range t.Policies {
-			text += " " + p.Name
-		}
-		tenants = append(tenants, strings.Trim(text, ", "))
+	var accepted []string
+	for _, t := range tenants.Of(c) {
+		accepted = append(accepted, strings.TrimRight(fmt.Sprintf("tenant %s, API %s, %s", t.Tenant, t.APIClientID,
+			strings.Join(t.PolicyNames(), " ")), ", "))
 	}
-	d.ok("settings", "%s (from %s)", strings.Join(tenants, "; "), strings.Join(from, " and "))
-	if c.B2C.Tenant != "" {
-		d.compareSettings(c)
+	d.OK("settings", "%s (from %s)", strings.Join(accepted, "; "), strings.Join(from, " and "))
+	for _, t := range tenants.Of(c) {
+		d.compareSettings(t)
+	}
+	if claim := c.External.FormerIDClaim; claim != "" {
+		d.Warn("EXTERNAL_FORMER_ID_CLAIM", "Whoever can set the attribute behind "+claim+" gets anybody's items of "+
+			"the tenant "+c.External.FormerTenant+".",
+			"See that no user can: it is not among the attributes of a user flow (Portal: External Identities > User "+
+				"flows > (the flow) > User attributes), nor of a sign-up by native authentication. Unset both "+
+				"EXTERNAL_FORMER_ settings once no moved user is left.")
 	}
 	return c, true
 }
 
 // compareSettings looks at what is right by itself and odd together.
-func (d *doctor) compareSettings(c config.Config) {
-	if slices.Contains(c.B2C.AllowedClients, c.B2C.APIClientID) {
-		d.warn(
-			"B2C_ALLOWED_CLIENTS",
-			"It names the API itself. With one registration for client and API, an ID token has the API's "+
-				"audience, too.",
-			"Register the client by itself and name its ID. Portal: App registrations > New registration.",
-		)
+func (d *doctor) compareSettings(t tenants.Tenant) {
+	uri := t.Prefix + "APP_ID_URI"
+	if id := strings.ToLower(guidInURI.FindString(t.AppIDURI)); id != "" && id != t.APIClientID {
+		what := fmt.Sprintf("%s has the ID %s, and %s is %s.", uri, id, t.Names.Audience, t.APIClientID)
+		if slices.Contains(t.AllowedClients, id) {
+			d.Fail(t.Names.Audience, what+" The former is among "+t.Names.Clients+": the IDs of client and API look swapped.",
+				"Swap them: the API's ID belongs into "+t.Names.Audience+", the client's into "+t.Names.Clients+".")
+		} else {
+			d.Warn(uri, what+" An App ID URI with an ID mostly has the API's own.",
+				"Copy both. Portal: App registrations > (the API) > Overview, and > Expose an API.")
+		}
 	}
-	if c.B2C.ReadScope == c.B2C.WriteScope {
-		d.warn(
-			"B2C_WRITE_SCOPE",
-			"It is the same as B2C_READ_SCOPE, so who may read may write.",
-			"Publish a scope for each. Portal: App registrations > (the API) > Expose an API.",
-		)
+	if client, _ := d.lookup("B2C_CLIENT_ID"); t.Prefix == "B2C_" && strings.EqualFold(client, t.APIClientID) {
+		d.Fail(t.Names.Audience, "It is the same as B2C_CLIENT_ID, with which clients sign in.",
+			"Set it to the API's own ID. Portal: App registrations > (the API) > Overview.")
 	}
-	domain := c.B2C.Tenant + ".onmicrosoft.com"
-	if host := hostOf(c.B2C.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain {
-		d.warn("B2C_APP_ID_URI", c.B2C.AppIDURI+" is of another tenant's domain than "+domain+".",
+	if t.ReadScope == t.WriteScope {
+		d.Warn(t.Names.Scopes["write"], "It is the same as "+t.Names.Scopes["read"]+", so who may read may write.",
+			"Publish a scope for each. Portal: App registrations > (the API) > Expose an API.")
+	}
+	domain := t.Directory()
+	if host := hostOf(t.AppIDURI); strings.HasSuffix(host, ".onmicrosoft.com") && host != domain &&
+		strings.HasSuffix(domain, ".onmicrosoft.com") {
+		d.Warn(uri, t.AppIDURI+" is of another tenant's domain than "+domain+".",
 			"Copy it again. Portal: App registrations > (the API) > Expose an API > Application ID URI.")
 	}
 }
+
+var guidInURI = regexp.MustCompile(`[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}`)
 
 var settingName = regexp.MustCompile(`^[A-Z0-9_]+`)
 
@@ -191,14 +209,33 @@ func (d *doctor) readJSON(name string, v any) error {
 			if match[0] == '"' {
 				return match
 			}
-			return []byte(" ")
+			return notLineEnd.ReplaceAll(match, []byte(" ")) // what follows keeps its place
 		})
 	err = json.Unmarshal(text, v)
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%s is a %s where a %s is wanted", wrongType.Field, wrongType.Value, wrongType.Type)
+		return fmt.Errorf("%s: %s is a %s where a %s is wanted", place(text, wrongType.Offset), wrongType.Field,
+			wrongType.Value, wrongType.Type)
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		hint := ""
+		if strings.Contains(err.Error(), "beginning of object key") {
+			hint = " (is there a comma too many before it?)"
+		} else if strings.Contains(err.Error(), "after object key:value pair") {
+			hint = " (is there a comma missing before it?)"
+		}
+		return fmt.Errorf("%s: %w%s", place(text, syntax.Offset), err, hint)
 	}
 	return err
 }
+
+// place is where the byte before an offset stands, in words.
+func place(text []byte, offset int64) string {
+	before := string(text[:max(0, min(offset-1, int64(len(text))))])
+	line := strings.Count(before, "\n") + 1
+	return fmt.Sprintf("line %d, column %d", line, utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])+1)
+}
+
+var notLineEnd = regexp.MustCompile(`[^\n]`)
 
 var commentOrString = regexp.MustCompile(`"(?:[^"\\]|\\.)*"|//[^\n]*|(?s:/\*.*?\*/)`)
 

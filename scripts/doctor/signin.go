@@ -1,19 +1,52 @@
 package main
 
-import "itemsapi/scripts/internal/signin"
+import (
+	"strings"
 
-// explainSignIn explains what B2C says when it gives no token.
-func (d *doctor) explainSignIn(text string) {
-	const name = "sign-in"
-	known, ok := signin.Find(text)
-	c := check{
-		Name: name, Status: statusFail, Code: known.Code, Detail: known.Meaning + " " + known.Cause,
-		Fix: known.Fix,
+	"itemsapi/scripts/internal/report"
+	"itemsapi/scripts/internal/signin"
+)
+
+// explainErrors explains what a sign-in, a library or a browser says where there is no
+// token, each error that the text has.
+func (d *doctor) explainErrors(text string) {
+	found := signin.Find(text)
+	if found == nil {
+		d.Add(report.Check{
+			Name: "sign-in", Status: report.StatusFail, Detail: "It says: " + signin.Said(text, ""),
+			Fix: "No code that is known stands in it. Paste the whole message, with what comes before and after.",
+		})
 	}
-	if !ok {
-		c.Detail = "B2C refused: " + cut(text)
-		c.Fix = "This error is not in the catalogue. Look its code up in Microsoft's \"Error codes: Azure Active " +
-			"Directory B2C\"; the correlation ID leads support to it."
+	for _, e := range found {
+		c := report.Check{
+			Name: sayers[e.From].name, Status: report.StatusFail, Code: e.Code,
+			Detail: strings.TrimSpace(e.Meaning + " " + e.Cause), Fix: e.Fix,
+		}
+		if !e.Explained() {
+			c.Detail, c.Fix = "The code is not in the catalogue.", sayers[e.From].lookUp
+		}
+		if e.From == "entra" {
+			c.Detail = "This is Entra ID's error, not B2C's. " + c.Detail
+			c.Fix += " Where B2C was meant, the authority is wrong (login.microsoftonline.com without a policy), or " +
+				"Entra ID is B2C's identity provider."
+		}
+		if said := signin.Said(text, e.Code); len(said) > len(e.Code)+3 {
+			c.Detail += " It says: " + said
+		}
+		d.Add(c)
 	}
-	d.add(c)
+}
+
+// sayers are those who say what the catalogue explains, and where to look up what it does not.
+var sayers = map[string]struct{ name, lookUp string }{
+	"b2c": {
+		"sign-in", "Look it up in Microsoft's \"Error codes: Azure Active Directory B2C\"; the correlation ID " +
+			"leads support to it.",
+	},
+	"entra": {
+		"sign-in", "https://login.microsoftonline.com/error?code= with the number behind it explains it.",
+	},
+	"msal":    {"MSAL", ""},
+	"dotnet":  {".NET's token validation", "Search for the code in Microsoft's documentation of IdentityModel."},
+	"browser": {"browser", ""},
 }

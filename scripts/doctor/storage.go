@@ -14,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/data/aztables"
 
 	"itemsapi/handler/config"
+	"itemsapi/scripts/internal/report"
 )
 
 func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
@@ -29,7 +30,7 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 			Telemetry: policy.TelemetryOptions{Disabled: true},
 		}})
 	if err != nil {
-		d.fail("storage", "TABLES_CONNECTION_STRING cannot be used: "+err.Error()+".",
+		d.Fail("storage", "TABLES_CONNECTION_STRING cannot be used: "+err.Error()+".",
 			"Copy it again. Portal: Storage accounts > (the account) > Access keys > Connection string.")
 		return
 	}
@@ -40,22 +41,22 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 	_, err = table.GetEntity(ctx, row["PartitionKey"], row["RowKey"], nil)
 	switch code := storageCode(err); {
 	case err == nil || code == string(aztables.ResourceNotFound): // the table, not the row, is what matters
-		d.ok("storage", "answers, and the table %s is there", c.Table)
+		d.OK("storage", "answers, and the table %s is there", c.Table)
 	case code == string(aztables.TableNotFound):
-		d.fail("storage", "It answers, but there is no table "+c.Table+".",
+		d.Fail("storage", "It answers, but there is no table "+c.Table+".",
 			"Start the API once: with a connection string it creates the table. If there should be one, ITEMS_TABLE "+
 				"names another.")
-		d.skip("storage, writing", "there is no table")
+		d.Skip("storage, writing", "there is no table")
 		return
 	default:
 		d.storageFailed("storage", "It cannot be read", err)
-		d.skip("storage, writing", "it cannot even be read")
+		d.Skip("storage, writing", "it cannot even be read")
 		return
 	}
 
 	body, err := json.Marshal(row)
 	if err != nil {
-		d.fail("storage, writing", err.Error(), "")
+		d.Fail("storage, writing", err.Error(), "")
 		return
 	}
 	_, insertError := table.AddEntity(ctx, body, nil)
@@ -77,23 +78,23 @@ func (d *doctor) checkStorage(ctx context.Context, c config.Config) {
 		d.storageFailed("storage, writing", "No row can be written", insertError)
 		return
 	}
-	d.ok("storage, writing", "a row was written and deleted again")
+	d.OK("storage, writing", "a row was written and deleted again")
 }
 
 // checkEndpoint does what can be done without an identity of Azure.
 func (d *doctor) checkEndpoint(ctx context.Context, endpoint string) {
 	a, err := call(ctx, http.MethodGet, endpoint+"/", nil)
 	if err != nil {
-		d.fail("storage", fmt.Sprintf("%s: %s.", endpoint, trouble(err)),
+		d.Fail("storage", fmt.Sprintf("%s: %s.", endpoint, trouble(err)),
 			"Check TABLES_ENDPOINT against the account's name. Portal: Storage accounts > (the account) > Endpoints > "+
 				"Table service.")
 	} else if a.header.Get("X-Ms-Request-Id") == "" {
-		d.fail("storage", fmt.Sprintf("%s answers %s, but not as a storage account does.", endpoint, a.said()),
+		d.Fail("storage", fmt.Sprintf("%s answers %s, but not as a storage account does.", endpoint, a.said()),
 			"Check TABLES_ENDPOINT, and what stands between: a proxy, a private endpoint's name.")
 	} else {
-		d.ok("storage", "%s answers", endpoint)
+		d.OK("storage", "%s answers", endpoint)
 	}
-	d.skip("storage, writing", "the managed identity of TABLES_ENDPOINT exists in Azure alone; the app's log says "+
+	d.Skip("storage, writing", "the managed identity of TABLES_ENDPOINT exists in Azure alone; the app's log says "+
 		"whether it may write")
 }
 
@@ -115,7 +116,7 @@ func (d *doctor) storageFailed(name, what string, err error) {
 				where = parsed.Host + ": "
 			}
 		}
-		d.fail(name, fmt.Sprintf("%s: %s%s.", what, where, trouble(err)),
+		d.Fail(name, fmt.Sprintf("%s: %s%s.", what, where, trouble(err)),
 			"Start it: go run ./scripts/dev, or Azurite for UseDevelopmentStorage=true. Elsewhere check the account's "+
 				"name and its firewall (Portal: Storage accounts > (the account) > Networking).")
 		return
@@ -138,8 +139,8 @@ func (d *doctor) storageFailed(name, what string, err error) {
 	if refusal.ErrorCode != "" {
 		said = refusal.ErrorCode
 	}
-	d.add(check{
-		Name: name, Status: statusFail, Code: refusal.ErrorCode,
+	d.Add(report.Check{
+		Name: name, Status: report.StatusFail, Code: refusal.ErrorCode,
 		Detail: fmt.Sprintf("%s: the Table service answered %d %s.", what, refusal.StatusCode, said), Fix: fix,
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 
 	"itemsapi/handler/entra"
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/scripts/internal/report"
 )
 
 var groups = []string{"request", "form", "kind", "header", "family", "keys", "issuer", "key", "audience", "time", "caller", "scope"}
@@ -36,13 +38,13 @@ func TestGoodToken(t *testing.T) {
 		require.Equal(t, 0, status, r.Checks)
 		for _, group := range groups {
 			require.Len(t, r.with("token, "+group), 1, group)
-			require.Equal(t, statusOK, r.with("token, " + group)[0].Status, group)
+			require.Equal(t, report.StatusOK, r.with("token, " + group)[0].Status, group)
 		}
 		require.Contains(t, r.with("token, scope")[0].Detail, "has "+scope)
 	}
 	stdout, _, status := w.run(t, "-token", path)
 	require.Equal(t, 0, status)
-	require.Regexp(t, `(?m)^ok    token {30} a token: eyJ\S{7}… \(\d+ characters\)$`, stdout)
+	require.Regexp(t, `(?m)^ok    pasted +a token: eyJ\S{7}… \(\d+ characters\)$`, stdout)
 
 	require.NoError(t, os.WriteFile(path, []byte(accessToken(t, w, entratest.TokenRequest{Scopes: []string{"read"}})), 0o600))
 	r, status := w.json(t, "-token", path, "-scope", "write")
@@ -75,6 +77,9 @@ func TestBrokenTokens(t *testing.T) {
 					w.env[name+setting] = families(w)[name+setting]
 				}
 			}
+			if b.Applications {
+				w.env["APPLICATIONS"] = "accept"
+			}
 			if b.Untrusted == entratest.B2C {
 				maps.DeleteFunc(w.env, func(name, _ string) bool { return strings.HasPrefix(name, "B2C_") })
 				w.write(t, "local.settings.json", `{"IsEncrypted":false,"Values":{}}`)
@@ -82,9 +87,9 @@ func TestBrokenTokens(t *testing.T) {
 			w.stdin = b.Token
 			r, status := w.json(t, "-token", "-")
 			require.Equal(t, 1, status)
-			var failed []check
+			var failed []report.Check
 			for _, c := range r.Checks {
-				if c.Status == statusFail {
+				if c.Status == report.StatusFail {
 					failed = append(failed, c)
 				}
 			}
@@ -100,7 +105,7 @@ func TestBrokenTokens(t *testing.T) {
 			for _, part := range strings.Split(b.Token, ".")[:min(2, strings.Count(b.Token, "."))] {
 				_ = json.Unmarshal(decode(part), &said)
 			}
-			right := func(group string) bool { return r.with("token, " + group)[0].Status == statusOK }
+			right := func(group string) bool { return r.with("token, " + group)[0].Status == report.StatusOK }
 			apis := []string{entratest.APIClientID, entratest.ExternalAPIClientID, entratest.WorkforceAPIClientID}
 			require.False(t, right("audience") && !slices.Contains(apis, said.Aud))
 			require.False(t, right("scope") && !strings.Contains(" "+said.Scp+" ", " read "))
@@ -141,10 +146,10 @@ func TestUntimelyToken(t *testing.T) {
 	w.stdin = b.Token
 	r, status := w.json(t, "-token", "-")
 	require.Equal(t, 1, status)
-	require.Equal(t, statusOK, r.with("clock")[0].Status)
+	require.Equal(t, report.StatusOK, r.with("clock")[0].Status)
 	w.tenant.Inject(entratest.Fault{Header: http.Header{"Date": {time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}}})
 	r, _ = w.json(t, "-token", "-")
-	require.Equal(t, statusFail, r.with("clock")[0].Status)
+	require.Equal(t, report.StatusFail, r.with("clock")[0].Status)
 }
 
 // What one has in the clipboard.
@@ -168,7 +173,7 @@ func TestPastes(t *testing.T) {
 		{"token", good, "", "a token"},
 		{"token, line end and byte order mark", "\ufeff" + good + "\r\n", "", "a token"},
 		{"token in quotes", `"` + good + `"`, "", "a token"},
-		{"Bearer", "Bearer " + good, "", "value of an Authorization header"},
+		{"Bearer", "Bearer " + good, "", "after the word Bearer"},
 		{"header line", "Authorization: Bearer " + good, "", "the Authorization header"},
 		{"header line of curl -v", "> GET / HTTP/1.1\n> authorization: bearer " + good + "\n>", "", "the Authorization header"},
 		{"curl command", "curl -i -H 'Authorization: Bearer " + good + "' http://localhost:7071/api/items", "", "the Authorization header"},
@@ -183,7 +188,7 @@ func TestPastes(t *testing.T) {
 		{"error response", body(map[string]any{"error": "invalid_grant", "error_description": "AADB2C90080: The provided grant has expired."}), "AADB2C90080", "Sign in again"},
 		{"headers as JSON", body(map[string]any{"Authorization": "Bearer " + good}), "", "the Authorization header"},
 		{"other JSON", `{"hello":"world"}`, "", "neither access_token"},
-		{"half a response", `{"access_token":"` + good[:40], "", "not one whole object"},
+		{"half a response", `{"access_token":"` + good[:40], "token.malformed", "it was cut"},
 		{"redirect with a token", "https://jwt.ms/#access_token=" + good + "&token_type=Bearer&id_token=" + id, "", "access_token of a redirect"},
 		{"fragment alone", "#state=1&access_token=" + good, "", "access_token of a redirect"},
 		{"redirect with an ID token alone", "https://jwt.ms/#id_token=" + id, "token.id_token", "Run now"},
@@ -214,7 +219,7 @@ func TestPastes(t *testing.T) {
 			}
 			require.Contains(t, said, tt.says)
 			if tt.code == "" {
-				if len(r.with("token, scope")) == 1 && r.with("token, scope")[0].Status == statusOK {
+				if len(r.with("token, scope")) == 1 && r.with("token, scope")[0].Status == report.StatusOK {
 					require.Equal(t, 0, status, said)
 				} else {
 					require.Equal(t, 1, status, said)
@@ -232,7 +237,7 @@ func TestSignInErrorWithoutSettings(t *testing.T) {
 	w := &world{app: t.TempDir(), stdin: "https://jwt.ms/#error=x&error_description=AADB2C90117"}
 	r, status := w.json(t, "-token", "-")
 	require.Equal(t, 1, status)
-	require.Equal(t, []string{"sign-in"}, r.status(statusFail))
+	require.Equal(t, []string{"sign-in"}, r.status(report.StatusFail))
 }
 
 // runNow is the portal's URL, as it should be.
@@ -310,6 +315,7 @@ func TestAuthorizeURL(t *testing.T) {
 	}
 
 	for _, tt := range []struct{ name, address, check, says string }{
+		{"another scheme", strings.Replace(w.tenant.URL(), "http:", "https:", 1) + "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize", "host", "http://localhost"},
 		{"policy in the path", w.tenant.URL() + "/contoso.onmicrosoft.com/b2c_1_signupsignin/oauth2/v2.0/authorize", "", ""},
 		{"tfp and GUID", w.tenant.URL() + "/tfp/" + entratest.TenantID + "/B2C_1_signupsignin/oauth2/v2.0/authorize", "", ""},
 		{"old host", "https://login.microsoftonline.com/te/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/authorize", "host", "iss.legacy_host"},
@@ -327,6 +333,67 @@ func TestAuthorizeURL(t *testing.T) {
 	}
 }
 
+// The sign-ins of the other families, which have no policies.
+func TestAuthorizeURLOfFamilies(t *testing.T) {
+	w := newWorld(t)
+	maps.Copy(w.env, families(w))
+	delete(w.env, "EXTERNAL_METADATA_URL")
+	delete(w.env, "ENTRA_METADATA_URL")
+	delete(w.env, "B2C_METADATA_URL")
+	const external = "https://contosocustomers.ciamlogin.com/contosocustomers.onmicrosoft.com"
+	query := func(client, uri string, changes ...string) string {
+		q := url.Values{
+			"client_id": {client}, "redirect_uri": {"http://localhost:9912/"}, "scope": {"openid profile " + uri + "/read"}, "response_type": {"code"},
+			"code_challenge": {"E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"}, "code_challenge_method": {"S256"},
+		}
+		for i := 0; i < len(changes); i += 2 {
+			q.Set(changes[i], changes[i+1])
+		}
+		return "?" + q.Encode()
+	}
+	right := query(entratest.ExternalClientID, "api://"+entratest.ExternalAPIClientID)
+	for _, tt := range []struct {
+		name, address, check, says string
+		warn                       bool
+	}{
+		{"an external tenant's", external + "/oauth2/v2.0/authorize" + right, "", "", false},
+		{"by its GUID", "https://" + entratest.ExternalTenantID + ".ciamlogin.com/" + entratest.ExternalTenantID + "/oauth2/v2.0/authorize" + right, "", "", false},
+		{"a workforce tenant's", "https://login.microsoftonline.com/" + entratest.WorkforceTenantDomain + "/oauth2/v2.0/authorize" + query(entratest.WorkforceClientID, "api://"+entratest.WorkforceAPIClientID), "", "", false},
+		{"with a user flow", external + "/B2C_1_in/oauth2/v2.0/authorize" + right, "policy", "have none", false},
+		{"of many tenants", "https://login.microsoftonline.com/common/oauth2/v2.0/authorize" + query(entratest.WorkforceClientID, "api://"+entratest.WorkforceAPIClientID), "tenant", "AADSTS50194", false},
+		{"without profile", external + "/oauth2/v2.0/authorize" + query(entratest.ExternalClientID, "api://"+entratest.ExternalAPIClientID, "scope", "openid "+"api://"+entratest.ExternalAPIClientID+"/read"), "scope", "subject.no_oid", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.stdin = tt.address
+			w.requireSignIn(t, tt.check, tt.says, tt.warn)
+		})
+	}
+}
+
+// What is sent to a token endpoint, as a URL, a form, or a curl line. Nothing is sent.
+func TestTokenRequest(t *testing.T) {
+	w := newWorld(t)
+	endpoint := w.tenant.URL() + "/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token"
+	scope := "&client_id=" + entratest.ClientID + "&scope=openid%20" + url.QueryEscape(entratest.AppIDURI+"/read")
+	for _, tt := range []struct{ name, text, check, says string }{
+		{"a code, right", "curl -d 'grant_type=authorization_code&code=1234&redirect_uri=http://localhost&code_verifier=x" + scope + "' " + endpoint, "", ""},
+		{"a code without its redirect_uri", "grant_type=authorization_code&code=1234&code_verifier=x" + scope, "grant_type", "needs redirect_uri"},
+		{"a code without proof", "grant_type=authorization_code&code=1234&redirect_uri=x" + scope, "grant_type", "code_verifier"},
+		{"a password in the URL", endpoint + "?grant_type=password&username=alice&password=hush-hush-hush-hush" + scope, "password", "leaked"},
+		{"by GET", endpoint + "?grant_type=password&username=alice&password=hush-hush-hush-hush" + scope, "method", "by POST"},
+		{"a program by a scope's name", "grant_type=client_credentials&client_secret=hush-hush-hush-hush" + scope, "scope", "AADB2C99068"},
+		{"a program, right", "grant_type=client_credentials&client_secret=hush-hush-hush-hush&client_id=" + entratest.ClientID + "&scope=" + entratest.AppIDURI + "/.default", "", ""},
+		{"an unknown grant", "grant_type=implicit" + scope, "grant_type", "AADB2C90086"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.stdin = tt.text
+			w.requireSignIn(t, tt.check, tt.says, false)
+		})
+	}
+}
+
 func (w *world) requireSignIn(t testing.TB, name, says string, warn bool) {
 	r, status := w.json(t, "-token", "-")
 	if name == "" || warn {
@@ -335,12 +402,12 @@ func (w *world) requireSignIn(t testing.TB, name, says string, warn bool) {
 		require.Equal(t, 1, status, r.Checks)
 	}
 	if name == "" {
-		require.Empty(t, r.status(statusWarn))
+		require.Empty(t, r.status(report.StatusWarn))
 		return
 	}
-	want := statusFail
+	want := report.StatusFail
 	if warn {
-		want = statusWarn
+		want = report.StatusWarn
 	}
 	said := ""
 	for _, c := range r.with("sign-in, " + name) {
@@ -359,23 +426,49 @@ func decode(segment string) []byte {
 	return b
 }
 
-// A text is one thing, and is never taken for two.
-func FuzzRecognise(f *testing.F) {
-	for _, seed := range []string{
-		"", "eyJhbGciOiJSUzI1NiJ9.e30.AA", "Bearer x", "Authorization: Bearer x", `{"access_token":"x"}`, `{"error":"AADB2C90117"}`,
-		"https://jwt.ms/#access_token=x", "https://jwt.ms/#error=x", "http://h/t/p/oauth2/v2.0/authorize?client_id=1&scope=a%20b", "#id_token=%zz", `"`, "a:/%", "{", "http://h?access_token=1",
+// Whatever is pasted: no panic, nothing of a token or a password on the screen, and no call
+// to anybody but the tenant of the settings.
+func FuzzPasted(f *testing.F) {
+	const password = "kqzx7-hush-9kqzx-hush"
+	w := newWorld(f)
+	called := client.Transport
+	client.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("%s was called", r.URL)
+	})
+	f.Cleanup(func() { client.Transport = called })
+	good := accessToken(f, w, entratest.TokenRequest{})
+	for _, seed := range []struct{ before, after string }{
+		{"", ""},
+		{good, ""},
+		{"Bearer ", good},
+		{"https://h/t/oauth2/v2.0/token?grant_type=password&", "&scope=a"},
+		{"AADB2C90225: ", " x"},
+		{`{"error":"invalid_grant","error_description":"AADSTS50126 `, `"}`},
+		{"HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer ", "\n\n{}"},
+		{"https://jwt.ms/#access_token=", "&id_token=" + good},
+		{"Authorization: ", "\nAuthorization: Bearer " + good},
+		{"<html>", "</html>"},
+		{w.tenant.URL() + "/contoso.onmicrosoft.com/oauth2/v2.0/authorize?client_id=1&", "&p=B2C_1_x"},
 	} {
-		f.Add(seed)
+		f.Add(seed.before, seed.after, true)
+		f.Add(seed.before, seed.after, false)
 	}
-	f.Fuzz(func(t *testing.T, text string) {
-		p := recognise(text)
-		kinds := 0
-		for _, is := range []bool{p.credentials != nil, p.signIn != "", p.authorize != nil, p.trouble != ""} {
-			if is {
-				kinds++
-			}
+	f.Fuzz(func(t *testing.T, before, after string, settings bool) {
+		w := *w
+		if !settings {
+			w.env = nil
 		}
-		require.Equal(t, 1, kinds, "%+v", p)
-		require.Equal(t, p.trouble != "", p.fix != "")
+		text := before + "password=" + password + after
+		if !strings.Contains(text, "password="+password+after) || len(text) > 4096 {
+			t.Skip()
+		}
+		w.stdin = text
+		stdout, stderr, _ := w.run(t, "-token", "-")
+		require.NotContains(t, stdout+stderr, "kqzx7")
+		require.NotContains(t, stdout, " was called")
 	})
 }
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

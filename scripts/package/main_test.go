@@ -28,6 +28,10 @@ import (
 
 const root = "../.."
 
+var deployed = []string{
+	"bin/handler", "host.json", "items-read/function.json", "items-write/function.json", "openapi/function.json",
+}
+
 // The package is the same twice, and runs from an empty folder.
 func TestPackage(t *testing.T) {
 	t.Chdir(root)
@@ -62,8 +66,7 @@ func TestPackage(t *testing.T) {
 		require.NoError(t, os.MkdirAll(filepath.Dir(target), 0o755))
 		require.NoError(t, os.WriteFile(target, content, f.Mode()))
 	}
-	require.Equal(t, []string{"bin/handler", "host.json", "items-read/function.json", "items-write/function.json", "openapi/function.json"}, names)
-	require.Equal(t, names, published(t), ".funcignore lets through something else")
+	require.Equal(t, deployed, names)
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		t.Skip("skipped: the package runs on linux/amd64 alone")
 	}
@@ -88,42 +91,58 @@ func TestPackage(t *testing.T) {
 	require.Equal(t, `Bearer realm="itemsapi"`, resp.Header.Get("WWW-Authenticate"))
 }
 
-// published are the repository's files that .funcignore does not leave out, with
-// the handler built. It reads the patterns that the file has: *, and names with !.
-func published(t *testing.T) []string {
+// published are those of names that Core Tools upload, as they read .funcignore (their
+// GitIgnoreParser): each line is a regular expression that a name begins with, ending at
+// the border of a word, and what follows a ! wins.
+func published(t *testing.T, names ...string) []string {
 	text, err := os.ReadFile(".funcignore")
 	require.NoError(t, err)
-	var through []string
+	var out, in []string
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimSpace(line)
-		name, isLet := strings.CutPrefix(line, "!")
-		switch {
-		case line == "" || strings.HasPrefix(line, "#") || line == "*":
-		case isLet && regexp.MustCompile(`^[a-z./-]+$`).MatchString(name):
-			through = append(through, name)
-		default:
-			require.Fail(t, "this test cannot read "+line)
-		}
-	}
-	require.Contains(t, string(text), "\n*\n", "all is left out first")
-	var files []string
-	for _, name := range through {
-		info, err := os.Stat(name)
-		if name == binary {
-			files = append(files, name)
+		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if name == "bin" {
-			continue
-		}
-		require.NoError(t, err, "%s is let through and not there", name)
-		if !info.IsDir() {
-			require.True(t, !strings.Contains(name, "/") || slices.Contains(through, filepath.ToSlash(filepath.Dir(name))), "git's rules let %s through only if its folder is", name)
-			files = append(files, name)
+		name, let := strings.CutPrefix(line, "!")
+		pattern := strings.NewReplacer(`\*\*`, `(.+)`, `\*`, `([^/]+)`).Replace(regexp.QuoteMeta(strings.TrimPrefix(name, "/")))
+		if let {
+			in = append(in, pattern)
+		} else {
+			out = append(out, pattern)
 		}
 	}
-	slices.Sort(files)
-	return files
+	begins := func(patterns []string) *regexp.Regexp {
+		return regexp.MustCompile("^((" + strings.Join(patterns, ")|(") + `))\b`)
+	}
+	require.NotEmpty(t, in)
+	require.NotEmpty(t, out)
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !begins(in).MatchString(name) && begins(out).MatchString(name)
+	})
+}
+
+// What lies about in the folder stays where it is, by either way.
+func TestStrays(t *testing.T) {
+	t.Chdir(root)
+	tracked, err := project.Tracked(t.Context(), ".")
+	require.NoError(t, err)
+	strays := []string{
+		"bin/.env", "bin/staticcheck", "bin/handler2", "bin/sub/handler", "items-read/notes.md", "items-read/.env",
+		"items-read-notes.md", "openapi.draft.yaml", "openapi/x", "hostXjson", "old/host.json", "local.settings.json",
+		"dist/app.zip", "handler/handler", "items-write/function.js",
+	}
+	require.ElementsMatch(t, deployed, published(t, append(append(tracked, strays...), binary)...))
+	// What .funcignore cannot keep back, and says so.
+	extended := []string{"host.json.orig", "bin/handler.exe"}
+	require.Equal(t, extended, published(t, extended...))
+
+	app := fstest.MapFS{}
+	for _, name := range append(append(strays, extended...), deployed...) {
+		app[name] = &fstest.MapFile{Data: []byte("{}")}
+	}
+	_, packed, err := pack(app, []byte("program"))
+	require.NoError(t, err)
+	require.Equal(t, deployed, packed)
 }
 
 func TestUnfitPackages(t *testing.T) {

@@ -23,6 +23,8 @@ type application struct {
 	SignInAudience string           `json:"signInAudience,omitempty"`
 	IdentifierURIs []string         `json:"identifierUris,omitempty"`
 	API            *apiApplication  `json:"api,omitempty"`
+	AppRoles       []appRole        `json:"appRoles,omitempty"`
+	OptionalClaims *optionalClaims  `json:"optionalClaims,omitempty"`
 	SPA            *redirects       `json:"spa,omitempty"`
 	PublicClient   *redirects       `json:"publicClient,omitempty"`
 	Access         []resourceAccess `json:"requiredResourceAccess,omitempty"`
@@ -40,6 +42,25 @@ type scope struct {
 	IsEnabled   bool   `json:"isEnabled"`
 	DisplayName string `json:"adminConsentDisplayName"`
 	Description string `json:"adminConsentDescription"`
+	UserName    string `json:"userConsentDisplayName,omitempty"`
+	UserText    string `json:"userConsentDescription,omitempty"`
+}
+
+// appRole may have the value of a scope, if it has its ID, texts and state, too.
+type appRole struct {
+	ID          string   `json:"id"`
+	Value       string   `json:"value"`
+	For         []string `json:"allowedMemberTypes"`
+	IsEnabled   bool     `json:"isEnabled"`
+	DisplayName string   `json:"displayName"`
+	Description string   `json:"description"`
+}
+
+// optionalClaims are sent back as they came, but for what is added.
+type optionalClaims struct {
+	IDToken     []json.RawMessage `json:"idToken"`
+	AccessToken []json.RawMessage `json:"accessToken"`
+	SAML2Token  []json.RawMessage `json:"saml2Token"`
 }
 
 type redirects struct {
@@ -58,6 +79,18 @@ type permission struct {
 
 type servicePrincipal struct {
 	ID    string `json:"id,omitempty"`
+	AppID string `json:"appId"`
+}
+
+// userFlow is how people sign up and in to an external tenant.
+type userFlow struct {
+	ID          string `json:"id"`
+	DisplayName string `json:"displayName"`
+}
+
+// flowApplication links an application to a user flow.
+type flowApplication struct {
+	Type  string `json:"@odata.type"`
 	AppID string `json:"appId"`
 }
 
@@ -170,9 +203,12 @@ func (g *graph) once(ctx context.Context, method, path string, body []byte, out 
 	return -1, &failure.Error
 }
 
-// find returns the objects of a collection that match a filter.
+// find returns the objects of a collection that match a filter, or all where it is empty.
 func find[T any](ctx context.Context, g *graph, collection, filter, sel string) ([]T, error) {
-	query := url.Values{"$filter": {filter}}
+	query := url.Values{}
+	if filter != "" {
+		query.Set("$filter", filter)
+	}
 	if sel != "" {
 		query.Set("$select", sel)
 	}

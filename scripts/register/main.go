@@ -1,23 +1,28 @@
-// Command register creates or repairs the two applications that the API needs in a B2C
-// tenant, the API and its client, through Microsoft Graph: App ID URI, scopes, token
-// version, redirect URIs, permissions and an administrator's consent. It can be run
-// again at any time. User flows are a person's to make, in the portal.
+// Command register creates or repairs the two applications that the API needs in a
+// tenant of Azure AD B2C, Entra External ID or Entra ID, the API and its client, through
+// Microsoft Graph: App ID URI, scopes, app roles, token version, redirect URIs,
+// permissions, an administrator's consent and, in an external tenant, the client's user
+// flow. It can be run again at any time. User flows themselves are a person's to make, in
+// the portal.
 package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,15 +31,19 @@ import (
 	"itemsapi/scripts/internal/loopback"
 )
 
-const usage = `usage: go run ./scripts/register -tenant NAME [flags]
+const usage = `usage: go run ./scripts/register -tenant NAME [-family FAMILY] [flags]
 
-Creates or repairs the API's and the client's application in the B2C tenant
+Creates or repairs the API's and the client's application in the tenant
 NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
-local.settings.json and to clients/spa/config.json. What others registered stays.
+local.settings.json and, for B2C, to clients/spa/config.json. What others
+registered stays. FAMILY is b2c (the default), external for Entra External ID, or
+entra for Entra ID.
 
 It needs a token for Microsoft Graph of somebody who may register applications and
 consent for all: GRAPH_TOKEN, or else Azure CLI's, after
   az login --tenant NAME.onmicrosoft.com --allow-no-subscriptions
+Azure CLI's may not link the client to a user flow of an external tenant; one with
+EventListener.ReadWrite.All may.
 
 Flags:
 `
@@ -62,15 +71,21 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	w := wanted{read: "read", write: "write"}
 	var origins, natives list
 	f.StringVar(&w.tenant, "tenant", "", "`name` of the tenant: contoso for contoso.onmicrosoft.com")
-	f.StringVar(&w.apiName, "api-name", "B2CAPI", "display `name` of the API's application, if it is made")
-	f.StringVar(&w.clientName, "client-name", "B2CTest", "display `name` of the client's application")
+	family := f.String("family", "b2c", "`kind` of the tenant: b2c, external or entra")
+	f.StringVar(&w.apiName, "api-name", "", "display `name` of the API's application (default B2CAPI, else "+
+		families["entra"].apiName+")")
+	f.StringVar(&w.apiID, "api-id", "", "application `ID` of an API that is there under another name")
+	f.StringVar(&w.clientName, "client-name", "", "display `name` of the client's application (default B2CTest, else "+
+		families["entra"].clientName+")")
 	f.StringVar(&w.clientID, "client-id", "", "application `ID` of a client that is there under another name")
-	f.StringVar(&w.appIDURI, "app-id-uri", "", "the API's App ID `URI` (default https://NAME.onmicrosoft.com/b2capi)")
+	f.StringVar(&w.appIDURI, "app-id-uri", "", "the API's App ID `URI` (default https://NAME.onmicrosoft.com/b2capi, "+
+		"else api://ID)")
+	f.StringVar(&w.flow, "flow", "", "`name` of the external tenant's user flow for the client (default: the only one)")
 	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated "+
 		"(default http://localhost:9912)")
 	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated")
 	policies := f.String("policies", "B2C_1_signupsignin,B2C_1_profileedit",
-		"comma `list` of the user flows: sign-up or sign-in first, profile editing second")
+		"comma `list` of B2C's user flows: sign-up or sign-in first, profile editing second")
 	apiURL := f.String("api-url", "", "the API's `address`, for the single-page app (default: what its config.json "+
 		"has)")
 	check := f.Bool("check", false, "change nothing; tell what differs, exit code 1 if something does")
@@ -81,7 +96,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if err := prepare(f, &w, origins, natives, *endpoint); err != nil {
+	if err := prepare(f, &w, *family, origins, natives, *endpoint); err != nil {
 		return err
 	}
 	token, err := graphToken(ctx, getenv, w.tenant)
@@ -95,11 +110,21 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if onLoopback(*endpoint) {
 		p.graph.pause = 5 * time.Millisecond
 	}
-	fmt.Fprintf(out, "Tenant %s.onmicrosoft.com:\n", w.tenant)
+	fmt.Fprintf(out, "Tenant %s.onmicrosoft.com (%s):\n", w.tenant, w.label)
 	r, err := p.run(ctx, w)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	// The applications are there by now: what goes wrong with the user flow does not keep
+	// their IDs from being written.
+	var unlinked error
+	if w.userFlow {
+		unlinked = p.link(ctx, w, r.clientID)
+	}
+	switch {
+	case unlinked != nil && p.tell:
+		return unlinked
+	case unlinked != nil:
 	case p.drift == 0:
 		fmt.Fprintln(out, "  everything is as it should be")
 	case *check:
@@ -108,13 +133,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	if p.tell {
 		return nil
 	}
-	return write(ctx, out, *dir, w, r, strings.Split(*policies, ","), *apiURL)
+	return errors.Join(write(ctx, out, *dir, w, r, strings.Split(*policies, ","), *apiURL), unlinked)
 }
 
-func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string) error {
+func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, endpoint string) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	}
+	var found bool
+	if w.family, found = families[family]; !found {
+		return errors.New("-family wants b2c, external or entra")
+	}
+	for name, of := range map[string]string{"policies": "b2c", "api-url": "b2c", "flow": "external"} {
+		if family != of && given(f, name) {
+			return fmt.Errorf("-%s is for -family %s", name, of)
+		}
+	}
+	w.apiName, w.clientName = cmp.Or(w.apiName, w.family.apiName), cmp.Or(w.clientName, w.family.clientName)
 	w.tenant = strings.TrimSuffix(strings.ToLower(w.tenant), ".onmicrosoft.com")
 	if !regexp.MustCompile(`^[a-z0-9]{1,27}$`).MatchString(w.tenant) {
 		return errors.New("-tenant wants the tenant's name, such as contoso for contoso.onmicrosoft.com")
@@ -123,7 +158,7 @@ func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string)
 		(u.Host == "" || !loopback.Is(u.Host)) {
 		return errors.New("-graph may only be Microsoft's, or on this machine: it is sent the token")
 	}
-	if w.appIDURI == "" {
+	if w.appIDURI == "" && family == "b2c" {
 		w.appIDURI = "https://" + w.tenant + ".onmicrosoft.com/b2capi"
 	}
 	if len(origins) == 0 {
@@ -140,6 +175,12 @@ func prepare(f *flag.FlagSet, w *wanted, origins, natives list, endpoint string)
 	}
 	w.publicClients = natives
 	return nil
+}
+
+// given reports whether a flag stands on the command line.
+func given(f *flag.FlagSet, name string) (given bool) {
+	f.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
 }
 
 func onLoopback(endpoint string) bool {
@@ -174,12 +215,19 @@ func graphToken(ctx context.Context, getenv func(string) string, tenant string) 
 func write(ctx context.Context, out io.Writer, dir string, w wanted, r registered, policies []string,
 	apiURL string,
 ) error {
+	ofB2C := w.prefix == families["b2c"].prefix
+	tenant := w.tenant
+	if w.prefix == families["entra"].prefix {
+		tenant += ".onmicrosoft.com"
+	}
 	settings := [][2]string{
-		{"B2C_TENANT", w.tenant},
-		{"B2C_POLICIES", strings.Join(policies, ",")},
-		{"B2C_API_CLIENT_ID", r.apiClientID},
-		{"B2C_APP_ID_URI", w.appIDURI},
-		{"B2C_ALLOWED_CLIENTS", r.clientID},
+		{w.prefix + "TENANT", tenant},
+		{w.prefix + "API_CLIENT_ID", r.apiClientID},
+		{w.prefix + "APP_ID_URI", r.appIDURI},
+		{w.prefix + "ALLOWED_CLIENTS", r.clientID},
+	}
+	if ofB2C {
+		settings = slices.Insert(settings, 1, [2]string{"B2C_POLICIES", strings.Join(policies, ",")})
 	}
 	fmt.Fprintln(out, "\nWritten:")
 	var errs []error
@@ -195,12 +243,29 @@ func write(ctx context.Context, out io.Writer, dir string, w wanted, r registere
 	} else {
 		fmt.Fprintln(out, "  (no azd environment here; after azd init, run this again)")
 	}
-	report("local.settings.json", localSettings(dir, append(settings, [2]string{"B2C_METADATA_URL", ""})))
-	report("clients/spa/config.json", spaConfig(dir, w, r, policies, apiURL))
+	report("local.settings.json", localSettings(dir, append(settings, [2]string{w.prefix + "METADATA_URL", ""})))
+	if ofB2C {
+		report("clients/spa/config.json", spaConfig(dir, w, r, policies, apiURL))
+	}
 
 	fmt.Fprintln(out, "\nThe values:")
 	for _, s := range settings {
 		fmt.Fprintf(out, "  %s=%s\n", s[0], s[1])
+	}
+	if !ofB2C {
+		authority := "https://" + w.tenant + ".ciamlogin.com/"
+		if !w.userFlow {
+			authority = "https://login.microsoftonline.com/" + tenant
+		}
+		fmt.Fprintf(out, `
+Clients sign in at %s as %s, and ask for openid, profile and
+  %s/%s
+  %s/%s
+Programs that sign in as themselves ask for %s/.default, need an app role of
+these names, and are admitted with APPLICATIONS=accept.
+Then: go run ./scripts/doctor
+`, authority, r.clientID, r.appIDURI, w.read, r.appIDURI, w.write, r.appIDURI)
+		return errors.Join(errs...)
 	}
 	fmt.Fprintf(out, `
 What is left for you, in the portal of the tenant, under Azure AD B2C > User flows:
@@ -227,7 +292,7 @@ func azd(ctx context.Context, dir string, settings [][2]string) error {
 }
 
 // localSettings changes values in local.settings.json, or a copy of the sample, and
-// leaves everything else as it stands there.
+// leaves everything else as it stands there, but for the B2C tenant of the local world.
 func localSettings(dir string, settings [][2]string) error {
 	name := filepath.Join(dir, "local.settings.json")
 	text, err := os.ReadFile(name)
@@ -237,6 +302,7 @@ func localSettings(dir string, settings [][2]string) error {
 	if err != nil {
 		return err
 	}
+	settings = append(settings, localWorld(text, settings)...)
 	for _, s := range settings {
 		if !known(s[0]) {
 			return fmt.Errorf("%s is not a setting of the handler", s[0])
@@ -271,6 +337,22 @@ func localSettings(dir string, settings [][2]string) error {
 	return os.WriteFile(name, text, 0o600)
 }
 
+// localWorld are the settings of a B2C tenant that is served on this machine, emptied,
+// where another family's are written: beside a real tenant it would only be waited for.
+func localWorld(text []byte, settings [][2]string) (emptied [][2]string) {
+	var file struct{ Values map[string]string }
+	if strings.HasPrefix(settings[0][0], "B2C_") || json.Unmarshal(text, &file) != nil ||
+		!onLoopback(file.Values["B2C_METADATA_URL"]) {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(file.Values)) {
+		if strings.HasPrefix(name, "B2C_") && known(name) {
+			emptied = append(emptied, [2]string{name, ""})
+		}
+	}
+	return emptied
+}
+
 func known(name string) bool {
 	for _, s := range config.Settings {
 		if s.Name == name {
@@ -293,7 +375,7 @@ func spaConfig(dir string, w wanted, r registered, policies []string, apiURL str
 	c.ClientID = r.clientID
 	c.Authority = "https://" + w.tenant + ".b2clogin.com/" + w.tenant + ".onmicrosoft.com/" + policies[0]
 	c.LocalMetadata = ""
-	c.Scopes.Read, c.Scopes.Write = w.appIDURI+"/"+w.read, w.appIDURI+"/"+w.write
+	c.Scopes.Read, c.Scopes.Write = r.appIDURI+"/"+w.read, r.appIDURI+"/"+w.write
 	c.Policies.SignUpSignIn, c.Policies.EditProfile = policies[0], policies[min(1, len(policies)-1)]
 	if apiURL != "" {
 		c.API = strings.TrimSuffix(strings.TrimRight(apiURL, "/"), "/api") + "/api"

@@ -45,7 +45,9 @@ func register(s *graphtest.Server, dir string, args ...string) (string, error) {
 func state(t *testing.T, s *graphtest.Server) string {
 	all := map[string]any{}
 	names := []string{}
-	for _, collection := range []string{"applications", "servicePrincipals", "oauth2PermissionGrants"} {
+	for _, collection := range []string{
+		"applications", "servicePrincipals", "oauth2PermissionGrants", "identity/authenticationEventsFlows",
+	} {
 		objects := s.All(collection)
 		all[collection] = objects
 		for _, o := range objects {
@@ -216,24 +218,38 @@ func TestDrift(t *testing.T) {
 
 // A run that breaks off at any call leaves what the next one completes.
 func TestBrokenOff(t *testing.T) {
-	clean := directory(t)
-	_, err := register(clean, project(t))
-	require.NoError(t, err)
-	want := state(t, clean)
-	for n := 1; ; n++ {
-		s, dir := directory(t), project(t)
-		s.DenyFrom(n)
-		_, err := register(s, dir)
-		s.DenyFrom(0)
-		if err == nil {
-			require.Greater(t, n, 10)
-			return
-		}
-		require.ErrorContains(t, err, "Authorization_RequestDenied")
-		require.NotContains(t, err.Error(), graphtest.Token)
-		out, err := register(s, dir)
-		require.NoError(t, err, "after the call %d was refused: %s", n, out)
-		require.Equal(t, want, state(t, s), "after the call %d was refused", n)
+	for _, family := range []string{"b2c", "external", "entra"} {
+		t.Run(family, func(t *testing.T) {
+			fresh := func() *graphtest.Server {
+				s := directory(t)
+				s.AddFlow("flow", "Sign up")
+				return s
+			}
+			clean := fresh()
+			_, err := register(clean, project(t), "-family", family)
+			require.NoError(t, err)
+			want := state(t, clean)
+			for n := 1; ; n++ {
+				s, dir := fresh(), project(t)
+				s.DenyFrom(n)
+				_, err := register(s, dir, "-family", family)
+				s.DenyFrom(0)
+				if err == nil {
+					require.Greater(t, n, 10)
+					return
+				}
+				require.ErrorContains(t, err, "Authorization_RequestDenied")
+				require.NotContains(t, err.Error(), graphtest.Token)
+				out, err := register(s, dir, "-family", family)
+				require.NoError(t, err, "after the call %d was refused: %s", n, out)
+				require.Equal(t, want, state(t, s), "after the call %d was refused", n)
+				s.Writes()
+				out, err = register(s, dir, "-family", family)
+				require.NoError(t, err)
+				require.Contains(t, out, "everything is as it should be")
+				require.Empty(t, s.Writes())
+			}
+		})
 	}
 }
 
@@ -254,6 +270,11 @@ func TestRefused(t *testing.T) {
 		{"-graph", "https://evil.example/v1.0"},
 		{"-graph", "http://graph.microsoft.com/v1.0"},
 		{"extra"},
+		{"-family", "okta"},
+		{"-family", "external", "-policies", "B2C_1_x"},
+		{"-family", "entra", "-api-url", "https://x"},
+		{"-flow", "Sign up"},
+		{"-api-id", "nobody"},
 		{"-nonsense"},
 	} {
 		_, err := register(s, project(t), args...)

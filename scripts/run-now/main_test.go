@@ -457,7 +457,7 @@ func TestOpen(t *testing.T) {
 		o, p := open(t, local(tenant), t.TempDir()), newPerson(t)
 		require.Equal(t, 200, p.get(p.press(p.get(o.url), "cancel")).status)
 		_, err := o.end()
-		require.ErrorContains(t, err, "B2C refused the sign-in: AADB2C90091")
+		require.ErrorContains(t, err, "the sign-in was refused: access_denied: AADB2C90091")
 		require.ErrorContains(t, err, "The user cancelled.")
 	})
 
@@ -467,7 +467,7 @@ func TestOpen(t *testing.T) {
 		require.NoError(t, tenant.RemoveUser("bob"))
 		p.get(location)
 		_, err := o.end()
-		require.ErrorContains(t, err, "B2C refused to redeem the code: AADB2C90128")
+		require.ErrorContains(t, err, "the code was not redeemed: invalid_grant: AADB2C90128")
 		require.ErrorContains(t, err, "Sign in again")
 	})
 

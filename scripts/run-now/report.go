@@ -78,7 +78,8 @@ func report(out io.Writer, c config.Config, r request, issuer, token string, now
 	}{
 		{"aud", got.Aud, got.Aud == c.B2C.APIClientID, "the API's ID", c.B2C.APIClientID},
 		{
-			"azp", got.Azp, len(c.B2C.AllowedClients) == 0 || slices.Contains(c.B2C.AllowedClients, strings.ToLower(got.Azp)),
+			"azp", got.Azp,
+			len(c.B2C.AllowedClients) == 0 || slices.Contains(c.B2C.AllowedClients, strings.ToLower(got.Azp)),
 			"a client that may call", strings.Join(c.B2C.AllowedClients, " or "),
 		},
 		{

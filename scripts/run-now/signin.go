@@ -116,7 +116,7 @@ func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse fu
 			"./scripts/doctor -token -", patience)
 	}
 	if kind := answer.Get("error"); kind != "" {
-		return "", refused("the sign-in", kind, answer.Get("error_description"))
+		return "", refused("the sign-in was refused", kind, answer.Get("error_description"))
 	}
 	return redeem(ctx, r, m.TokenEndpoint, redirect.String(), answer.Get("code"), verifier)
 }
@@ -215,7 +215,7 @@ func redeem(ctx context.Context, r request, endpoint, redirect, code, verifier s
 	case err != nil:
 		return "", fmt.Errorf("redeem the code: %w", err)
 	case status != http.StatusOK || answer.Error != "":
-		return "", refused("to redeem the code", answer.Error, answer.Description)
+		return "", refused("the code was not redeemed", answer.Error, answer.Description)
 	case answer.AccessToken == "":
 		return "", errors.New("redeem the code: the answer has no access token, so none of the scopes was one of an " +
 			"API")
@@ -223,14 +223,16 @@ func redeem(ctx context.Context, r request, endpoint, redirect, code, verifier s
 	return answer.AccessToken, nil
 }
 
-// refused is the error for an answer of B2C's that is one.
+// refused is the error for an answer of the sign-in's that is one.
 func refused(what, kind, description string) error {
-	e, ok := signin.Find(description)
-	if !ok {
-		return fmt.Errorf("B2C refused %s: %s: %s", what, plain(kind), plain(description))
+	said := plain(strings.TrimSpace(kind + ": " + description))
+	for _, e := range signin.Find(description) {
+		if e.Explained() {
+			return fmt.Errorf("%s: %s\n  %s: %s\n  %s\n  %s", what, said, e.Code, e.Meaning,
+				e.Cause, e.Fix)
+		}
 	}
-	return fmt.Errorf("B2C refused %s: %s\n  %s: %s\n  %s\n  %s", what, plain(description), e.Code, e.Meaning, e.Cause,
-		e.Fix)
+	return fmt.Errorf("%s: %s", what, said)
 }
 
 // plain makes foreign text fit for a terminal: one line, of 300 runes at most.

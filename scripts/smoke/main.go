@@ -25,6 +25,7 @@ import (
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/scripts/doctor/sender"
 	"itemsapi/scripts/internal/loopback"
+	"itemsapi/scripts/internal/report"
 )
 
 const usage = `usage: go run ./scripts/smoke -url URL [flags]
@@ -53,9 +54,8 @@ func main() {
 
 // smoke is one run.
 type smoke struct {
-	out    io.Writer
-	base   string // without /api
-	failed int
+	*report.Report
+	base string // without /api
 }
 
 func run(ctx context.Context, args []string, getenv func(string) string, out io.Writer) error {
@@ -82,35 +82,19 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	case *token != "" && u.Scheme == "http" && !loopback.Is(u.Host):
 		return errors.New("a token is not sent over http to another machine; use https")
 	}
-	s := &smoke{out: out, base: u.Scheme + "://" + u.Host + strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/api")}
+	s := &smoke{report.New(out, false), u.Scheme + "://" + u.Host +
+		strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/api")}
+	s.Hide(*token)
 	fmt.Fprintf(out, "%s\n\n", s.base)
 	if s.withoutToken(ctx, *wait) {
 		s.crossOrigin(ctx, *origin)
 		s.withToken(ctx, *token)
 		s.warm(ctx)
 	}
-	if s.failed > 0 {
-		return fmt.Errorf("%d of the checks failed", s.failed)
+	if s.Finish() != 0 {
+		return errors.New("not all is as it should be")
 	}
-	fmt.Fprintln(out, "\nAll checks passed.")
 	return nil
-}
-
-func (s *smoke) line(mark, name, detail string) {
-	fmt.Fprintf(s.out, "%-5s %-28s %s\n", mark, name, detail)
-}
-
-func (s *smoke) ok(name, format string, args ...any) {
-	s.line("ok", name, fmt.Sprintf(format, args...))
-}
-
-func (s *smoke) skip(name, why string) { s.line("skip", name, why) }
-
-// fail reports what is wrong, and what to do.
-func (s *smoke) fail(name, detail, fix string) {
-	s.failed++
-	s.line("FAIL", name, detail)
-	fmt.Fprintf(s.out, "      fix: %s\n", fix)
 }
 
 // answer is what came back.
@@ -151,7 +135,7 @@ func (s *smoke) call(ctx context.Context, method, path, body string, headers ...
 func (s *smoke) refused(name string, a answer, fix string) {
 	who := sender.Of(a.status, a.header, string(a.body))
 	if !who.Ours {
-		s.fail(name, fmt.Sprintf("%d, and not by the API: %s", a.status, who.Who), who.Fix)
+		s.Fail(name, fmt.Sprintf("%d, and not by the API: %s", a.status, who.Who), who.Fix)
 		return
 	}
 	if who.Problem.Fix != "" {
@@ -159,12 +143,12 @@ func (s *smoke) refused(name string, a answer, fix string) {
 	}
 	detail := strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, who.Problem.Code, who.Problem.Detail))
 	for _, e := range who.Problem.Errors {
-		detail += fmt.Sprintf("\n      %s: %s", e.Pointer, e.Detail)
+		detail += fmt.Sprintf(" %s: %s.", e.Pointer, e.Detail)
 	}
 	if who.Problem.Instance != "" {
 		fix += " The API's log has more under the instance " + who.Problem.Instance + "."
 	}
-	s.fail(name, detail, fix)
+	s.Fail(name, detail, fix)
 }
 
 // withoutToken waits for the first answer, which must be our own 401. Until wait is
@@ -173,6 +157,7 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 	const name = "without a token"
 	deadline := time.Now().Add(wait)
 	for {
+		s.Doing(fmt.Sprintf("Waiting for the first answer of %s, for at most %v …", s.base, wait))
 		a, err := s.call(ctx, http.MethodGet, config.CollectionPath, "")
 		starting := err != nil || a.status == http.StatusNotFound || a.status >= http.StatusInternalServerError
 		if starting && ctx.Err() == nil && time.Now().Before(deadline) {
@@ -184,23 +169,23 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 		}
 		switch {
 		case err != nil:
-			s.fail(name, "no answer: "+err.Error(),
+			s.Fail(name, "no answer: "+err.Error(),
 				"Check the address: azd env get-value SERVICE_API_URI. Portal: (the function app) > Overview says "+
 					"whether it runs.")
 			return false
 		case a.status != http.StatusUnauthorized || !sender.Of(a.status, a.header, string(a.body)).Ours:
-			if a.status == http.StatusOK {
-				s.fail(name, "200: it lets callers in without a token.",
+			if a.status == http.StatusOK && sender.Of(a.status, a.header, string(a.body)).Ours {
+				s.Fail(name, "200: it lets callers in without a token.",
 					"Look for another program at this address, or a gateway that adds a token.")
 				return false
 			}
 			s.refused(name, a, "Call it without a token again, by curl, and compare.")
 			return false
 		}
-		s.ok(name, "401 by the API itself, first answer after %s", round(a.took))
+		s.OK(name, "401 by the API itself, first answer after %s", round(a.took))
 		if challenge := a.header.Get("WWW-Authenticate"); !strings.HasPrefix(challenge,
 			`Bearer realm="`+config.Realm+`"`) {
-			s.fail("challenge", fmt.Sprintf("WWW-Authenticate is %q", challenge),
+			s.Fail("challenge", fmt.Sprintf("WWW-Authenticate is %q", challenge),
 				"Something on the way changes headers; call the app's own address.")
 		}
 		return true
@@ -214,22 +199,22 @@ func (s *smoke) crossOrigin(ctx context.Context, origin string) {
 		return a.header.Get("Access-Control-Allow-Origin"), err
 	}
 	if origin == "" {
-		s.skip("a page of yours", "no -origin")
+		s.Skip("a page of yours", "no -origin")
 	} else if allowed, err := preflight(origin); err != nil || allowed != origin {
-		s.fail("a page of yours", origin+" may not call.",
+		s.Fail("a page of yours", origin+" may not call.",
 			"Add it, without a slash at its end: azd env set API_CORS_ORIGINS "+
 				""+origin+", then azd provision. Portal: (the function app) > API > CORS.")
 	} else {
-		s.ok("a page of yours", "%s may call", origin)
+		s.OK("a page of yours", "%s may call", origin)
 	}
 	switch allowed, err := preflight(foreignOrigin); {
 	case err != nil:
-		s.fail("a foreign page", err.Error(), "Try again.")
+		s.Fail("a foreign page", err.Error(), "Try again.")
 	case allowed != "":
-		s.fail("a foreign page", "may call, as may any: "+allowed,
+		s.Fail("a foreign page", "may call, as may any: "+allowed,
 			"List the origins of your own pages. Portal: (the function app) > API > CORS.")
 	default:
-		s.ok("a foreign page", "may not call")
+		s.OK("a foreign page", "may not call")
 	}
 }
 
@@ -237,7 +222,7 @@ func (s *smoke) crossOrigin(ctx context.Context, origin string) {
 func (s *smoke) withToken(ctx context.Context, token string) {
 	const name = "with a token"
 	if token == "" {
-		s.skip(name, "no -token, no SMOKE_TOKEN; go run ./scripts/run-now -open gets one")
+		s.Skip(name, "no -token, no SMOKE_TOKEN; go run ./scripts/run-now -open gets one")
 		return
 	}
 	bearer := []string{"Authorization", "Bearer " + token}
@@ -274,13 +259,14 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 			"Run this again.",
 		},
 	} {
+		s.Doing(step.name + " …")
 		headers := bearer
 		if step.header != nil {
 			headers = append(slices.Clip(headers), step.header()...)
 		}
 		a, err := s.call(ctx, step.method, step.path(), step.body, headers...)
 		if err != nil {
-			s.fail(step.name, err.Error(), "Try again; without a token it answered.")
+			s.Fail(step.name, err.Error(), "Try again; without a token it answered.")
 			return
 		}
 		if a.status != step.want {
@@ -289,11 +275,11 @@ func (s *smoke) withToken(ctx context.Context, token string) {
 		}
 		if step.name == "create" {
 			if err := json.Unmarshal(a.body, &item); err != nil || item.ID == "" {
-				s.fail(step.name, "the answer is not an item", "go run ./scripts/doctor -url "+s.base)
+				s.Fail(step.name, "the answer is not an item", "go run ./scripts/doctor -url "+s.base)
 				return
 			}
 		}
-		s.ok(step.name, "%d after %s", a.status, round(a.took))
+		s.OK(step.name, "%d after %s", a.status, round(a.took))
 	}
 }
 
@@ -303,14 +289,14 @@ func (s *smoke) warm(ctx context.Context) {
 	for range 5 {
 		a, err := s.call(ctx, http.MethodGet, config.CollectionPath, "")
 		if err != nil {
-			s.fail("warm", err.Error(), "Try again.")
+			s.Fail("warm", err.Error(), "Try again.")
 			return
 		}
 		if best == 0 || a.took < best {
 			best = a.took
 		}
 	}
-	s.ok("warm", "a refusal takes %s, the way there and back included", round(best))
+	s.OK("warm", "a refusal takes %s, the way there and back included", round(best))
 }
 
 func round(d time.Duration) time.Duration {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -23,7 +24,7 @@ import (
 func smokeTest(args ...string) (string, error) {
 	var out bytes.Buffer
 	err := run(context.Background(), args, func(string) string { return "" }, &out)
-	return out.String(), err
+	return strings.Join(strings.Fields(out.String()), " "), err // whatever breaks the lines
 }
 
 // The real handler behind the host's double.
@@ -59,8 +60,8 @@ func TestHealthy(t *testing.T) {
 		out, err = smokeTest("-url", host.URL()+"/api/", "-token", token, "-origin", "https://app.contoso.com")
 		return err == nil
 	}, 30e9, 50e6)
-	require.Regexp(t, `ok    without a token              401 by the API itself, first answer after \d`, out)
-	for _, line := range []string{"ok    a page of yours", "ok    a foreign page               may not call", "ok    create                       201 after", "ok    delete                       200 after", "ok    warm", "All checks passed."} {
+	require.Regexp(t, `ok without a token 401 by the API itself, first answer after \d`, out)
+	for _, line := range []string{"ok a page of yours", "ok a foreign page may not call", "ok create 201 after", "ok delete 200 after", "ok warm", "Nothing failed, 8 ok"} {
 		require.Contains(t, out, line)
 	}
 	require.NotContains(t, out, token[:20])
@@ -70,17 +71,18 @@ func TestHealthy(t *testing.T) {
 
 	out, err = smokeTest("-url", host.URL())
 	require.NoError(t, err, out)
-	require.Contains(t, out, "skip  with a token")
-	require.Contains(t, out, "skip  a page of yours")
+	require.Contains(t, out, "skip with a token")
+	require.Contains(t, out, "skip a page of yours")
 
 	reads, err := tenant.AccessToken(entratest.TokenRequest{Scopes: []string{"read"}})
 	require.NoError(t, err)
 	out, err = smokeTest("-url", host.URL(), "-token", reads, "-origin", "https://other.contoso.com")
-	require.ErrorContains(t, err, "2 of the checks failed")
+	require.Error(t, err)
+	require.Contains(t, out, "2 failed (a page of yours; create)")
 	require.Contains(t, out, "https://other.contoso.com may not call")
 	require.Contains(t, out, "azd env set API_CORS_ORIGINS")
 	require.Contains(t, out, "403 scope.missing")
-	require.Contains(t, out, "fix: Ask for https://contoso.onmicrosoft.com/b2capi/write")
+	require.Contains(t, out, "fix Ask for https://contoso.onmicrosoft.com/b2capi/write")
 }
 
 func TestUnhealthy(t *testing.T) {
@@ -103,7 +105,15 @@ func TestUnhealthy(t *testing.T) {
 		{"the platform's page", func(w http.ResponseWriter, _ *http.Request, _ int64) {
 			w.Header().Set("Content-Type", "text/html")
 			fmt.Fprint(w, "<h1>Your Functions app is up and running</h1>")
+		}, "0s", "200, and not by the API: the Functions host's own page"},
+		{"an API that lets everybody in", func(w http.ResponseWriter, _ *http.Request, _ int64) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, `{"value":[]}`)
 		}, "0s", "200: it lets callers in"},
+		{"a stopped app", func(w http.ResponseWriter, _ *http.Request, _ int64) {
+			w.WriteHeader(403)
+			fmt.Fprint(w, "<h1>Error 403 - This web app is stopped.</h1>")
+		}, "0s", "the app is stopped"},
 		{"a host that does not run", func(w http.ResponseWriter, _ *http.Request, _ int64) {
 			w.WriteHeader(503)
 			fmt.Fprint(w, "Function host is not running.")
@@ -137,7 +147,7 @@ func TestUnhealthy(t *testing.T) {
 			}
 			require.Error(t, err, out)
 			require.Contains(t, out, tt.says)
-			require.Contains(t, out, "fix: ")
+			require.Contains(t, out, " fix ")
 		})
 	}
 	l := httptest.NewServer(nil)
@@ -173,7 +183,7 @@ func TestRefusedContent(t *testing.T) {
 	out, err := smokeTest("-url", s.URL, "-wait", "0s", "-token", "t")
 	require.Error(t, err)
 	require.Contains(t, out, "422 item.invalid")
-	require.Contains(t, out, "\n      /a: required\n      /b: unknown\n")
+	require.Contains(t, out, " /a: required. /b: unknown. ")
 	require.Contains(t, out, "under the instance 0a1b")
 	require.NotContains(t, out, "doctor -url")
 }

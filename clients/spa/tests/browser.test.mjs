@@ -102,7 +102,7 @@ test("the token view explains the token", async (t) => {
 
   // The second policy: its token is taken, too, with its own keys.
   const [popup] = await Promise.all([page.waitForEvent("popup"), page.getByRole("button", { name: "Edit the profile" }).click()]);
-  // Whoever is signed in may be let through without a page.
+  // Somebody who is signed in may be let through without a page.
   await popup.getByRole("button", { name: "alice", exact: true }).click({ timeout: 3000 }).catch(() => {});
   await claim("tfp").getByText("B2C_1_profileedit", { exact: true }).waitFor();
   await page.getByText("200: the API takes this token.").waitFor();
@@ -215,7 +215,7 @@ test("an answer that is lost on the way is asked for again, and there is one ite
   await item(page, "sent twice").waitFor({ state: "detached" });
 });
 
-test("what the API refuses is explained at the item, and can be mended", async (t) => {
+test("what the API refuses is explained at the item, and can be corrected", async (t) => {
   const page = await visit(t, { expected: ["status of 422"] });
   await signIn(page, "alice");
   await upToDate(page);
@@ -282,7 +282,7 @@ test("changed here and deleted there, and the other way round", async (t) => {
   }
 });
 
-test("when the API has forgotten what changed, the list is learnt anew", async (t) => {
+test("when the API has forgotten what changed, the list is read again from the start", async (t) => {
   const page = await visit(t, { expected: ["status of 410"] });
   await signIn(page, "alice");
   await create(page, "there all the time");
@@ -383,7 +383,7 @@ test("by keyboard alone", async (t) => {
   await page.getByRole("button", { name: "Edit typed" }).focus();
   send();
   await item(page, "typed").getByText("Waits to be sent").waitFor({ state: "detached" });
-  await focusOn("Edit typed"); // in the row that was drawn anew
+  await focusOn("Edit typed"); // in the redrawn row
   await press("Enter");
   await page.getByRole("dialog").waitFor();
   await press("Escape");

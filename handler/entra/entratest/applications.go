@@ -15,7 +15,7 @@ type application struct {
 	dir         *directory
 	id, name    string
 	principal   string              // object ID of a program that signs in as itself
-	permissions []string            // scopes of the API that an administrator granted it
+	permissions []string            // scopes of the API, for a program its app roles, that it was granted
 	redirects   map[string]platform // fixed redirect URIs
 	native      bool                // loopback and private-use redirect URIs too
 	implicit    bool                // "Access tokens" and "ID tokens" under Authentication are ticked
@@ -34,6 +34,9 @@ const (
 
 // publishedScopes are the API's.
 var publishedScopes = []string{"read", "write", "user_impersonation"}
+
+// appRoles are the API's, for programs that sign in as themselves.
+var appRoles = []string{"read", "write"}
 
 func findPublished(scope string) bool { return slices.Contains(publishedScopes, scope) }
 

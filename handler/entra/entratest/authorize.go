@@ -287,8 +287,9 @@ func redirect(w http.ResponseWriter, uri, mode, encoded string) {
 
 func (s *Server) signInOf(g *grant, asked scopeRequest, scopes []string) signIn {
 	to := signIn{
-		policy: g.policy, door: g.door, profile: asked.profile, user: g.user, client: g.client, audience: g.policy.dir.apiID,
-		scopes: scopes, nonce: g.nonce, at: g.signedInAt, lifetime: s.lifetime,
+		policy: g.policy, door: g.door, profile: asked.profile, user: g.user, client: g.client,
+		audience: g.policy.dir.apiID,
+		scopes:   scopes, nonce: g.nonce, at: g.signedInAt, lifetime: s.lifetime,
 	}
 	if asked.clientID {
 		to.audience = g.client.id

@@ -338,15 +338,18 @@ func TestAuthorizeErrorsAtTheClient(t *testing.T) {
 	t.Run("the client's correlation ID", func(t *testing.T) {
 		_, params := b.get(authorize(s, "prompt", "x", "client-request-id",
 			"9B2F5C1E-0000-4000-8000-123456789ABC")).location(t)
-		require.Contains(t, params.Get("error_description"), "\r\nCorrelation ID: 9b2f5c1e-0000-4000-8000-123456789abc\r\n")
+		require.Contains(t, params.Get("error_description"), "\r\nCorrelation ID: "+
+			"9b2f5c1e-0000-4000-8000-123456789abc\r\n")
 	})
 	t.Run("the scope is named", func(t *testing.T) {
 		_, params := b.get(authorize(s, "scope", "openid read")).location(t)
-		require.Contains(t, params.Get("error_description"), "The scope 'read' provided in the request is not supported.")
+		require.Contains(t, params.Get("error_description"), "The scope 'read' provided in the request is not "+
+			"supported.")
 	})
 	t.Run("buttons", func(t *testing.T) {
 		for button, row := range map[string][2]string{
-			"Cancel":          {"AADB2C90091: The user has cancelled entering self-asserted information.", "access_denied"},
+			"Cancel": {"AADB2C90091: The user has cancelled entering self-asserted " +
+				"information.", "access_denied"},
 			"Forgot password": {"AADB2C90118: The user has forgotten their password.", "access_denied"},
 			"Nobody we know":  {"AADB2C99002: User does not exist.", "access_denied"},
 		} {

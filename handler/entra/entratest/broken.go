@@ -27,6 +27,9 @@ type Broken struct {
 	// three tenants.
 	Untrusted Family
 
+	// Applications says that the API must admit programs; for all other codes it must not.
+	Applications bool
+
 	// NeedsFault says that the code comes only while Fault is injected.
 	NeedsFault bool
 	Fault      Fault
@@ -107,10 +110,13 @@ func init() {
 			},
 		},
 		{"auth.scheme", "The Authorization header holds a user name and password (Basic).", func(*Server) Broken {
-			return Broken{Curl: authorizationHeader("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password")))}
+			return Broken{
+				Curl: authorizationHeader("Basic " + base64.StdEncoding.EncodeToString([]byte("alice:password"))),
+			}
 		}},
 		{
-			"auth.token_empty", "A JavaScript client sent the word undefined, because its request for a token gave none.",
+			"auth.token_empty", "A JavaScript client sent the word undefined, because its request for a token gave " +
+				"none.",
 			brokenToken(func(*Server) string {
 				return "undefined"
 			}),
@@ -128,7 +134,8 @@ func init() {
 				return sealed(s.b2c)
 			}),
 		},
-		{"token.malformed", "Half of the token's payload was lost when it was copied.", brokenToken(func(s *Server) string {
+		{"token.malformed", "Half of the token's payload was lost when it was " +
+			"copied.", brokenToken(func(s *Server) string {
 			part := strings.Split(s.good(), ".")
 			return part[0] + "." + part[1][:len(part[1])/8*4] + "." + part[2]
 		})},
@@ -136,10 +143,21 @@ func init() {
 			"token.encrypted", "The token is encrypted for the API, which reads signed ones.",
 			brokenToken(func(s *Server) string {
 				header := map[string]any{
-					"alg": "RSA-OAEP", "enc": "A256CBC-HS512", "typ": "JWT", "cty": "JWT", "kid": entraKid(), "x5t": entraKid(),
+					"alg": "RSA-OAEP", "enc": "A256CBC-HS512", "typ": "JWT", "cty": "JWT",
+					"kid": entraKid(), "x5t": entraKid(),
 				}
-				return base64url(mustJSON(header)) + "." + randomText(256) + "." + randomText(16) + "." + randomText(600) + "." +
-					randomText(32)
+				return base64url(
+					mustJSON(header),
+				) + "." + randomText(
+					256,
+				) + "." + randomText(
+					16,
+				) + "." + randomText(
+					600,
+				) + "." +
+					randomText(
+						32,
+					)
 			}),
 		},
 		{
@@ -162,7 +180,8 @@ func init() {
 				}, []byte(randomText(32)))
 			}),
 		},
-		{"token.graph", "The token is for Microsoft Graph, which alone can check it.", brokenToken(func(s *Server) string {
+		{"token.graph", "The token is for Microsoft Graph, which alone can check " +
+			"it.", brokenToken(func(s *Server) string {
 			g, _ := s.resolve(TokenRequest{Family: Workforce, Scopes: []string{"openid", "profile", "User.Read"}})
 			c := s.accessClaims(g)
 			s.makeVersionOne(c, g)
@@ -204,13 +223,17 @@ func init() {
 			"token.upstream_idp", "The token is from Google, through which the user signed in, not from B2C.",
 			brokenToken(func(s *Server) string {
 				now := s.now()
-				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": "f4a1c60be92d7385f4a1c60be92d73859b3e0d17"}, map[string]any{
-					"iss": "https://accounts.google.com",
-					"aud": "1234567890-abc.apps.googleusercontent.com",
-					"azp": "1234567890-abc.apps.googleusercontent.com",
-					"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
-					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
-				})
+				return s.Sign(
+					PolicySignUpSignIn,
+					map[string]any{"kid": "f4a1c60be92d7385f4a1c60be92d73859b3e0d17"},
+					map[string]any{
+						"iss": "https://accounts.google.com",
+						"aud": "1234567890-abc.apps.googleusercontent.com",
+						"azp": "1234567890-abc.apps.googleusercontent.com",
+						"sub": "110169484474386276334", "email": "alice@gmail.example", "email_verified": true,
+						"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+					},
+				)
 			}),
 		},
 		{
@@ -220,12 +243,14 @@ func init() {
 				return s.Sign(PolicySignUpSignIn, map[string]any{"kid": randomText(16)}, map[string]any{
 					"iss": "https://contoso.eu.auth0.com/", "sub": "auth0|5f7c8ec7c33c6c004bbafe82",
 					"aud": []string{"https://api.contoso.example", "https://contoso.eu.auth0.com/userinfo"},
-					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "azp": "my_client_id", "scope": "openid profile read:items",
+					"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(), "azp": "my_client_id",
+					"scope": "openid profile read:items",
 				})
 			}),
 		},
 		{
-			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the access token.",
+			"token.id_token", "This is the ID token, which tells the client who signed in; the API wants the " +
+				"access token.",
 			brokenToken(func(s *Server) string {
 				t, _ := s.IDToken(TokenRequest{})
 				return t
@@ -238,10 +263,15 @@ func init() {
 				key, kid := s.PrivateKey(PolicySignUpSignIn)
 				der, _ := x509.MarshalPKIXPublicKey(&key.PublicKey)
 				public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-				return signHS256(map[string]any{"alg": "HS256", "kid": kid, "typ": "JWT"}, s.Claims(TokenRequest{}), public)
+				return signHS256(
+					map[string]any{"alg": "HS256", "kid": kid, "typ": "JWT"},
+					s.Claims(TokenRequest{}),
+					public,
+				)
 			}),
 		},
-		{"token.header", "The token's header brings along the key to check it with.", brokenToken(func(s *Server) string {
+		{"token.header", "The token's header brings along the key to check it " +
+			"with.", brokenToken(func(s *Server) string {
 			key, kid := s.PrivateKey(PolicySignUpSignIn)
 			e, n := jwkNumbers(&key.PublicKey)
 			jwk := map[string]any{"kty": "RSA", "kid": kid, "e": e, "n": n}
@@ -254,7 +284,8 @@ func init() {
 				c["tfp"] = PolicyPasswordReset
 			}),
 		},
-		{"policy.missing", "Neither tfp nor acr says which policy issued the token.", changedClaims(func(c map[string]any) {
+		{"policy.missing", "Neither tfp nor acr says which policy issued the " +
+			"token.", changedClaims(func(c map[string]any) {
 			delete(c, "tfp")
 		})},
 		{"tenant.mismatch", "tid names another tenant than iss.", changedOf(External, func(c map[string]any) {
@@ -263,8 +294,8 @@ func init() {
 
 		{
 			"keys.unavailable",
-			"The token names a new key, and the key endpoint is down. Within 30 s of another " +
-				"unknown key of " + PolicyROPC + " the API does not ask, and answers key.unknown.",
+			"The token names a new key, and the key endpoint is down. Within 30 s of another unknown key " +
+				"of " + PolicyROPC + " the API does not ask, and answers key.unknown.",
 			func(s *Server) Broken {
 				c := s.Claims(TokenRequest{Policy: PolicyROPC})
 				return Broken{
@@ -281,7 +312,9 @@ func init() {
 		{
 			"iss.form", "iss has the form with /tfp/ and the policy's name, which is another setting of the user flow.",
 			otherIssuer(func(s *Server) string {
-				return "https://" + s.publicHost + "/tfp/" + TenantID + "/" + strings.ToLower(PolicySignUpSignIn) + "/v2.0/"
+				return "https://" + s.publicHost + "/tfp/" + TenantID + "/" + strings.ToLower(
+					PolicySignUpSignIn,
+				) + "/v2.0/"
 			}),
 		},
 		{"iss.legacy_host", "iss is of B2C's old host, login.microsoftonline.com.", otherIssuer(func(*Server) string {
@@ -350,10 +383,16 @@ func init() {
 			t, _ := s.AccessToken(TokenRequest{Lifetime: -time.Hour})
 			return t
 		})},
-		{"time.not_yet_valid", "The token becomes valid in an hour: a clock is wrong.", brokenToken(func(s *Server) string {
+		{"time.not_yet_valid", "The token becomes valid in an hour: a clock is " +
+			"wrong.", brokenToken(func(s *Server) string {
 			c := s.Claims(TokenRequest{})
 			now := s.now()
-			c["iat"], c["nbf"], c["exp"] = now.Add(time.Hour).Unix(), now.Add(time.Hour).Unix(), now.Add(2*time.Hour).Unix()
+			c["iat"], c["nbf"], c["exp"] = now.Add(time.Hour).
+				Unix(),
+				now.Add(time.Hour).
+					Unix(),
+				now.Add(2*time.Hour).
+					Unix()
 			return s.Sign(PolicySignUpSignIn, nil, c)
 		})},
 
@@ -379,7 +418,8 @@ func init() {
 		{
 			"caller.application", "The token was issued to a program that signed in as itself.",
 			brokenToken(func(s *Server) string {
-				return s.Sign(string(Workforce), nil, s.applicationClaims(s.workforce))
+				t, _ := s.AccessToken(TokenRequest{Family: Workforce, Application: true})
+				return t
 			}),
 		},
 
@@ -391,6 +431,10 @@ func init() {
 			t, _ := s.AccessToken(TokenRequest{Scopes: []string{"write"}})
 			return t
 		})},
+		{"role.missing", "The program has the app role write, and reading needs read.", func(s *Server) Broken {
+			t, _ := s.AccessToken(TokenRequest{Family: Workforce, Application: true, Scopes: []string{"write"}})
+			return Broken{Token: t, Applications: true}
+		}},
 	}
 }
 

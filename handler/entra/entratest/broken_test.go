@@ -31,7 +31,7 @@ func TestBrokenCodes(t *testing.T) {
 		aud.is_client aud.swapped aud.is_uri aud.wrong
 		time.malformed time.expired time.not_yet_valid
 		subject.missing subject.no_oid azp.not_allowed caller.application
-		scope.none scope.missing`), entratest.BrokenCodes())
+		scope.none scope.missing role.missing`), entratest.BrokenCodes())
 
 	s := start(t, entratest.Options{})
 	_, err := s.Broken("token.nosuch")

@@ -138,6 +138,7 @@ func (s *Server) rootTenant(d *directory) rootTenant {
 		case a.id == d.apiID:
 			row.Scopes = strings.Join(publishedScopes, ", ")
 		case a.principal != "":
+			row.Flows = "client credentials; the secret is " + a.name
 		case a.password:
 			row.Flows = "code with PKCE, implicit, password"
 		case a.implicit:
@@ -188,18 +189,23 @@ func (s *Server) serveDevToken(w http.ResponseWriter, r *http.Request) {
 // would not grant.
 func (s *Server) devToken(q url.Values) (string, error) {
 	for name := range q {
-		if !slices.Contains([]string{"family", "user", "scope", "policy", "client"}, name) {
-			return "", fmt.Errorf("no parameter %q; there are family, user, scope, policy and client", short(name))
+		if !slices.Contains([]string{"family", "user", "scope", "policy", "client", "application"}, name) {
+			return "", fmt.Errorf("no parameter %q; there are application, family, user, scope, policy and client",
+				short(name))
 		}
 	}
 	r := TokenRequest{
 		Family: Family(q.Get("family")), Policy: q.Get("policy"), User: q.Get("user"), Client: q.Get("client"),
+		Application: q.Get("application") == "true",
 	}
 	g, err := s.resolve(r)
 	if err != nil {
 		return "", err
 	}
-	if _, ok := s.findAccount(g.policy.dir, g.user.Name); !ok {
+	published, kind := publishedScopes, "scope"
+	if r.Application {
+		published, kind = appRoles, "app role"
+	} else if _, ok := s.findAccount(g.policy.dir, g.user.Name); !ok {
 		return "", fmt.Errorf("the account %s was removed", g.user.Name)
 	}
 	if q.Has("scope") {
@@ -214,12 +220,12 @@ func (s *Server) devToken(q url.Values) (string, error) {
 	}
 	for i, scope := range r.Scopes {
 		scope = strings.TrimPrefix(scope, g.policy.dir.appIDURI+"/")
-		if !findPublished(scope) {
-			return "", fmt.Errorf("no scope %q; there are %s", short(scope), strings.Join(publishedScopes, ", "))
+		if !slices.Contains(published, scope) {
+			return "", fmt.Errorf("no %s %q; there are %s", kind, short(scope), strings.Join(published, ", "))
 		}
 		if !slices.Contains(g.client.permissions, scope) {
-			return "", fmt.Errorf("%s has no permission for the scope %s; it has %s",
-				g.client.name, scope, strings.Join(g.client.permissions, ", "))
+			return "", fmt.Errorf("%s has no permission for the %s %s; it has %s",
+				g.client.name, kind, scope, strings.Join(g.client.permissions, ", "))
 		}
 		r.Scopes[i] = scope
 	}
@@ -234,6 +240,8 @@ type brokenAnswer struct {
 	Why   string   `json:"why"`
 	// Untrusted is the family whose tokens the API must not accept.
 	Untrusted Family `json:"untrusted,omitempty"`
+	// Applications says that the API must admit programs.
+	Applications bool `json:"applications,omitempty"`
 }
 
 func (s *Server) serveDevBroken(w http.ResponseWriter, r *http.Request) {
@@ -246,7 +254,7 @@ func (s *Server) serveDevBroken(w http.ResponseWriter, r *http.Request) {
 		s.arm(b.Fault)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	s.writeJSON(w, http.StatusOK, brokenAnswer{b.Code, b.Token, b.Curl, b.Query, b.Why, b.Untrusted})
+	s.writeJSON(w, http.StatusOK, brokenAnswer{b.Code, b.Token, b.Curl, b.Query, b.Why, b.Untrusted, b.Applications})
 }
 
 // arm injects the fault for armedFor, from now on.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 func TestOverview(t *testing.T) {
@@ -155,7 +156,7 @@ func TestSwitches(t *testing.T) {
 	}()
 	require.Contains(t, b.get(s.URL()+"/").body, "<strong>hanging</strong>")
 	post("/dev/keys", url.Values{"state": {"well"}})
-	if err := <-hung; err != nil {
+	if err := waittest.For(t, hung); err != nil {
 		require.ErrorIs(t, err, io.EOF)
 	}
 	require.Equal(t, http.StatusOK, b.get(keys).StatusCode)

@@ -55,7 +55,7 @@ type directory struct {
 	versionOne bool // the API's manifest asks for tokens of version 1; Server.mu guards it
 }
 
-func (s *Server) makeDirectories(spaOrigins []string) {
+func (s *Server) makeDirectories(o Options) {
 	users := func(alice, bob, carol string) []User {
 		list := Users()
 		list[0].ObjectID, list[1].ObjectID = alice, bob
@@ -79,34 +79,54 @@ func (s *Server) makeDirectories(spaOrigins []string) {
 		users: users("3a11ce00-d82f-46a1-b05c-7e93f14b06d8", "3b0b0000-60e5-4c9b-8f72-a9d4e1c8357f",
 			"3ca20100-2e7a-4816-9bc3-d50f68e9a174"),
 	}
-	pages := spaPages(spaOrigins)
+	if o.SameDirectory {
+		s.external.id = s.b2c.id
+		for i, moved := range s.b2c.users {
+			s.external.users[i].ObjectID = moved.ObjectID
+		}
+	}
+	pages := spaPages(o.SPAOrigins)
 	for _, a := range []struct {
-		dir        *directory
-		client     application
-		other, api application
+		dir    *directory
+		client application
+		others []application
 	}{
 		{
 			s.b2c,
 			application{id: ClientID, name: "B2CTest", password: true},
-			application{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
-			application{id: APIClientID, name: "B2CAPI"},
+			[]application{
+				{id: OtherClientID, name: "B2COther", permissions: []string{"read"}, redirects: pages, native: true},
+				{id: DaemonID, name: "B2CDaemon", principal: "bd5e0000-6c27-4a0f-b3d8-95e1f47a02c6"},
+				{id: APIClientID, name: "B2CAPI"},
+			},
 		},
 		{
 			s.external,
 			application{id: ExternalClientID, name: "Test"},
-			application{id: ExternalDaemonID, name: "Daemon", principal: "ed5e0000-4b71-4f93-8a2c-60f7d1c8e35b"},
-			application{id: ExternalAPIClientID, name: "API"},
+			[]application{
+				{id: ExternalDaemonID, name: "Daemon", principal: "ed5e0000-4b71-4f93-8a2c-60f7d1c8e35b"},
+				{id: ExternalAPIClientID, name: "API"},
+			},
 		},
 		{
 			s.workforce,
 			application{id: WorkforceClientID, name: "Test"},
-			application{id: WorkforceDaemonID, name: "Daemon", principal: "3d5e0000-a9c4-4e27-b681-0f35d7e29c4a"},
-			application{id: WorkforceAPIClientID, name: "API"},
+			[]application{
+				{id: WorkforceDaemonID, name: "Daemon", principal: "3d5e0000-a9c4-4e27-b681-0f35d7e29c4a"},
+				{id: WorkforceAPIClientID, name: "API"},
+			},
 		},
 	} {
 		a.client.permissions, a.client.redirects = publishedScopes, testRedirects(pages)
 		a.client.native, a.client.implicit = true, true
-		a.dir.applications = []*application{&a.client, &a.other, &a.api}
+		a.dir.applications = []*application{&a.client}
+		for i := range a.others {
+			of := &a.others[i]
+			if of.principal != "" {
+				of.permissions = appRoles
+			}
+			a.dir.applications = append(a.dir.applications, of)
+		}
 		for _, of := range a.dir.applications {
 			of.dir = a.dir
 		}
@@ -125,6 +145,11 @@ func (s *Server) findDirectory(f Family) (*directory, error) {
 }
 
 func (d *directory) client() *application { return d.applications[0] }
+
+// daemon is the program that signs in as itself.
+func (d *directory) daemon() *application {
+	return d.applications[slices.IndexFunc(d.applications, func(a *application) bool { return a.principal != "" })]
+}
 
 // is says whether a path names the tenant.
 func (d *directory) is(name string) bool {

@@ -44,7 +44,7 @@ func (s *Server) parse(r *http.Request) endpoint {
 	if strings.EqualFold(parts[0], "tfp") {
 		e.tfp, parts = true, parts[1:]
 	}
-	if !e.tfp {
+	if !e.tfp && !r.URL.Query().Has("p") { // which B2C alone has
 		if of := s.parseEntra(r, parts); of.kind != "" {
 			return of
 		}
@@ -218,8 +218,9 @@ func (s *Server) entraMetadata(base string, e endpoint) map[string]any {
 		"http_logout_supported":                 true,
 		"frontchannel_logout_supported":         true,
 		"claims_supported": []string{
-			"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host", "aud",
-			"exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash", "c_hash", "email",
+			"sub", "iss", "cloud_instance_name", "cloud_instance_host_name", "cloud_graph_host_name", "msgraph_host",
+			"aud", "exp", "iat", "auth_time", "acr", "nonce", "preferred_username", "name", "tid", "ver", "at_hash",
+			"c_hash", "email",
 		},
 		"tenant_region_scope":   "EU",
 		"cloud_instance_name":   "microsoftonline.com",

@@ -14,11 +14,13 @@
 // The B2C tenant has the applications B2CTest (the client), B2CAPI (the API, with the
 // scopes read, write and user_impersonation) and B2COther (a client with permission for
 // read only), two users, alice and bob, and four user flows, each with a key of its
-// own. The other two have a client, the API and a daemon, alice, bob and a guest, carol,
-// under other IDs, and no policies. Keys are new in each process.
+// own. The other two have a client, the API, alice, bob and a guest, carol, under other
+// IDs, and no policies. Each tenant has a daemon, which signs in as itself (client
+// credentials; its secret is its name) and has the API's app roles read and write. Keys
+// are new in each process.
 //
 // What it does not do: real passwords, user accounts that change, custom policies, SAML,
-// client secrets, client credentials, multi-factor authentication, page customisation.
+// clients of users with a secret, multi-factor authentication, page customisation.
 package entratest
 
 import (
@@ -42,6 +44,7 @@ const (
 
 	ClientID      = "47840c35-e986-468b-8d2c-e25aa02d3d08" // B2CTest, the client application
 	OtherClientID = "b9d0c1f4-52a7-4e36-8b1d-0e6f93a7c258" // B2COther, a client with permission for read alone
+	DaemonID      = "bdae3000-7c41-4f5e-9a26-e80d13f4b7c9" // B2CDaemon, a program that signs in as itself
 	APIClientID   = "ecfb57af-c76a-49a0-b48f-37311846956f" // B2CAPI, the API
 	AppIDURI      = "https://contoso.onmicrosoft.com/b2capi"
 
@@ -76,6 +79,15 @@ type Options struct {
 	// those of http://localhost:9912 and http://127.0.0.1:9912.
 	SPAOrigins []string
 
+	// SameDirectory makes the external tenant one of External ID's hybrid mode: it has the
+	// GUID of the B2C tenant, and the users' object IDs. Its applications are others.
+	SameDirectory bool
+
+	// FormerIDClaim is a claim in the external tenant's tokens with the object ID that a
+	// user of the same name has in the B2C tenant: alice and bob were moved from there,
+	// carol was not. "" for none.
+	FormerIDClaim string
+
 	// Log, if not nil, gets one line per request. A line holds method, path,
 	// status and AADB2C code, never a query, a body or a token. It must be safe
 	// for concurrent use.
@@ -88,6 +100,7 @@ type Server struct {
 	lifetime   time.Duration
 	publicHost string
 	hostGiven  bool
+	formerID   string // the claim
 	log        func(string)
 
 	b2c, external, workforce *directory
@@ -117,6 +130,7 @@ func Start(o Options) (*Server, error) {
 		lifetime:   o.AccessTokenLifetime,
 		publicHost: o.PublicHost,
 		hostGiven:  o.PublicHost != "",
+		formerID:   o.FormerIDClaim,
 		log:        o.Log,
 		closed:     make(chan struct{}),
 	}
@@ -132,7 +146,7 @@ func Start(o Options) (*Server, error) {
 	if s.log == nil {
 		s.log = func(string) {}
 	}
-	s.makeDirectories(o.SPAOrigins)
+	s.makeDirectories(o)
 	s.makePolicies(PolicySignUpSignIn, PolicyProfileEdit, PolicyROPC, PolicyPasswordReset)
 	s.makeOwnKeys(s.external, 2)
 	s.makeOwnKeys(s.workforce, 1)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 const (
@@ -304,9 +305,9 @@ func TestLogHasNoSecrets(t *testing.T) {
 		"grant_type": {"refresh_token"}, "client_id": {entratest.ClientID}, "refresh_token": {token},
 	})
 
-	require.Regexp(t, `^GET "/\\u2026" 404 `, <-lines)
-	require.Regexp(t, `^GET "/" 200 `, <-lines)
-	last := <-lines
+	require.Regexp(t, `^GET "/\\u2026" 404 `, waittest.For(t, lines))
+	require.Regexp(t, `^GET "/" 200 `, waittest.For(t, lines))
+	last := waittest.For(t, lines)
 	require.Regexp(t, `^POST "/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token" 400 .* AADB2C90085$`, last)
 	require.Empty(t, lines)
 }

@@ -61,6 +61,7 @@ var entraCodes = map[string]string{
 	"AADB2C90085": "AADSTS9002313", "AADB2C90091": "AADSTS65004", "AADB2C90117": "AADSTS650053",
 	"AADB2C90128": "AADSTS50034", "AADB2C90129": "AADSTS54005", "AADB2C90146": "AADSTS28000",
 	"AADB2C90182": "AADSTS501481", "AADB2C90183": "AADSTS501481", "AADB2C90205": "AADSTS65001",
+	"AADB2C99068": "AADSTS1002012",
 	"AADB2C90279": "AADSTS700005", "AADB2C99002": "AADSTS50034", "AADB2C99059": "AADSTS9002325",
 }
 
@@ -215,6 +216,11 @@ var errorTable = map[string]struct{ kind, text string }{
 		"The request contains an invalid scope parameter which includes an illegal character '%c'.",
 	},
 	"AADB2C99059": {"invalid_request", "The supplied request must present a code_challenge"},
+
+	"AADB2C99068": {
+		"invalid_request",
+		"Scope parameter (%s) must be formatted like https://<application-uri>/.default",
+	},
 
 	// In Entra ID's words: what B2C says here is not published.
 	"AADSTS9002326": {

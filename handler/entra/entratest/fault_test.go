@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/entra/entratest"
+	"itemsapi/handler/waittest"
 )
 
 func TestFaults(t *testing.T) {
@@ -100,19 +101,19 @@ func TestFaults(t *testing.T) {
 		done := fetch(ctx)
 		waitFor(1)
 		cancel()
-		require.ErrorIs(t, <-done, context.Canceled)
+		require.ErrorIs(t, waittest.For(t, done), context.Canceled)
 
 		done = fetch(t.Context())
 		waitFor(2)
 		require.Empty(t, done)
 		remove()
-		require.ErrorIs(t, <-done, io.EOF)
+		require.ErrorIs(t, waittest.For(t, done), io.EOF)
 
 		s.Inject(hang)
 		done = fetch(t.Context())
 		waitFor(3)
 		s.Close()
-		require.Error(t, <-done)
+		require.Error(t, waittest.For(t, done))
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,14 +23,14 @@ type tokenResponse struct {
 	ClientInfo            string `json:"client_info,omitempty"`
 	IDTokenExpiresIn      int64  `json:"id_token_expires_in,omitempty"`
 	ProfileInfo           string `json:"profile_info,omitempty"`
-	Scope                 string `json:"scope"`
+	Scope                 string `json:"scope,omitempty"`
 	RefreshToken          string `json:"refresh_token,omitempty"`
 	RefreshTokenExpiresIn int64  `json:"refresh_token_expires_in,omitempty"`
 }
 
 func (s *Server) serveToken(w *response, r *http.Request, e endpoint) {
 	w.Header().Set("Cache-Control", "no-store")
-	answer, f := s.redeem(r, e.policy)
+	answer, f := s.redeem(r, e)
 	if f != nil {
 		f = f.of(e.policy.dir)
 		w.code = f.code
@@ -46,7 +47,8 @@ func (s *Server) serveToken(w *response, r *http.Request, e endpoint) {
 }
 
 // redeem turns a grant into tokens.
-func (s *Server) redeem(r *http.Request, p *policy) (*tokenResponse, *failure) {
+func (s *Server) redeem(r *http.Request, e endpoint) (*tokenResponse, *failure) {
+	p := e.policy
 	if err := r.ParseForm(); err != nil {
 		return nil, fail("AADB2C90083", "grant_type") // a form that cannot be read has none
 	}
@@ -55,6 +57,8 @@ func (s *Server) redeem(r *http.Request, p *policy) (*tokenResponse, *failure) {
 		return nil, fail("AADB2C90083", "grant_type")
 	}
 	switch grantType {
+	case "client_credentials":
+		return s.redeemCredentials(r, e)
 	case "authorization_code", "refresh_token":
 	case "password":
 		if p.name != PolicyROPC {
@@ -162,6 +166,46 @@ func (s *Server) redeemPassword(r *http.Request, p *policy, client *application)
 		grant{client: client, policy: p, user: user, platform: native, scopes: scopes, signedInAt: s.now()},
 		scopes,
 	)
+}
+
+// redeemCredentials signs a program in as itself (RFC 6749, section 4.4). It sends its
+// secret in the form, or in the header (section 2.3.1).
+func (s *Server) redeemCredentials(r *http.Request, e endpoint) (*tokenResponse, *failure) {
+	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	if name, password, ok := r.BasicAuth(); ok {
+		id, _ = url.QueryUnescape(name) // what cannot be decoded is nobody's
+		secret, _ = url.QueryUnescape(password)
+	}
+	d := e.policy.dir
+	client, f := d.findApplication(id)
+	scope := r.PostForm.Get("scope")
+	switch {
+	case f != nil:
+		return nil, f
+	case client.principal == "":
+		return nil, fail("AADB2C90086", "client_credentials")
+	case secret == "":
+		return nil, fail("AADB2C90079")
+	case secret != client.name:
+		return nil, fail("AADB2C90081")
+	case scope == "":
+		return nil, fail("AADB2C90010")
+	case scope != d.appIDURI+"/.default":
+		return nil, fail("AADB2C99068", scope)
+	}
+	g := signIn{
+		policy: e.policy, door: e.door, client: client, audience: d.apiID,
+		scopes: client.permissions, lifetime: s.lifetime,
+	}
+	answer := &tokenResponse{
+		TokenType: "Bearer", ExpiresIn: int64(s.lifetime.Seconds()),
+		AccessToken: s.sign(g.policy, nil, s.accessClaims(g)),
+	}
+	if d == s.b2c {
+		answer.NotBefore = s.now().Unix()
+		answer.ExpiresOn, answer.Resource = answer.NotBefore+answer.ExpiresIn, g.audience
+	}
+	return answer, nil
 }
 
 // check is what codes and refresh tokens are bound to.

@@ -1,6 +1,7 @@
 package entratest_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"testing"
@@ -81,7 +82,7 @@ func TestCodeIsBound(t *testing.T) {
 		{"wrong verifier", "AADB2C90182", "invalid_grant", []string{"code_verifier", long}},
 		{"a secret", "AADB2C90084", "invalid_request", []string{"client_secret", "s"}},
 		{
-			"a code is no refresh token", "AADB2C90085", "invalid_grant",
+			"a code is not a refresh token", "AADB2C90085", "invalid_grant",
 			[]string{"grant_type", "refresh_token", "refresh_token", code},
 		},
 		{
@@ -366,4 +367,77 @@ func TestPassword(t *testing.T) {
 			requireFailure(t, ask(row.changes...), row.code, row.kind)
 		})
 	}
+}
+
+// A program signs in as itself, at the token endpoint of its tenant.
+func TestClientCredentials(t *testing.T) {
+	s := start(t, entratest.Options{})
+	b := newBrowser(t)
+	for _, tt := range []struct {
+		endpoint, id, secret, uri string
+		scopeRefused              string
+	}{
+		{at(s, entratest.PolicySignUpSignIn, "/token"), entratest.DaemonID, "B2CDaemon", entratest.AppIDURI, "AADB2C99068"},
+		{
+			s.URL() + "/" + entratest.ExternalTenantDomain + "/oauth2/v2.0/token", entratest.ExternalDaemonID, "Daemon",
+			entratest.ExternalAppIDURI, "AADSTS1002012",
+		},
+		{
+			s.URL() + "/" + entratest.WorkforceTenantDomain + "/oauth2/v2.0/token", entratest.WorkforceDaemonID, "Daemon",
+			entratest.WorkforceAppIDURI, "AADSTS1002012",
+		},
+	} {
+		ask := func(changes ...string) answer {
+			q := url.Values{
+				"grant_type": {"client_credentials"}, "client_id": {tt.id}, "client_secret": {tt.secret},
+				"scope": {tt.uri + "/.default"},
+			}
+			for i := 0; i < len(changes); i += 2 {
+				q.Set(changes[i], changes[i+1])
+			}
+			return b.send(http.MethodPost, tt.endpoint, q)
+		}
+		got := ask()
+		require.Equal(t, http.StatusOK, got.StatusCode, got.body)
+		answered := got.json(t)
+		require.NotContains(t, answered, "refresh_token")
+		require.NotContains(t, answered, "id_token")
+		_, claims := decode(t, answered["access_token"].(string))
+		require.Equal(t, tt.id, claims["azp"])
+		if tt.uri == entratest.AppIDURI {
+			require.Equal(t, "read write", claims["scp"])
+			require.NotContains(t, claims, "oid")
+		} else {
+			require.Equal(t, []any{"read", "write"}, claims["roles"])
+			require.Equal(t, "app", claims["idtyp"])
+			require.Equal(t, claims["sub"], claims["oid"])
+			require.NotContains(t, claims, "scp")
+		}
+		basic := base64.StdEncoding.EncodeToString([]byte(tt.id + ":" + tt.secret))
+		got = b.send(http.MethodPost, tt.endpoint, url.Values{
+			"grant_type": {"client_credentials"}, "scope": {tt.uri + "/.default"},
+		}, "Authorization", "Basic "+basic)
+		require.Equal(t, http.StatusOK, got.StatusCode, got.body)
+
+		for code, changes := range map[string][]string{
+			tt.scopeRefused:                {"scope", tt.uri + "/read"},
+			"AADB2C90081|AADSTS7000215":    {"client_secret", "x"},
+			"AADB2C90079|AADSTS7000218":    {"client_secret", ""},
+			"AADB2C90010|AADSTS900144":     {"scope", ""},
+			"AADB2C90018|AADSTS700016":     {"client_id", "00000000-0000-0000-0000-000000000001"},
+			"(AADB2C90086|AADSTS90013): .": {"client_id", clientOf(tt.id)},
+		} {
+			got := ask(changes...)
+			require.Equal(t, http.StatusBadRequest, got.StatusCode, got.body)
+			require.Regexp(t, code, got.json(t)["error_description"], changes)
+		}
+	}
+}
+
+// clientOf is the client of users in the tenant of a daemon.
+func clientOf(daemon string) string {
+	return map[string]string{
+		entratest.DaemonID: entratest.ClientID, entratest.ExternalDaemonID: entratest.ExternalClientID,
+		entratest.WorkforceDaemonID: entratest.WorkforceClientID,
+	}[daemon]
 }

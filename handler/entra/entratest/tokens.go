@@ -21,6 +21,11 @@ type TokenRequest struct {
 	Client   string        // application ID or name; "" means the tenant's client
 	Scopes   []string      // short names, written as they are; nil means read, write; empty but not nil means none
 	Lifetime time.Duration // 0 means Options.AccessTokenLifetime; a negative one makes an expired token
+
+	// Application makes the token of a program that signed in as itself, whose app roles
+	// are Scopes: B2C writes them into scp, the others into roles. User has no meaning
+	// then, and Client "" means the tenant's daemon.
+	Application bool
 }
 
 // Token is the access token of a user for scopes of the API, by their short names:
@@ -71,7 +76,7 @@ type signIn struct {
 	policy   *policy
 	door     string
 	profile  bool // Entra's families: the client asked who the user is
-	user     User
+	user     User // none for a program that signed in as itself
 	client   *application
 	audience string   // of the access token
 	scopes   []string // granted, short names
@@ -101,10 +106,22 @@ func (s *Server) resolve(r TokenRequest) (signIn, error) {
 	case r.Policy != "":
 		return g, fmt.Errorf("the tenant %s has no policies", d.name)
 	}
+	if r.Application {
+		g.client, g.profile = d.daemon(), false
+		if r.Client == "" {
+			return g, nil
+		}
+		if g.client, err = d.findClient(r.Client); err == nil && g.client.principal == "" {
+			err = fmt.Errorf("%s cannot sign in as itself; %s can", g.client.name, d.daemon().name)
+		}
+		return g, err
+	}
 	if g.user, err = d.findUser(orDefault(r.User, "alice")); err != nil {
 		return g, err
 	}
-	g.client, err = d.findClient(r.Client)
+	if g.client, err = d.findClient(r.Client); err == nil && g.client.principal != "" {
+		err = fmt.Errorf("%s is a program that signs in as itself, not a user's client", g.client.name)
+	}
 	return g, err
 }
 
@@ -145,11 +162,21 @@ func (s *Server) commonClaims(g signIn) map[string]any {
 }
 
 func (s *Server) accessClaims(g signIn) map[string]any {
+	if g.client.principal != "" {
+		return s.programClaims(g)
+	}
 	c := s.commonClaims(g)
 	c["aud"] = g.audience
 	c["azp"] = g.client.id
 	if len(g.scopes) > 0 {
 		c["scp"] = strings.Join(g.scopes, " ")
+	}
+	if g.policy.dir == s.external && s.formerID != "" {
+		for _, moved := range s.b2c.users {
+			if moved.Name == g.user.Name {
+				c[s.formerID] = moved.ObjectID
+			}
+		}
 	}
 	if g.policy.dir != s.b2c {
 		delete(c, "nonce") // which is the client's, for its ID token
@@ -220,16 +247,42 @@ func (s *Server) makeVersionOne(c map[string]any, g signIn) {
 	}
 }
 
-// applicationClaims are those of a program that signed in as itself.
-func (s *Server) applicationClaims(d *directory) map[string]any {
-	now, program := s.now(), d.applications[1]
-	oid := program.principal
-	return map[string]any{
-		"aud": d.apiID, "iss": s.issuer(d, "", true), "tid": d.id,
-		"iat": now.Add(-backDated).Unix(), "nbf": now.Add(-backDated).Unix(), "exp": now.Add(time.Hour).Unix(),
-		"azp": program.id, "azpacr": "1", "oid": oid, "sub": oid, "idtyp": "app",
-		"rh": "1.A" + randomText(40), "uti": randomText(16), "aio": randomText(64), "ver": "2.0",
+// programClaims are those of the access token of a program that signed in as itself. B2C's
+// have no mark of that.
+func (s *Server) programClaims(g signIn) map[string]any {
+	d, now := g.policy.dir, s.now()
+	begins := now
+	if d != s.b2c {
+		begins = now.Add(-backDated)
 	}
+	if g.lifetime < 0 {
+		begins = now.Add(g.lifetime - time.Hour)
+	}
+	c := map[string]any{
+		"aud": g.audience, "azp": g.client.id, "sub": g.client.principal,
+		"iat": begins.Unix(), "nbf": begins.Unix(), "exp": now.Add(g.lifetime).Unix(),
+	}
+	if d == s.b2c {
+		c["iss"], c["ver"], c["tfp"] = s.Issuer(), "1.0", g.policy.name
+		if len(g.scopes) > 0 {
+			c["scp"] = strings.Join(g.scopes, " ")
+		}
+		return c
+	}
+	maps.Copy(c, map[string]any{
+		"iss": s.issuer(d, g.door, true), "tid": d.id, "oid": g.client.principal, "azpacr": "1", "idtyp": "app",
+		"rh": "1.A" + randomText(40), "uti": randomText(16), "aio": randomText(64), "ver": "2.0",
+	})
+	if len(g.scopes) > 0 {
+		c["roles"] = g.scopes
+	}
+	if s.isVersionOne(d) && g.audience == d.apiID {
+		s.makeVersionOne(c, g)
+		delete(c, "acr")
+		delete(c, "amr")
+		c["appidacr"] = "1"
+	}
+	return c
 }
 
 func (s *Server) idClaims(g signIn) map[string]any {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const maxSkew = 15 * time.Minute
@@ -26,9 +28,16 @@ var versions = []string{
 	"2025-11-05", "2026-02-06", "2026-04-06", "2026-06-06",
 }
 
-// authenticate checks a request's date, its SharedKey or SharedKeyLite signature (Microsoft, "Authorize with Shared
-// Key") and its version.
+// authenticate checks a request's date, its SharedKey or SharedKeyLite signature (Microsoft,
+// "Authorize with Shared Key") or its bearer token, and its version.
 func (s *Server) authenticate(r *http.Request) *serviceError {
+	scheme, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if scheme == "Bearer" { // the token has times, so the request needs none
+		if refusal := s.checkToken(r, credential); refusal != nil {
+			return refusal
+		}
+		return checkVersion(r)
+	}
 	date := r.Header.Get("x-ms-date")
 	if date == "" {
 		date = r.Header.Get("Date")
@@ -41,7 +50,6 @@ func (s *Server) authenticate(r *http.Request) *serviceError {
 		return authenticationFailed(fmt.Sprintf("the request's date is %s off", skew.Round(time.Second)))
 	}
 
-	scheme, credential, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	account, signature, _ := strings.Cut(credential, ":")
 	given, err := base64.StdEncoding.DecodeString(signature)
 	if err != nil || account != AccountName {
@@ -66,7 +74,10 @@ func (s *Server) authenticate(r *http.Request) *serviceError {
 	if !hmac.Equal(mac.Sum(nil), given) {
 		return authenticationFailed(fmt.Sprintf("the signature is not that of %q", toSign))
 	}
+	return checkVersion(r)
+}
 
+func checkVersion(r *http.Request) *serviceError {
 	if version := r.Header.Get("x-ms-version"); !slices.Contains(versions, version) {
 		return &serviceError{
 			http.StatusBadRequest,
@@ -88,4 +99,36 @@ func canonicalResource(r *http.Request) string {
 		resource += "?comp=" + values.Get("comp")
 	}
 	return resource
+}
+
+// checkToken checks a bearer token as Azure Storage does, but for its signature: whose it
+// is, that it is for Azure Storage, and its time (Microsoft, "Authorize with Microsoft
+// Entra ID").
+func (s *Server) checkToken(r *http.Request, token string) *serviceError {
+	if r.TLS == nil {
+		return authenticationFailed("Authentication scheme Bearer is not allowed with HTTP.")
+	}
+	var claims struct {
+		jwt.RegisteredClaims
+		Audience string `json:"aud"`
+	}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil {
+		return invalidToken("the token cannot be read: " + err.Error())
+	}
+	now := s.now()
+	switch {
+	case !strings.HasPrefix(claims.Issuer, "https://sts.windows.net/"):
+		return invalidToken("Issuer validation failed.")
+	case strings.TrimSuffix(claims.Audience, "/") != "https://storage.azure.com":
+		return invalidToken("Audience validation failed.")
+	case claims.NotBefore == nil || now.Before(claims.NotBefore.Time):
+		return invalidToken("Lifetime validation failed. The token is not yet valid.")
+	case claims.ExpiresAt == nil || !now.Before(claims.ExpiresAt.Time):
+		return invalidToken("Lifetime validation failed. The token is expired.")
+	}
+	return nil
+}
+
+func invalidToken(message string) *serviceError {
+	return &serviceError{http.StatusUnauthorized, "InvalidAuthenticationInfo", message}
 }

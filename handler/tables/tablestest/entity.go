@@ -429,8 +429,9 @@ func checkStored(partitionKey, rowKey string, properties []property) *serviceErr
 	return nil
 }
 
-// entitySize counts as Azure does (Azure Storage team blog, "Understanding Windows Azure Storage Billing"): 4 bytes, the
-// keys, and for each property 8 bytes, its name and its value.
+// entitySize counts as Azure does (Azure Storage team blog, "Understanding Windows Azure
+// Storage Billing"): 4 bytes, the keys, and for each property 8 bytes, its name and its
+// value.
 func entitySize(partitionKey, rowKey string, properties []property) int {
 	size := 4 + 2*utf16Len(partitionKey) + 2*utf16Len(rowKey)
 	for _, p := range properties {
@@ -565,7 +566,8 @@ const (
 )
 
 func (m metadata) contentType() string {
-	return "application/json;odata=" + [...]string{"nometadata", "minimalmetadata", "fullmetadata"}[m] + ";streaming=true;charset=utf-8"
+	level := [...]string{"nometadata", "minimalmetadata", "fullmetadata"}[m]
+	return "application/json;odata=" + level + ";streaming=true;charset=utf-8"
 }
 
 // metadataFor is the level that $format or, without it, the Accept header asks for.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // startWith starts a server whose table "items" holds n entities of the partition p.
@@ -34,7 +35,7 @@ func startWith(t *testing.T, n int) (*tablestest.Server, *client) {
 }
 
 // try sends a request on a connection of its own: Go repeats a GET by itself when a kept one is closed on it.
-func (c *client) try(t *testing.T, q request) (reply, error) {
+func (c *client) try(t testing.TB, q request) (reply, error) {
 	t.Helper()
 	transport := &http.Transport{DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(c.new(t, q))
@@ -131,7 +132,7 @@ func TestFaultDelayEndsWhenTheClientLeaves(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return len(s.Requests()) == 1 }, 10*time.Second, time.Millisecond)
 	cancel()
-	require.ErrorIs(t, <-left, context.Canceled)
+	require.ErrorIs(t, waittest.For(t, left), context.Canceled)
 	s.Close() // waits for nothing
 	require.Empty(t, s.Entities("items"), "not executed")
 }
@@ -149,11 +150,12 @@ func TestFaultHang(t *testing.T) {
 	}()
 	require.Eventually(t, func() bool { return len(s.Requests()) == 1 }, 10*time.Second, time.Millisecond)
 	cancel()
-	require.ErrorIs(t, <-left, context.Canceled)
+	require.ErrorIs(t, waittest.For(t, left), context.Canceled)
 
 	ended := make(chan error)
+	aside := waittest.Aside(t)
 	go func() {
-		_, err := c.try(t, query("items", ""))
+		_, err := c.try(aside, query("items", ""))
 		ended <- err
 	}()
 	require.Eventually(t, func() bool { return len(s.Requests()) == 2 }, 10*time.Second, time.Millisecond)

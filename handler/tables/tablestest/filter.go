@@ -80,9 +80,10 @@ func (c comparison) matches(e *entity) bool {
 	return order <= 0
 }
 
-// parseFilter reads the part of OData's filter language that the Table service knows (Microsoft, "Querying tables and
-// entities"): comparisons of a property with a literal, and, or, not, parentheses. As OData has it, not binds more
-// tightly than a comparison, so that its operand needs parentheses.
+// parseFilter reads the part of OData's filter language that the Table service understands
+// (Microsoft, "Querying tables and entities"): comparisons of a property with a literal,
+// and, or, not, parentheses. As OData has it, not binds more tightly than a comparison, so
+// that its operand needs parentheses.
 func parseFilter(source string) (*filter, *serviceError) {
 	f := &filter{}
 	if source == "" {

@@ -40,7 +40,7 @@ var (
 	etagForm  = regexp.MustCompile(`^W/"datetime'[0-9A-Za-z.%:-]+'"$`)
 )
 
-// Operation names what a request asks for with one of the Op constants, "" if the server knows no such operation. It
+// Operation names what a request asks for with one of the Op constants, "" if the server has no such operation. It
 // serves [Fault.Match] too.
 func Operation(r *http.Request) string {
 	t, ok := parsePath(r.URL.Path)
@@ -175,7 +175,7 @@ func (s *Server) newCall(r *http.Request, body []byte) (*call, *serviceError) {
 	if !ok {
 		return nil, invalidInput("Bad Request - Error in query syntax.")
 	}
-	base := "http://" + r.Host + "/" + AccountName
+	base := s.scheme + "://" + r.Host + "/" + AccountName
 	return newCall(r.Method, t, r.URL.RawQuery, r.Header, body, base)
 }
 

@@ -1,17 +1,22 @@
 // Package tablestest serves the Azure Table service over HTTP on loopback, in memory, for tests and local runs.
 //
-// It is strict: where Azure refuses (a key too long, two partitions in a transaction, a 253rd property, a sixteenth
-// comparison in a filter), it refuses with Azure's status and code, also where the Azurite emulator lets it pass; and it
-// does what Azure may do although it seldom does, such as a page that ends early or a continuation without a row key.
-// Faults (delays, lost replies, error answers, empty pages) are injected with [Server.Inject].
+// It is strict: where Azure refuses (a key too long, two partitions in a transaction, a
+// 253rd property, a sixteenth comparison in a filter), it refuses with Azure's status and
+// code, even where the Azurite emulator lets it pass; and it does what Azure may do but
+// rarely does, such as a page that ends early or a continuation without a row key. Faults
+// (delays, lost replies, error answers, empty pages) are injected with [Server.Inject].
 //
-// It knows shared keys only: no SAS, no bearer tokens. It has no access policies, service properties or statistics, no
-// queries inside transactions, no throttling and no time limit of its own, and a table's name is free again as soon as
-// the table is deleted (Azure answers TableBeingDeleted for a while). Nothing outlives the process.
+// Over TLS it accepts bearer tokens, too, of which it checks all but the signature, as it
+// has nobody's keys: anyone on this machine could make one. It accepts no SAS. It has no
+// roles, access policies, service
+// properties or statistics, no queries inside transactions, no throttling and no time limit
+// of its own, and a table's name is free again as soon as the table is deleted (Azure
+// answers TableBeingDeleted for a while). Nothing outlives the process.
 package tablestest
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -46,6 +51,8 @@ type Options struct {
 	// Now is the server's clock, nil for time.Now. It stamps the entities, and a request dated more than 15 minutes
 	// from it is refused.
 	Now func() time.Time
+	// Certificate has it serve TLS alone, and accept bearer tokens for Azure Storage.
+	Certificate *tls.Certificate
 }
 
 // Server is a Table service on loopback with one account, [AccountName]. Its methods may be called from any goroutine.
@@ -53,6 +60,7 @@ type Server struct {
 	now     func() time.Time
 	store   *store
 	http    *http.Server
+	scheme  string // http or https
 	port    int
 	serving sync.WaitGroup
 	running sync.RWMutex // held for reading by each request
@@ -78,7 +86,7 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the Table service: %w", err)
 	}
-	s := &Server{now: o.Now, store: newStore(), port: loopbacktest.Port(listeners[0])}
+	s := &Server{now: o.Now, store: newStore(), scheme: "http", port: loopbacktest.Port(listeners[0])}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -89,21 +97,30 @@ func Start(o Options) (*Server, error) {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          log.New(io.Discard, "", 0),
 	}
+	if o.Certificate != nil {
+		s.scheme = "https"
+		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{*o.Certificate}, MinVersion: tls.VersionTLS12}
+	}
 	for _, l := range listeners {
+		if o.Certificate != nil {
+			s.serving.Go(func() { _ = s.http.ServeTLS(l, "", "") })
+			continue
+		}
 		s.serving.Go(func() { _ = s.http.Serve(l) })
 	}
 	return s, nil
 }
 
-// URL is the account's endpoint, http://127.0.0.1:PORT/devstoreaccount1.
+// URL is the account's endpoint, http://127.0.0.1:PORT/devstoreaccount1, or https.
 func (s *Server) URL() string {
-	return fmt.Sprintf("http://127.0.0.1:%d/%s", s.port, AccountName)
+	return fmt.Sprintf("%s://127.0.0.1:%d/%s", s.scheme, s.port, AccountName)
 }
 
 // ConnectionString is what aztables.NewServiceClientFromConnectionString takes.
 func (s *Server) ConnectionString() string {
 	return fmt.Sprintf(
-		"DefaultEndpointsProtocol=http;AccountName=%s;AccountKey=%s;TableEndpoint=%s;",
+		"DefaultEndpointsProtocol=%s;AccountName=%s;AccountKey=%s;TableEndpoint=%s;",
+		s.scheme,
 		AccountName,
 		AccountKey,
 		s.URL(),

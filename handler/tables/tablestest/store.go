@@ -242,8 +242,9 @@ type position struct {
 	hasRowKey            bool
 }
 
-// scan reads at most limit entities that match, from start on, and no more once they come to 4 MiB. next is where to go on: the first entity that was not
-// looked at yet, whether it matches or not, or nil when none is left.
+// scan reads at most limit entities that match, from start on, and no more once they
+// come to 4 MiB. next is where to go on: the first entity that was not looked at yet,
+// whether it matches or not, or nil when none is left.
 func (st *store) scan(
 	name string,
 	f *filter,

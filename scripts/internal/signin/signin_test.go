@@ -17,17 +17,27 @@ import (
 func TestErrors(t *testing.T) {
 	var codes []string
 	for _, e := range signin.Errors() {
-		require.Regexp(t, `^AADB2C[0-9]{5}$`, e.Code)
+		require.Contains(t, []string{"b2c", "entra", "msal", "dotnet", "browser"}, e.From, e.Code)
+		form := map[string]string{
+			"b2c": `^AADB2C([0-9]{5})?$`, "entra": `^AADSTS[0-9]{5,7}$`, "msal": `^[a-z]+(_[a-z]+)+$`,
+			"dotnet": `^ID[XW][0-9]{5}$`, "browser": `^browser\.[a-z_]+$`,
+		}
+		require.Regexp(t, form[e.From], e.Code)
 		for _, sentence := range []string{e.Meaning, e.Cause, e.Fix} {
 			require.Regexp(t, `^[\w].*\.$`, sentence, e.Code)
+			require.NotRegexp(t, `  |\.\.$`, sentence, e.Code)
+			require.Equal(t, strings.Count(sentence, "("), strings.Count(sentence, ")"), "%s: %s", e.Code, sentence)
+		}
+		for _, says := range e.Says {
+			require.Equal(t, []signin.Error{e}, signin.Find("x "+says+" y"), says)
 		}
 		codes = append(codes, e.Code)
 	}
-	require.True(t, slices.IsSorted(codes), "in order of code")
+	slices.Sort(codes)
 	require.Len(t, slices.Compact(slices.Clone(codes)), len(codes), "each code once")
 
 	signin.Errors()[0].Code = "changed"
-	require.Equal(t, codes[0], signin.Errors()[0].Code, "callers get a copy")
+	require.NotEqual(t, "changed", signin.Errors()[0].Code, "callers get a copy")
 }
 
 // Whatever the stand-in can answer with is explained.
@@ -47,8 +57,9 @@ func TestErrorsCoverTheStandIn(t *testing.T) {
 	}
 	require.Greater(t, len(emitted), 30, "the stand-in's codes were not found")
 	for code := range emitted {
-		_, explained := signin.Find(code)
-		require.True(t, explained, code)
+		found := signin.Find(code)
+		require.Len(t, found, 1, code)
+		require.True(t, found[0].Explained(), code)
 	}
 }
 
@@ -69,34 +80,52 @@ func TestFind(t *testing.T) {
 		{"the first of two", "AADB2C90091 after AADB2C90117", "AADB2C90091"},
 		{"after something that only looks like one", "AADB2C9 AADB2C901171 AADB2C90006", "AADB2C90006"},
 		{"at the very end", "AADB2C90006", "AADB2C90006"},
+		{"Entra's", "AADSTS9002326: Cross-origin token redemption", "AADSTS9002326"},
+		{"behind B2C's, the provider's", "AADB2C90273: 'Error: invalid_client, AADSTS7000222'", "AADB2C90273"},
+		{"the policy's REST API", "error_description=AADB2C%3a+No+such+number.%0d%0a", "AADB2C"},
+		{"MSAL's, the innermost", "ClientAuthError: endpoints_resolution_error: Detail: ClientConfigurationError: untrusted_authority: x", "untrusted_authority"},
+		{"the sign-in's in MSAL's", "InteractionRequiredAuthError: interaction_required: AADB2C90077: x", "AADB2C90077"},
+		{".NET's", "IDX10214: Audience validation failed. Audiences: '(null)'", "IDX10214"},
+		{".NET's, without a code", "The audience '47840c35-e986-468b-8d2c-e25aa02d3d08' is invalid", "IDX10214"},
+		{"the browser's", "Access to fetch at 'https://a' from origin 'https://b' has been blocked by CORS policy: x", "browser.cors"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, explained := signin.Find(tt.text)
-			require.True(t, explained)
-			require.Equal(t, tt.code, got.Code)
-			require.NotEmpty(t, got.Fix)
+			got := signin.Find(tt.text)
+			require.NotEmpty(t, got)
+			require.Equal(t, tt.code, got[0].Code)
+			require.NotEmpty(t, got[0].Fix)
 		})
 	}
 	for _, tt := range []struct{ name, text string }{
 		{"empty", ""},
 		{"no code", "access_denied"},
-		{"Entra's codes", "AADSTS9002326"},
 		{"too few digits", "AADB2C9011"},
 		{"too many digits", "AADB2C901170"},
 		{"a colon, encoded, and then something else", "%3AADB2C90117"},
 		{"behind 16 KiB", strings.Repeat(" ", 16<<10) + "AADB2C90117"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			got, explained := signin.Find(tt.text)
-			require.False(t, explained)
-			require.Empty(t, got)
-		})
+		t.Run(tt.name, func(t *testing.T) { require.Empty(t, signin.Find(tt.text)) })
 	}
 	t.Run("a code that is not explained", func(t *testing.T) {
-		got, explained := signin.Find("AADB2C90273: An invalid response was received, after AADB2C90117")
-		require.False(t, explained)
-		require.Equal(t, signin.Error{Code: "AADB2C90273"}, got)
+		got := signin.Find("aadb2c00000: An invalid response was received, after AADB2C90117, AADSTS1234")
+		require.Len(t, got, 3)
+		require.Equal(t, signin.Error{Code: "AADB2C00000", From: "b2c"}, got[0])
+		require.False(t, got[0].Explained())
+		require.Equal(t, "AADB2C90117", got[1].Code)
+		require.Equal(t, signin.Error{Code: "AADSTS1234", From: "entra"}, got[2])
 	})
+}
+
+func TestSaid(t *testing.T) {
+	for _, tt := range []struct{ text, code, want string }{
+		{"log: AADB2C90117: The scope 'read'\r\n is not supported.\r\nCorrelation ID: 1\r\n", "AADB2C90117", "AADB2C90117: The scope 'read' is not supported."},
+		{"https://jwt.ms/#error=x&error_description=aadb2c90117%3a+The+scope%0d%0aTrace+ID%3a+1", "AADB2C90117", "aadb2c90117: The scope"},
+		{"no code  at all", "AADB2C90117", "no code at all"},
+		{strings.Repeat("ä", 300), "", strings.Repeat("ä", 240) + "…"},
+		{"Timestamp: 1", "", "Timestamp: 1"},
+	} {
+		require.Equal(t, tt.want, signin.Said(tt.text, tt.code))
+	}
 }
 
 // FuzzFind: what is found is in the text, and encoding the text
@@ -107,19 +136,19 @@ func FuzzFind(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, explained := signin.Find(text)
-		if explained {
-			require.NotEmpty(t, got.Meaning)
-		} else {
-			require.Empty(t, got.Meaning)
+		got := signin.Find(text)
+		require.LessOrEqual(t, len(got), 3)
+		for _, e := range got {
+			signin.Said(text, e.Code)
 		}
 		if len(text) > 1000 || strings.ContainsAny(text, "%+") {
 			return
 		}
-		if got.Code != "" {
-			require.Contains(t, strings.ToUpper(text), got.Code)
+		for _, e := range got {
+			if len(e.Says) == 0 {
+				require.Contains(t, strings.ToUpper(text), strings.ToUpper(e.Code))
+			}
 		}
-		encoded, _ := signin.Find(url.QueryEscape(text))
-		require.Equal(t, got, encoded)
+		require.Equal(t, got, signin.Find(url.QueryEscape(text)))
 	})
 }

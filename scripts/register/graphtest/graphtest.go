@@ -1,7 +1,8 @@
 // Package graphtest is the part of Microsoft Graph v1.0 that registering
 // applications takes, as an HTTP server on loopback: it replaces arrays instead of
-// merging them, wants scopes disabled before they change, forgets for a while what
-// it has just made, and now and then is too busy. For tests.
+// merging them, wants scopes and app roles disabled before they change, and those of one
+// value to be one thing, forgets for a while what it has just made, and now and then is
+// too busy. For tests.
 package graphtest
 
 import (
@@ -100,7 +101,11 @@ func (s *Server) DenyFrom(n int) {
 var (
 	byUniqueName = regexp.MustCompile(`^/v1\.0/applications\(uniqueName='([^']+)'\)$`)
 	byID         = regexp.MustCompile(`^/v1\.0/(applications|oauth2PermissionGrants)/([^/]+)$`)
-	filters      = regexp.MustCompile(`^(?:(displayName|appId|clientId) eq '((?:[^']|'')*)'|` +
+	byFlow       = regexp.MustCompile(
+		`^/v1\.0/identity/authenticationEventsFlows/([^/]+)/conditions/applications/includeApplications$`)
+	ofApplication = regexp.MustCompile(`^microsoft\.graph\.externalUsersSelfServiceSignUpEventsFlow/conditions/` +
+		`applications/includeApplications/any\(appId:appId/appId eq '([^']+)'\)$`)
+	filters = regexp.MustCompile(`^(?:(displayName|appId|clientId) eq '((?:[^']|'')*)'|` +
 		`identifierUris/any\(u:u eq '((?:[^']|'')*)'\))$`)
 )
 
@@ -138,6 +143,10 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, body object) {
 	case r.Method == http.MethodGet && (path == "applications" || path == "servicePrincipals" ||
 		path == "oauth2PermissionGrants"):
 		s.list(w, path, r.URL.Query())
+	case r.Method == http.MethodGet && path == flows:
+		s.listFlows(w, r.URL.Query())
+	case r.Method == http.MethodPost && byFlow.MatchString(r.URL.Path):
+		s.link(w, r, byFlow.FindStringSubmatch(r.URL.Path)[1], body)
 	case unique != nil && r.Method == http.MethodGet:
 		if o := s.find("applications", "uniqueName", unique[1], true); o != nil {
 			reply(w, 200, o)
@@ -199,9 +208,106 @@ func (s *Server) change(w http.ResponseWriter, r *http.Request, o, body object) 
 		fail(w, 400, "CannotDeleteOrUpdateEnabledEntitlement", refused)
 		return
 	}
+	next := object{}
+	text, _ := json.Marshal(o)
+	_ = json.Unmarshal(text, &next)
+	merge(next, body)
+	if refused := s.checkApplication(next); refused != "" {
+		fail(w, 400, "Request_BadRequest", refused)
+		return
+	}
 	s.wrote(r)
 	merge(o, body)
 	w.WriteHeader(204)
+}
+
+// checkApplication refuses what an application cannot be: an App ID URI of a form that one
+// directory does not take, or a scope and an app role of one value that are two things.
+func (s *Server) checkApplication(o object) string {
+	uris, _ := o["identifierUris"].([]any)
+	for _, uri := range uris {
+		own := uri == "api://"+fmt.Sprint(o["appId"]) || strings.HasPrefix(fmt.Sprint(uri), "https://"+s.domain+"/")
+		if !own && o["signInAudience"] == "AzureADMyOrg" {
+			return fmt.Sprint("Failed to add identifier URI ", uri, ". All newly added URIs must contain a tenant "+
+				"verified domain, tenant ID, or app ID.")
+		}
+	}
+	api, _ := o["api"].(object)
+	scopes, _ := api["oauth2PermissionScopes"].([]any)
+	roles, _ := o["appRoles"].([]any)
+	for _, a := range scopes {
+		for _, b := range roles {
+			scope, role := a.(object), b.(object)
+			switch sameID := scope["id"] == role["id"]; {
+			case !sameID && scope["value"] == role["value"]:
+				return "It contains duplicate value."
+			case sameID && (scope["value"] != role["value"] || scope["isEnabled"] != role["isEnabled"] ||
+				scope["adminConsentDisplayName"] != role["displayName"] ||
+				scope["adminConsentDescription"] != role["description"]):
+				return fmt.Sprint("The following values must match for the 'oauth2Permissions' and 'appRoles' "+
+					"properties with identifier ", scope["id"])
+			}
+		}
+	}
+	return ""
+}
+
+const flows = "identity/authenticationEventsFlows"
+
+// AddFlow adds a user flow of an external tenant, with the applications of these IDs.
+func (s *Server) AddFlow(id, name string, applications ...string) {
+	linked := []any{}
+	for _, a := range applications {
+		linked = append(linked, a)
+	}
+	s.Add(flows, object{"id": id, "displayName": name, "linked": linked})
+}
+
+// Linked are the application IDs of a user flow.
+func (s *Server) Linked(flow string) []any {
+	for _, f := range s.All(flows) {
+		if f["id"] == flow {
+			return f["linked"].([]any)
+		}
+	}
+	return nil
+}
+
+func (s *Server) listFlows(w http.ResponseWriter, query url.Values) {
+	filter := ofApplication.FindStringSubmatch(query.Get("$filter"))
+	if filter == nil && query.Has("$filter") {
+		fail(w, 400, "Request_UnsupportedQuery", "Unsupported or invalid query filter clause.")
+		return
+	}
+	found := []object{}
+	for _, f := range s.collections[flows] {
+		if filter == nil || slices.Contains(f["linked"].([]any), any(filter[1])) {
+			found = append(found, object{"id": f["id"], "displayName": f["displayName"]})
+		}
+	}
+	reply(w, 200, object{"value": found})
+}
+
+// link puts an application into a flow; it may be in one alone.
+func (s *Server) link(w http.ResponseWriter, r *http.Request, flow string, body object) {
+	app := fmt.Sprint(body["appId"])
+	f := s.find(flows, "id", flow, false)
+	switch {
+	case f == nil:
+		fail(w, 404, "Request_ResourceNotFound", "Resource '"+flow+"' does not exist.")
+	case body["@odata.type"] != "#microsoft.graph.authenticationConditionApplication":
+		fail(w, 400, "BadRequest", "The type of the application is missing.")
+	case s.find("applications", "appId", app, true) == nil:
+		fail(w, 404, "Request_ResourceNotFound", "Resource '"+app+"' does not exist.")
+	case slices.ContainsFunc(s.collections[flows], func(f object) bool {
+		return slices.Contains(f["linked"].([]any), any(app))
+	}):
+		fail(w, 409, "Conflict", "The application is in a user flow already.")
+	default:
+		s.wrote(r)
+		f["linked"] = append(f["linked"].([]any), app)
+		reply(w, 201, body)
+	}
 }
 
 // upsert is PATCH by the unique name, which makes what is not there.
@@ -215,9 +321,14 @@ func (s *Server) upsert(w http.ResponseWriter, r *http.Request, name string, bod
 		return
 	}
 	api, _ := body["api"].(object)
-	if uris, _ := body["identifierUris"].([]any); len(uris) > 0 && api["requestedAccessTokenVersion"] != 2.0 {
+	if uris, _ := body["identifierUris"].([]any); len(uris) > 0 && api["requestedAccessTokenVersion"] != 2.0 &&
+		body["signInAudience"] == "AzureADandPersonalMicrosoftAccount" {
 		fail(w, 400, "InvalidAccessTokenVersion",
 			"Access Token Version must be 2 with AzureADandPersonalMicrosoftAccount.")
+		return
+	}
+	if refused := s.checkApplication(body); refused != "" {
+		fail(w, 400, "Request_BadRequest", refused)
 		return
 	}
 	body["uniqueName"], body["appId"] = name, uuid.NewString()
@@ -256,31 +367,33 @@ func (s *Server) list(w http.ResponseWriter, collection string, query url.Values
 	reply(w, 200, object{"value": found})
 }
 
-// checkScopes refuses to change or drop a scope that is enabled.
+// checkScopes refuses to change or drop a scope or an app role that is enabled.
 func checkScopes(have, patch object) string {
-	api, _ := patch["api"].(object)
-	next, replaced := api["oauth2PermissionScopes"].([]any)
-	if !replaced {
-		return ""
-	}
 	haveAPI, _ := have["api"].(object)
-	old, _ := haveAPI["oauth2PermissionScopes"].([]any)
-	for _, o := range old {
-		was := o.(object)
-		if was["isEnabled"] != true {
-			continue
-		}
-		same := slices.ContainsFunc(next, func(n any) bool {
-			is := maps.Clone(n.(object))
-			enabled := is["isEnabled"]
-			is["isEnabled"] = true
-			text, _ := json.Marshal(is)
-			before, _ := json.Marshal(was)
-			return string(text) == string(before) && enabled != nil
-		})
-		if !same {
-			return "Permission (scope or role) cannot be deleted or updated unless disabled first: " +
-				fmt.Sprint(was["value"])
+	api, _ := patch["api"].(object)
+	for _, list := range [][2]any{
+		{haveAPI["oauth2PermissionScopes"], api["oauth2PermissionScopes"]},
+		{have["appRoles"], patch["appRoles"]},
+	} {
+		old, _ := list[0].([]any)
+		next, replaced := list[1].([]any)
+		for _, o := range old {
+			was := o.(object)
+			if was["isEnabled"] != true || !replaced {
+				continue
+			}
+			same := slices.ContainsFunc(next, func(n any) bool {
+				is := maps.Clone(n.(object))
+				enabled := is["isEnabled"]
+				is["isEnabled"] = true
+				text, _ := json.Marshal(is)
+				before, _ := json.Marshal(was)
+				return string(text) == string(before) && enabled != nil
+			})
+			if !same {
+				return "Permission (scope or role) cannot be deleted or updated unless disabled first: " +
+					fmt.Sprint(was["value"])
+			}
 		}
 	}
 	return ""

@@ -23,8 +23,10 @@ func main() {
 	trust.MetadataURL = os.Getenv("METADATA_URL") // without it the tenant's own
 
 	customers, employees := entra.ExternalID("contosocustomers"), entra.Workforce("contosoworkforce.onmicrosoft.com")
-	customers.Audience, customers.AppIDURI = "e1a91000-3d5e-4c92-b7f8-6a04e2d9c135", "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135"
-	employees.Audience, employees.AppIDURI = "3aa91000-8f16-4d7c-a0b5-24e9c7d3f608", "api://3aa91000-8f16-4d7c-a0b5-24e9c7d3f608"
+	customers.Audience = "e1a91000-3d5e-4c92-b7f8-6a04e2d9c135"
+	customers.AppIDURI = "api://e1a91000-3d5e-4c92-b7f8-6a04e2d9c135"
+	employees.Audience = "3aa91000-8f16-4d7c-a0b5-24e9c7d3f608"
+	employees.AppIDURI = "api://3aa91000-8f16-4d7c-a0b5-24e9c7d3f608"
 	customers.Scopes, employees.Scopes = trust.Scopes, trust.Scopes
 	customers.MetadataURL, employees.MetadataURL = os.Getenv("TENANT_METADATA_URL"), os.Getenv("TENANT_METADATA_URL")
 

@@ -1,11 +1,13 @@
-// Package azurite starts the table service of Azurite, Microsoft's storage emulator, as a child process on loopback, for
-// tests and local runs. package.json pins its version; npm ci installs it. It needs Node.js and is never downloaded by
-// this package. The blob and queue services are not started.
+// Package azurite starts the table service of Azurite, Microsoft's storage emulator, as a
+// child process on loopback, for tests and local runs. package.json pins its version; npm
+// ci installs it. It needs Node.js and is never downloaded by this package. The blob and
+// queue services are not started.
 package azurite
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -41,12 +43,16 @@ type Options struct {
 	// NodeModules is the folder that npm installed Azurite into, "" for the one beside this package's package.json,
 	// looked for from the working directory upwards to the module's root.
 	NodeModules string
+	// Certificate and Key are files in PEM. With them it serves TLS alone, and accepts bearer tokens for Azure
+	// Storage, of which it checks all but the signature.
+	Certificate, Key string
 	// Output receives each line that Azurite prints, one at a time; nil drops them.
 	Output func(line string)
 }
 
 // Server is a running Azurite.
 type Server struct {
+	scheme  string
 	addr    string
 	durable bool
 	process *process
@@ -98,6 +104,11 @@ func start(ctx context.Context, node, main, addr string, o Options) (*Server, er
 		"--skipApiVersionCheck",
 		"--silent",
 	}
+	scheme := "http"
+	if o.Certificate != "" {
+		scheme = "https"
+		args = append(args, "--cert", o.Certificate, "--key", o.Key, "--oauth", "basic")
+	}
 	if o.Dir == "" {
 		args = append(args, "--inMemoryPersistence")
 	} else {
@@ -116,7 +127,7 @@ func start(ctx context.Context, node, main, addr string, o Options) (*Server, er
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{addr: addr, durable: o.Dir != "", process: p}
+	s := &Server{scheme: scheme, addr: addr, durable: o.Dir != "", process: p}
 	s.close = sync.OnceValue(s.stop)
 	if err := s.wait(ctx, out); err != nil {
 		kill(cmd)
@@ -135,11 +146,14 @@ func (s *Server) wait(ctx context.Context, out *output) error {
 	case <-ctx.Done():
 		return fmt.Errorf("it is not ready: %w\n%s", ctx.Err(), out.tail())
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.addr+"/", nil)
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // nothing is sent or believed
+	}}
 	resp, err := client.Do(r) // any answer will do: it refuses this request
 	if err != nil {
 		return err
@@ -150,13 +164,17 @@ func (s *Server) wait(ctx context.Context, out *output) error {
 // Addr is the address it listens on, 127.0.0.1:PORT.
 func (s *Server) Addr() string { return s.addr }
 
+// URL is the account's endpoint, http://127.0.0.1:PORT/devstoreaccount1, or https.
+func (s *Server) URL() string { return s.scheme + "://" + s.addr + "/" + tablestest.AccountName }
+
 // ConnectionString is what aztables.NewServiceClientFromConnectionString takes.
 func (s *Server) ConnectionString() string {
 	return fmt.Sprintf(
-		"DefaultEndpointsProtocol=http;AccountName=%[1]s;AccountKey=%[2]s;TableEndpoint=http://%[3]s/%[1]s;",
+		"DefaultEndpointsProtocol=%[1]s;AccountName=%[2]s;AccountKey=%[3]s;TableEndpoint=%[4]s;",
+		s.scheme,
 		tablestest.AccountName,
 		tablestest.AccountKey,
-		s.addr,
+		s.URL(),
 	)
 }
 
@@ -164,7 +182,7 @@ func (s *Server) ConnectionString() string {
 func (s *Server) Done() <-chan struct{} { return s.process.done }
 
 // Close ends the process. With Options.Dir it first asks it to save and waits 5 s for that; the error says that this
-// failed. Windows knows no such asking: there the changes of the last seconds may be lost.
+// failed. Windows has no such signal: there the changes of the last seconds may be lost.
 func (s *Server) Close() error { return s.close() }
 
 func (s *Server) stop() error {
