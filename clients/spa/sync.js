@@ -150,7 +150,10 @@ async function flush() {
     if (!problem) {
       outcomes = data.value.map((answer) => ({ answer }));
     } else if (faults.size) {
-      for (const [n, its] of faults) outcomes[n] = await judge(entries[n], n, its, problem, renewed);
+      for (const [n, its] of faults) {
+        outcomes[n] = await judge(entries[n], n, its, problem, renewed);
+        if (outcomes[n].stop) return outcomes[n].stop; // they stay as they are, and are sent again
+      }
     } else if (![400, 408, 413, 422].includes(status)) {
       if (!again) await settle(entries, outcomes);
       return { problem }; // it is not about these changes
@@ -227,7 +230,7 @@ async function judge({ op, id }, n, errors, problem, renewed) {
   if (pointer) Object.assign(refused.problem, { detail: undefined, errors });
   if (code !== "item.changed" && code !== "item.exists") return refused;
   const there = await call("GET", `${api.collection}/${id}`);
-  if (there.problem && there.status !== 404) throw new Unreachable(there.problem.title);
+  if (there.problem && there.status !== 404) return { stop: stopped(there.status, there.problem) };
   if (code === "item.exists") return { answer: there.data ?? { deleted: true } }; // it was us
   return { ...refused, theirs: there.data ?? undefined };
 }
