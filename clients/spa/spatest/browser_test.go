@@ -131,6 +131,7 @@ func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
 		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
 		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
+		"CALLER_RATE":              "0",
 	}
 	var env []string
 	for _, s := range config.Settings {
