@@ -343,7 +343,7 @@ func TestSnapshots(t *testing.T) {
 		require.Equal(t, "Standard_ZRS", a.SKU.Name)
 	}
 	require.Equal(t, []any{"https://app.contoso.com", "https://admin.contoso.com"}, at(site.Properties, "siteConfig.cors.allowedOrigins"))
-	require.Len(t, prod.of("Microsoft.Insights/scheduledQueryRules"), 3)
+	require.Len(t, prod.of("Microsoft.Insights/scheduledQueryRules"), 5)
 }
 
 // A mistake of each kind is found by the check that is for it.

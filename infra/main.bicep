@@ -226,6 +226,17 @@ module alerts 'modules/alerts.bicep' = {
     groupName: names.alerts
     email: alertEmail
     insightsName: names.insights
+    workspaceName: names.workspace
+    location: location
+    tags: tags
+  }
+  dependsOn: [monitoring]
+}
+
+module workbook 'modules/workbook.bicep' = {
+  scope: group
+  params: {
+    insightsName: names.insights
     location: location
     tags: tags
   }

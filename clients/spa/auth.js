@@ -5,20 +5,50 @@
 // each tab keeps its own person, in sessionStorage, and every token is asked for by
 // their account; MSAL's active account, which all tabs share, is not used.
 
-/* global msal */
+/** @typedef {import("@azure/msal-browser").AccountInfo} Account */
+/** @typedef {import("@azure/msal-browser").AuthenticationResult} Result */
+/** @typedef {import("@azure/msal-browser").PublicClientApplication} Application */
+/** @typedef {{iss?: string, tid?: string, oid?: string, sub?: string}} Claims */
 
+/**
+ * config.json. The authority of Azure AD B2C ends with the policy that policies name as
+ * signUpSignIn; External ID and Entra ID have no policies. localMetadata is the local
+ * world's alone.
+ * @typedef {{clientId: string, authority: string, localMetadata?: string, scopes: {read: string, write: string},
+ *   api: string, policies?: {signUpSignIn?: string, editProfile?: string, passwordReset?: string}}} Config
+ */
+
+/**
+ * Who a page belongs to: owner is as the API has it, account is MSAL's, and the end of
+ * session ends what is done for them.
+ * @typedef {{name: string, owner: string, account: Account, session: AbortController}} Person
+ */
+
+/** @type {Config} */
 let config;
+/** @type {Promise<Application>} */
 let main; // MSAL for signing up or in, once it is ready
 let outdated = true; // by what another tab has written
 
-/** Prepares MSAL. */
+const signUpSignIn = () => config.policies?.signUpSignIn ?? "";
+
+/** Where people sign in. */
+export const host = () => new URL(config.localMetadata ?? config.authority).host;
+
+/**
+ * Prepares MSAL.
+ * @param {Config} settings
+ */
 export async function start(settings) {
   config = settings;
   addEventListener("storage", ({ key }) => (outdated ||= isMSALs(key)));
   await msalNow();
 }
 
-/** Whether a key of localStorage, null for all of them, is MSAL's. */
+/**
+ * Whether a key of localStorage, null for all of them, is MSAL's.
+ * @param {string | null} key
+ */
 export const isMSALs = (key) => key === null || key.startsWith("msal.");
 
 // MSAL reads its cache when it is made, and hears of other tabs' writing by messages.
@@ -27,15 +57,16 @@ export const isMSALs = (key) => key === null || key.startsWith("msal.");
 function msalNow() {
   if (outdated) {
     outdated = false;
-    main = application(config.policies.signUpSignIn);
+    main = application(signUpSignIn());
     main.catch(() => (outdated = true));
   }
   return main;
 }
 
-/** Finishes a sign-in or sign-out that comes back by redirect. */
+/** Finishes a sign-in, a sign-out or a password's reset that comes back by redirect. */
 export async function comeBack() {
   try {
+    if (await passwordIsReset()) return await signIn();
     signedIn(await answered(kept(), (app) => app.handleRedirectPromise()));
   } finally {
     // A sign-out comes back with ?state=…
@@ -43,10 +74,17 @@ export async function comeBack() {
   }
 }
 
-// One MSAL application has one authority's metadata, so each policy has its own.
+/**
+ * One MSAL application has one authority's metadata, so each policy has its own.
+ * @param {string} policy
+ * @param {"localStorage" | "sessionStorage" | "memoryStorage"} [cacheLocation]
+ * @returns {Promise<Application>}
+ */
 async function application(policy, cacheLocation = "localStorage") {
-  const swap = (url) => url.replace(config.policies.signUpSignIn, policy);
+  /** @param {string} url */
+  const swap = (url) => (policy ? url.replace(signUpSignIn(), policy) : url);
   const authority = swap(config.authority);
+  /** @type {import("@azure/msal-browser").BrowserAuthOptions} */
   const auth = {
     clientId: config.clientId,
     authority,
@@ -57,12 +95,13 @@ async function application(policy, cacheLocation = "localStorage") {
   if (config.localMetadata) {
     // The local sign-in speaks http, which MSAL refuses to ask for metadata.
     const url = swap(config.localMetadata);
+    const before = localStorage.getItem(url);
     try {
-      auth.authorityMetadata = await (await fetch(url)).text();
+      auth.authorityMetadata = await (await fetch(url, { signal: AbortSignal.timeout(before ? 2000 : 20_000) })).text();
       localStorage.setItem(url, auth.authorityMetadata);
-    } catch (error) {
-      auth.authorityMetadata = localStorage.getItem(url); // offline
-      if (!auth.authorityMetadata) throw error;
+    } catch (cause) {
+      if (!before) throw new Unreachable("unreachable", host(), { cause });
+      auth.authorityMetadata = before; // offline
     }
   }
   // localStorage: a tab opened later, or a reload without a network, is signed in.
@@ -76,21 +115,23 @@ const scopes = () => [config.scopes.read, config.scopes.write];
 // ---- whose page it is ---------------------------------------------------------
 
 /**
- * A person: name; owner, as the API has it; account, MSAL's; session, an
- * AbortController that ends what is done for them.
+ * @param {Account} account
+ * @returns {Person}
  */
-const person = (account) => ({ name: account.name || account.username || "somebody", owner: owner(account), account });
+const person = (account) => ({ name: account.name || account.username || "somebody", owner: owner(account), account, session: new AbortController() });
 
 /**
  * Whose token it is, "tenant/user" as the API sees its owners: the tenant's GUID in iss,
  * and oid, else sub. "" where it does not say.
+ * @param {Claims} claims
  */
 export function ownerOf({ iss, tid, oid, sub }) {
-  const tenant = /^https?:\/\/[^/]+\/(?:tfp\/)?([0-9a-f-]{36})\//i.exec(iss)?.[1] ?? tid;
+  const tenant = /^https?:\/\/[^/]+\/(?:tfp\/)?([0-9a-f-]{36})\//i.exec(iss ?? "")?.[1] ?? tid;
   const user = [oid, sub].map((id) => id?.trim()).find((id) => id && !/^not supported currently/i.test(id));
   return tenant && user ? `${tenant}/${user}`.toLowerCase() : "";
 }
 
+/** @param {Account} account */
 function owner({ homeAccountId, localAccountId, idTokenClaims }) {
   return ownerOf({ tid: homeAccountId.split(".")[1], oid: localAccountId, ...idTokenClaims });
 }
@@ -98,18 +139,20 @@ function owner({ homeAccountId, localAccountId, idTokenClaims }) {
 /** Everybody who is signed in in this browser. */
 export async function people() {
   const all = (await msalNow()).getAllAccounts();
-  const ours = config.policies.signUpSignIn.toLowerCase();
+  const ours = signUpSignIn().toLowerCase();
   const own = all.filter((account) => {
     if (!account.idTokenClaims || !owner(account)) return false;
     const { tfp, acr } = account.idTokenClaims;
-    const policy = [tfp, acr].find((name) => /^b2c_1/i.test(name)) ?? ours;
+    const policy = [tfp, acr].find((name) => /^b2c_1/i.test(name ?? "")) ?? ours;
     return policy.toLowerCase() === ours; // another policy's tokens cannot be renewed with it
   });
   return [...new Map(own.map((account) => [owner(account), person(account)])).values()];
 }
 
 const tab = "person of this tab"; // null is nobody: in a new tab it is missing
-const kept = () => JSON.parse(sessionStorage.getItem(tab));
+/** @returns {{owner: string, name: string, session?: undefined} | null} */
+const kept = () => JSON.parse(sessionStorage.getItem(tab) ?? "null");
+/** @param {Person | null} who */
 const keep = (who) => sessionStorage.setItem(tab, JSON.stringify(who && { owner: who.owner, name: who.name }));
 
 /**
@@ -121,30 +164,49 @@ export async function current() {
   if (sessionStorage.getItem(tab) === null && all.length === 1) keep(all[0]);
   const found = all.find((who) => who.owner === kept()?.owner);
   if (kept() && !found) keep(null);
-  return found ? { ...found, session: new AbortController() } : null;
+  return found ?? null;
 }
 
-/** Makes this a page of one of people(). */
+/** Whether this tab has had a person before, who may still be signed in. */
+export const expected = () => kept() !== null;
+
+/**
+ * Makes this a page of one of people().
+ * @param {Person} who
+ */
 export function take(who) {
   keep(who);
   return current();
 }
 
-// MSAL's keys name the account.
+/**
+ * MSAL's keys name the account.
+ * @param {Account} account
+ * @param {string[]} [keys]
+ */
 function cached({ homeAccountId }, keys = Object.keys(localStorage)) {
   return keys.some((key) => key.startsWith("msal.") && key.includes(homeAccountId.toLowerCase()));
 }
 
-/** Whether the person is still signed in: another tab may have signed them out. */
+/**
+ * Whether the person is still signed in: another tab may have signed them out.
+ * @param {Person} who
+ */
 export const present = (who) => cached(who.account);
 
-/** Ends what is under way for a person whose page this no longer is. */
+/**
+ * Ends what is under way for a person whose page this no longer is.
+ * @param {Person} who
+ */
 export function leave(who) {
   keep(null);
   who.session.abort();
 }
 
-// Every account of theirs, of whichever policy.
+/**
+ * Every account of theirs, of whichever policy.
+ * @param {Person} who
+ */
 async function forget(who) {
   const app = await msalNow();
   for (const account of [who.account, ...app.getAllAccounts()]) {
@@ -164,8 +226,19 @@ async function request() {
   return { scopes: scopes(), prompt: ask ? "login" : undefined };
 }
 
+let came = { owner: "", why: "" };
+
+/**
+ * Whether the person has just come from a sign-in that signInAgain sent them to for this.
+ * @param {Person} who
+ * @param {string} why
+ */
+export const cameFor = (who, why) => who.owner === came.owner && came.why === why;
+
+/** @param {Result | null} answer */
 function signedIn(answer) {
   if (!answer) return;
+  came = { owner: owner(answer.account), why: answer.state ?? "" };
   if (!owner(answer.account)) throw new Error("The sign-in's token has neither oid nor sub, and does not say who you are.");
   localStorage.removeItem(asking);
   keep(person(answer.account));
@@ -178,26 +251,77 @@ export async function signIn() {
 
 export async function signInByPopup() {
   const asked = await request();
-  signedIn(await (await msalNow()).loginPopup(asked));
+  // Another one that was left open, or in a tab that is gone, gives way.
+  signedIn(await (await msalNow()).loginPopup({ ...asked, overrideInteractionInProgress: true }));
   outdated = true; // main may be another by now
   return current();
 }
 
-/** Has the person of the page sign in once more; anybody else's sign-in is not taken. */
-export const signInAgain = async (who, { ask = false } = {}) =>
-  (await msalNow()).loginRedirect({ scopes: scopes(), account: who.account, prompt: ask ? "login" : undefined });
+/**
+ * Has the person of the page sign in once more; anybody else's sign-in is not taken.
+ * With ask the sign-in does not let them pass unseen, and with consent it asks for
+ * scopes once more; why is for cameFor.
+ * @param {Person} who
+ * @param {{ask?: boolean, consent?: boolean, why?: string}} [how]
+ */
+export async function signInAgain(who, { ask = false, consent = false, why } = {}) {
+  const prompt = consent && !signUpSignIn() ? "consent" : ask || consent ? "login" : undefined; // B2C has no such prompt
+  return (await msalNow()).loginRedirect({ scopes: scopes(), account: who.account, prompt, state: why });
+}
 
-/** Forgets the person in this browser. */
+// ---- a forgotten password -----------------------------------------------------
+
+const resetting = "password is being reset";
+
+const resetPolicy = () => config.policies?.passwordReset ?? "";
+
+/** Whether B2C sends people who forgot their password here, to be sent to a policy. */
+export const canReset = () => resetPolicy() !== "";
+
+/** Leaves the page for the policy that resets a password. */
+export async function resetPassword() {
+  const app = await application(resetPolicy(), "sessionStorage");
+  sessionStorage.setItem(resetting, "yes");
+  return app.loginRedirect({ scopes: [] });
+}
+
+// The API takes no token of that policy, so nothing of it is kept.
+async function passwordIsReset() {
+  if (sessionStorage.getItem(resetting) === null) return false;
+  sessionStorage.removeItem(resetting);
+  const app = await application(resetPolicy(), "sessionStorage");
+  const answer = await app.handleRedirectPromise();
+  await app.clearCache();
+  return answer !== null;
+}
+
+/**
+ * Forgets the person in this browser.
+ * @param {Person} who
+ */
 export async function signOut(who) {
   localStorage.setItem(asking, "yes");
   await forget(who);
 }
 
-/** Ends the session at the policy that signed in, and leaves the page for it. */
-export const endSession = async (who) => (await msalNow()).logoutRedirect({ account: who.account });
+/**
+ * Ends the session at the policy that signed in, and leaves the page for it, unless the
+ * sign-in cannot be reached.
+ * @param {Person} who
+ */
+export async function endSession(who) {
+  const url = config.localMetadata ?? `${config.authority}/v2.0/.well-known/openid-configuration`;
+  const there = await fetch(url, { mode: "no-cors", cache: "no-store", signal: AbortSignal.timeout(3000) }).catch(() => null);
+  if (there) await (await msalNow()).logoutRedirect({ account: who.account });
+}
 
-// Has MSAL ask for a token of the person. Somebody else may answer, such as a hidden
-// frame where another person's session is at the sign-in; that is not kept.
+/**
+ * Has MSAL ask for a token of the person. Somebody else may answer, such as a hidden
+ * frame where another person's session is at the sign-in; that is not kept.
+ * @template {Result | null} R
+ * @param {{owner: string, name: string, session?: AbortController} | null} who
+ * @param {(app: Application) => Promise<R>} ask
+ */
 async function answered(who, ask) {
   const before = Object.keys(localStorage);
   const answer = await ask(await msalNow());
@@ -213,17 +337,40 @@ async function answered(who, ask) {
 /**
  * An access token of the person. Throws a SignInNeeded where only they can help; with
  * fresh, never one from the cache.
+ * @param {Person} who
+ * @param {{fresh?: boolean}} [how]
  */
 export async function token(who, { fresh = false } = {}) {
   if (!present(who)) throw new SignedOut();
   try {
     const request = { scopes: scopes(), account: who.account, forceRefresh: fresh };
-    const answer = await answered(who, (app) => app.acquireTokenSilent(request));
+    const answer = await inTime(answered(who, (app) => app.acquireTokenSilent(request)));
     return answer.accessToken;
-  } catch (error) {
+  } catch (/** @type {any} */ error) {
     if (error instanceof msal.InteractionRequiredAuthError) throw new SignInNeeded(error.message);
-    if (unreachable.includes(error.errorCode)) throw new Unreachable("No answer from the sign-in.", { cause: error });
+    if (unreachable.includes(error.errorCode)) {
+      throw new Unreachable(navigator.onLine ? "unreachable" : "offline", host(), { cause: error });
+    }
     throw error;
+  }
+}
+
+const patience = 20_000; // ms
+
+/**
+ * MSAL itself waits for ever.
+ * @template T
+ * @param {Promise<T>} answer
+ * @returns {Promise<T>}
+ */
+async function inTime(answer) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(reject, patience, new Unreachable("unreachable", host()))));
+  try {
+    return await Promise.race([answer, /** @type {Promise<never>} */ (late)]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -237,18 +384,39 @@ export class SignedOut extends Error {}
 
 /** Somebody else's token came where the person's was asked for. */
 export class OtherUser extends Error {
+  /**
+   * @param {{name: string}} who
+   * @param {string} [other]
+   */
   constructor(who, other = "somebody else") {
     super(`This page is for ${who.name}, and the sign-in answered for ${other}. Nothing was sent, and nothing is lost.`);
   }
 }
 
-/** Somebody could not be reached: no network, or a CORS that does not know this page. */
-export class Unreachable extends Error {}
+/** No answer could be read: there is no network, nobody answers, or CORS keeps it from this page. */
+export class Unreachable extends Error {
+  /**
+   * @param {"offline" | "unreachable" | "cors"} kind
+   * @param {string} host
+   * @param {ErrorOptions} [options]
+   */
+  constructor(kind, host, options) {
+    super(kind === "offline" ? "There is no network." : kind === "cors" ? `${host} answers, but not to this page.` : `${host} does not answer.`, options);
+    this.kind = kind;
+    this.host = host;
+  }
+}
 
-/** Has the person edit the profile, by its own policy, and returns the new token. */
+/** Whether there is a policy to edit the profile with. */
+export const canEditProfile = () => Boolean(config.policies?.editProfile);
+
+/**
+ * Has the person edit the profile, by its own policy, and returns the new token.
+ * @param {Person} who
+ */
 export async function editProfile(who) {
   // In memory: its account and tokens are for this once.
-  const app = await application(config.policies.editProfile, "memoryStorage");
-  const answer = await answered(who, () => app.loginPopup({ scopes: scopes() }));
+  const app = await application(config.policies?.editProfile ?? "", "memoryStorage");
+  const answer = await answered(who, () => app.loginPopup({ scopes: scopes(), overrideInteractionInProgress: true }));
   return answer.accessToken;
 }

@@ -6,7 +6,8 @@ package spa
 // scripts/register, writes.
 type Config struct {
 	ClientID string `json:"clientId"`
-	// Authority is the sign-up or sign-in policy's, https://HOST/TENANT/POLICY.
+	// Authority is https://HOST/TENANT/POLICY of B2C's sign-up or sign-in policy, and
+	// https://HOST/TENANT of External ID and Entra ID, which have no policies.
 	Authority string `json:"authority"`
 	// LocalMetadata is where a sign-in that speaks http has its metadata.
 	LocalMetadata string `json:"localMetadata,omitempty"`
@@ -17,6 +18,9 @@ type Config struct {
 	API      string `json:"api"` // with /api
 	Policies struct {
 		SignUpSignIn string `json:"signUpSignIn"`
-		EditProfile  string `json:"editProfile"`
-	} `json:"policies"`
+		EditProfile  string `json:"editProfile,omitempty"`
+		// PasswordReset is where people go who forgot theirs, if the sign-in does not see
+		// to that itself, as B2C's older policies do not.
+		PasswordReset string `json:"passwordReset,omitempty"`
+	} `json:"policies,omitzero"`
 }

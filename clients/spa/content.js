@@ -2,11 +2,24 @@
 // one file to replace with your own domain; the members are those of
 // handler/items/content.go.
 
-/** What an item is called, in its row and where it is spoken of. */
+import * as json from "./json.js";
+
+/** @typedef {import("./sync.js").Item} Item */
+
+/**
+ * What an item is called, in its row and where it is spoken of.
+ * @param {Item} item
+ */
 export const title = (item) => item.name;
 
-/** What stands below the title, or "". */
-export const details = (item) => (item.properties ? JSON.stringify(item.properties) : "");
+/**
+ * What stands below the title, or "". The search looks at both.
+ * @param {Item} item
+ */
+export const details = ({ properties = {} }) =>
+  Object.entries(properties)
+    .map(([name, value]) => `${name}: ${typeof value === "object" ? json.stringify(value) : json.text(value)}`)
+    .join(", ");
 
 /**
  * The editor's fields, one a member: name, label, and
@@ -14,6 +27,7 @@ export const details = (item) => (item.properties ? JSON.stringify(item.properti
  *   show   what stands in the field for a value; without it the value itself
  *   read   the member's JSON for what was typed (or ticked), undefined for none; throws
  *          an Error that says what would be right
+ * @type {import("./editor.js").Field[]}
  */
 export const fields = [
   {
@@ -30,14 +44,14 @@ export const fields = [
     label: "Properties",
     hint: "(a JSON object, or nothing)",
     rows: 6,
-    show: (value) => JSON.stringify(value, null, 2),
+    show: (value) => json.stringify(value, 2), // which keeps all digits of a number
     // As it was typed, so that numbers keep their digits.
     read(typed) {
       if (!typed.trim()) return undefined;
       let value;
       try {
         value = JSON.parse(typed);
-      } catch (error) {
+      } catch (/** @type {any} */ error) {
         throw new Error(`This is not valid JSON: ${error.message}`);
       }
       if (value === null || typeof value !== "object" || Array.isArray(value)) {

@@ -1,12 +1,23 @@
 // What an access token says, next to what the API expects of it.
 
+/** @param {number} seconds */
 const time = (seconds) => new Date(seconds * 1000).toLocaleString();
+/** @param {string} scope */
 const short = (scope) => scope.slice(scope.lastIndexOf("/") + 1);
 
-/** Lines of {claim, value, expected, ok}; ok is undefined where only the API knows. */
+/**
+ * Lines that compare a token's claims with what the API expects; ok is undefined where
+ * only the API knows.
+ * @param {Record<string, any>} claims
+ * @param {import("./auth.js").Config} config
+ * @param {number} [now] in seconds
+ * @returns {{claim: string, value: string, expected: string, ok?: boolean}[]}
+ */
 export function compare(claims, config, now = Date.now() / 1000) {
-  const policies = Object.values(config.policies);
+  const { signUpSignIn, editProfile } = config.policies ?? {};
+  const policies = [signUpSignIn, editProfile].filter((name) => name !== undefined);
   const policy = claims.tfp ?? claims.acr;
+  const { host } = new URL(config.authority);
   const granted = (claims.scp ?? "").split(" ");
   const wanted = [short(config.scopes.read), short(config.scopes.write)];
   const missing = wanted.filter((scope) => !granted.includes(scope));
@@ -17,8 +28,12 @@ export function compare(claims, config, now = Date.now() / 1000) {
       expected: claims.aud === config.clientId ? "the API's application ID; this is the app's own: ask for the API's scopes" : "the API's application ID, not this app's",
       ok: claims.aud === config.clientId ? false : undefined,
     },
-    { claim: "iss", value: claims.iss, expected: `an issuer at ${new URL(config.authority).host}`, ok: claims.iss?.includes(`//${new URL(config.authority).host}/`) },
-    { claim: claims.tfp ? "tfp" : "acr", value: policy, expected: `one of ${policies.join(", ")}`, ok: policies.some((p) => p.toLowerCase() === policy?.toLowerCase()) },
+    policies.length
+      ? { claim: "iss", value: claims.iss, expected: `an issuer at ${host}`, ok: claims.iss?.includes(`//${host}/`) }
+      : { claim: "iss", value: claims.iss, expected: "the issuer of the tenant" },
+    ...(policies.length
+      ? [{ claim: claims.tfp ? "tfp" : "acr", value: policy, expected: `one of ${policies.join(", ")}`, ok: policies.some((p) => p.toLowerCase() === policy?.toLowerCase()) }]
+      : []),
     { claim: "azp", value: claims.azp, expected: `this app, ${config.clientId}`, ok: claims.azp === config.clientId },
     {
       claim: "scp",

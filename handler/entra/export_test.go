@@ -41,6 +41,13 @@ func ParseToken(raw string) (claims map[string]string, ok bool) {
 	}, s == sound
 }
 
+// Roles shows the reading of a payload's app roles to the fuzzer.
+func Roles(payload string) (roles []string, ok bool) {
+	var t token
+	err := scanObject(payload, func(name string, v value) { t.claim(name, v) })
+	return t.roles, err == nil
+}
+
 // PanicInExplanation has the explanation of a code panic, until restore is called.
 func PanicInExplanation(code string) (restore func()) {
 	for _, rules := range catalogue {

@@ -101,7 +101,7 @@ func (c *keyCache) run(ctx context.Context) {
 
 		set, err := c.fetch(ctx)
 		if set != nil {
-			c.log.Debug("keys read", "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped)
+			c.log.Info("keys read", "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped, c.age())
 		}
 		if err != nil {
 			c.report(err)
@@ -134,15 +134,20 @@ func (c *keyCache) run(ctx context.Context) {
 }
 
 func (c *keyCache) report(err error) {
-	set := c.set.Load()
-	level, age := slog.LevelWarn, "never read"
-	if set != nil {
-		age = c.now().Sub(set.read).Round(time.Second).String()
-		if c.now().Sub(set.read) < warnAfter {
-			level = slog.LevelInfo
-		}
+	level := slog.LevelWarn
+	if set := c.set.Load(); set != nil && c.now().Sub(set.read) < warnAfter {
+		level = slog.LevelInfo
 	}
-	c.log.Log(context.Background(), level, "keys not read", "age", age, "error", err.Error())
+	c.log.Log(context.Background(), level, "keys not read", c.age(), "error", err.Error())
+}
+
+// age is how old the keys are that have been used until now; nothing before the first.
+func (c *keyCache) age() slog.Attr {
+	set := c.set.Load()
+	if set == nil {
+		return slog.Attr{}
+	}
+	return slog.Int64("age_s", int64(c.now().Sub(set.read).Seconds()))
 }
 
 // current is the last good set, or nil if there is none that may still be used.

@@ -39,6 +39,17 @@ func newRefusal(r *rule, e *evidence) *Refusal {
 // Error is the code.
 func (r *Refusal) Error() string { return r.Code }
 
+// Origin tells where a refused token came from: the family of its tenant, the policy of
+// B2C as configured, and the application ID of the client (azp). All are empty unless
+// Verified, as anybody can write claims. None names a person.
+func (r *Refusal) Origin() (family Family, policy, client string) {
+	if !r.Verified {
+		return "", "", ""
+	}
+	e := r.evidence
+	return e.entry.name, e.entry.policy, e.token.azp
+}
+
 // Challenge is the value of WWW-Authenticate (RFC 6750, section 3), or empty
 // where the fault is not the caller's. It carries nothing of the token.
 func (r *Refusal) Challenge() string {

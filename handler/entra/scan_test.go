@@ -76,3 +76,33 @@ func FuzzParseToken(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRoles: app roles are a list of strings alone, as encoding/json reads it.
+func FuzzRoles(f *testing.F) {
+	for _, list := range []string{`["read"]`, `[]`, `"read"`, `["a","\u0072ead",7]`, `[ "a" , "b" ]`, `[["read"]]`, `{}`, `["a\""]`} {
+		f.Add(list)
+	}
+	f.Fuzz(func(t *testing.T, list string) {
+		roles, ok := entra.Roles(`{"roles":` + list + `}`)
+		if !ok {
+			return
+		}
+		var read struct {
+			Roles jsontext.Value `json:"roles"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(`{"roles":`+list+`}`), &read))
+		var values []any
+		var want []string
+		if json.Unmarshal(read.Roles, &values) == nil {
+			for _, v := range values {
+				text, isString := v.(string)
+				if !isString {
+					want = nil
+					break
+				}
+				want = append(want, text)
+			}
+		}
+		require.Equal(t, want, roles, "%q", list)
+	})
+}

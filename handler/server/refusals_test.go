@@ -73,21 +73,7 @@ func TestRefusals(t *testing.T) {
 			require.Equal(t, 200, w.send(t, "GET", "/api/items", known, "").StatusCode)
 			defer tenant.Inject(broken.Fault)()
 		}
-		path := "/api/items"
-		if broken.Query != "" {
-			path += "?" + broken.Query
-		}
-		req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+path, nil)
-		require.NoError(t, err)
-		for i, arg := range broken.Curl {
-			if arg == "-H" {
-				name, value, _ := strings.Cut(broken.Curl[i+1], ":")
-				if value = strings.TrimSpace(value); value != "" {
-					req.Header.Add(name, value)
-				}
-			}
-		}
-		r := do(t, req)
+		r := do(t, brokenRequest(t, w, broken))
 		var answer struct {
 			Type, Title, Code, Detail, Fix, Instance string
 			Status, RetryAfter                       int
@@ -147,6 +133,25 @@ func trustingAllBut(tenant *entratest.Server, untrusted entratest.Family) entra.
 		return x.Family() == entra.Family(untrusted)
 	})
 	return c
+}
+
+// brokenRequest is the one that is refused with a code.
+func brokenRequest(t *testing.T, w *world, broken entratest.Broken) *http.Request {
+	path := "/api/items"
+	if broken.Query != "" {
+		path += "?" + broken.Query
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", w.url+path, nil)
+	require.NoError(t, err)
+	for i, arg := range broken.Curl {
+		if arg == "-H" {
+			name, value, _ := strings.Cut(broken.Curl[i+1], ":")
+			if value = strings.TrimSpace(value); value != "" {
+				req.Header.Add(name, value)
+			}
+		}
+	}
+	return req
 }
 
 // holds compares a file with what it should be, and writes it with -update.

@@ -10,10 +10,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -189,6 +191,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		slog.Float64("ms", float64(time.Since(start).Microseconds())/1000),
 		slog.Int64("storage_calls", storageCalls.Load()),
 	}
+	if id := traceID(r.Header.Get("Traceparent")); id != "" {
+		attributes = append(attributes, slog.String("trace", id))
+	}
+	attributes = append(attributes, c.origin(err)...)
 	level := slog.LevelInfo
 	if err != nil {
 		attributes = append(attributes, slog.String("code", code))
@@ -198,6 +204,39 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.Log.LogAttrs(ctx, level, "request", attributes...)
+}
+
+// origin is what the log may have of a token whose signature is right: nothing that names
+// a person, and nothing at all of another token, which anybody could write.
+func (c *call) origin(err error) []slog.Attr {
+	family, policy, client := entra.Family(""), "", ""
+	var attributes []slog.Attr
+	switch refusal, refused := errors.AsType[*entra.Refusal](err); {
+	case c.caller != nil:
+		family, policy, client = c.caller.Family, c.caller.Policy, c.caller.Client
+		attributes = append(attributes, slog.String("caller", c.owner().Pseudonym()))
+	case refused:
+		family, policy, client = refusal.Origin()
+		attributes = append(attributes, slog.Bool("verified", refusal.Verified))
+	}
+	for _, a := range []slog.Attr{
+		slog.String("family", string(family)), slog.String("policy", policy), slog.String("client", client),
+	} {
+		if a.Value.String() != "" {
+			attributes = append(attributes, a)
+		}
+	}
+	return attributes
+}
+
+var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
+
+// traceID is that of a traceparent (W3C Trace Context, section 3.2), or empty.
+func traceID(header string) string {
+	if m := traceparent.FindStringSubmatch(header); m != nil && strings.Trim(m[1], "0") != "" {
+		return m[1]
+	}
+	return ""
 }
 
 // respond makes the whole answer, and tells the error and its code for the log. It

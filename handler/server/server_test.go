@@ -719,15 +719,18 @@ func TestLogHasNoSecrets(t *testing.T) {
 	w := newWorld(t)
 	token := w.token(t, "alice")
 	alice := entratest.Users()[0]
-	w.send(t, "POST", "/api/items", token, itemstest.Text("private thing"), "X-Azure-Functions-InvocationId", "0a1b")
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	w.send(t, "POST", "/api/items", token, itemstest.Text("private thing"), "X-Azure-Functions-InvocationId", "0a1b",
+		"Traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
 	w.send(t, "GET", "/api/items?cursor=secretcursor", token, "")
 	w.send(t, "GET", "/api/items", token[:len(token)-4]+"AAAA", "")
+	w.send(t, "POST", "/api/items", w.token(t, "alice", "read"), itemstest.Text("x"), "Traceparent", "00-"+strings.Repeat("0", 32)+"-00f067aa0ba902b7-01")
 	log := w.log.String()
 	for _, secret := range []string{token[:50], strings.Split(token, ".")[1][:30], alice.ObjectID, alice.Email, alice.DisplayName, "private thing", "secretcursor"} {
 		require.NotContains(t, log, secret)
 	}
 	lines := strings.Split(strings.TrimSpace(log), "\n")
-	require.Len(t, lines, 3)
+	require.Len(t, lines, 4)
 	var line map[string]any
 	require.NoError(t, json.Unmarshal([]byte(lines[0]), &line))
 	delete(line, "time")
@@ -736,6 +739,12 @@ func TestLogHasNoSecrets(t *testing.T) {
 	require.Equal(t, map[string]any{
 		"level": "INFO", "msg": "request", "invocation": "0a1b", "method": "POST", "route": "/api/items", "status": 201.0,
 		"storage_calls": 2.0, // the first change of a caller reads the last one's number
+		"trace":         trace,
+		"family":        "b2c", "policy": entratest.PolicySignUpSignIn, "client": entratest.ClientID,
+		"caller": items.Owner{Tenant: entratest.TenantID, Subject: alice.ObjectID}.Pseudonym(),
 	}, line)
-	require.Contains(t, lines[2], `"code":"sig.invalid"`)
+	require.Regexp(t, `"verified":false,"code":"sig.invalid"`, lines[2])
+	require.NotContains(t, lines[2], entratest.ClientID, "anybody can write that")
+	require.Regexp(t, `"verified":true,"family":"b2c","policy":"B2C_1_signupsignin","client":"`+entratest.ClientID+`","code":"scope.missing"`, lines[3])
+	require.NotContains(t, lines[3], `"trace"`)
 }

@@ -19,6 +19,7 @@ import (
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/server"
 	"itemsapi/handler/tables/tablestest"
+	"itemsapi/handler/waittest"
 )
 
 // everybody is who he says he is: the token is his name.
@@ -163,9 +164,10 @@ func TestConcurrencyOfACaller(t *testing.T) {
 	})
 	codes := make(chan int, 3)
 	var wg sync.WaitGroup
+	aside := waittest.Aside(t)
 	for range 3 {
-		wg.Go(func() { codes <- w.send(t, "GET", "/api/items", "alice", "").StatusCode })
-		<-entered
+		wg.Go(func() { codes <- w.send(aside, "GET", "/api/items", "alice", "").StatusCode })
+		waittest.For(t, entered)
 	}
 	r := w.send(t, "GET", "/api/items?foo=1", "alice", "", "Accept", "text/xml", "X-Azure-Functions-InvocationId", "abc")
 	require.Equal(t, 429, r.StatusCode, "before anything that is wrong with the request")
@@ -182,7 +184,7 @@ func TestConcurrencyOfACaller(t *testing.T) {
 	close(release)
 	wg.Wait()
 	for range 3 {
-		require.Equal(t, 200, <-codes)
+		require.Equal(t, 200, waittest.For(t, codes))
 	}
 	for range 10 {
 		require.Equal(t, 200, w.send(t, "GET", "/api/items", "alice", "").StatusCode, "no place was lost")

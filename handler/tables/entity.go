@@ -3,7 +3,6 @@ package tables
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -221,12 +220,8 @@ func Partition(tenant, subject string) string {
 	return partitionKey(items.Owner{Tenant: tenant, Subject: subject})
 }
 
-// partitionKey is the partition of an owner: evenly spread, of harmless
-// characters, and of a hash, so that storage has no name of a person.
-func partitionKey(owner items.Owner) string {
-	sum := sha256.Sum256([]byte(owner.Tenant + "\n" + owner.Subject))
-	return "u-" + hex.EncodeToString(sum[:16])
-}
+// partitionKey is the partition of an owner.
+func partitionKey(owner items.Owner) string { return owner.Pseudonym() }
 
 // rowPrefix is what the row keys of an item's versions begin with, or false if
 // id is none: a UUIDv7 in lower case. A UUIDv7 begins with its time, so the

@@ -23,9 +23,9 @@ Prints an access token of the sign-in stand-in, which must be running:
 
   curl -H "Authorization: Bearer $(go run ./scripts/dev token)" http://localhost:7071/api/items
 
-With -application, that of a program which signed in as itself, the tenant's daemon. The
-API admits it by its app roles: B2C's always, the other families' with APPLICATIONS=accept
-in the environment of go run ./scripts/dev.
+With -application, that of a program which signed in as itself, the tenant's
+daemon. The API admits it by its app roles: B2C's always, the other families'
+with APPLICATIONS=accept in the environment of go run ./scripts/dev.
 
 With -broken, one that the API refuses with that code. With -curl as well, the
 arguments that make curl cause it, quoted for a POSIX shell:
@@ -43,7 +43,7 @@ func runToken(ctx context.Context, args []string) error {
 	family := f.String("family", "b2c", "whose token: b2c, external or entra")
 	user := f.String("user", "alice", "alice or bob; for the other families carol, too, a guest")
 	application := f.Bool("application", false, "a program's own token, without a user")
-	scope := f.String("scope", "read,write", "comma list of scopes, or of the app roles of a program")
+	scope := f.String("scope", "read,write", "comma list of scopes, or of a program's app roles")
 	policy := f.String("policy", "", "policy of B2C that issues it (default B2C_1_signupsignin)")
 	client := f.String("client", "", "application ID of the client (default the tenant's test client)")
 	broken := f.String("broken", "", "refusal `code` that the token is to cause")

@@ -25,6 +25,8 @@ import (
 	"itemsapi/handler/tables/tablestest/azurite"
 	"itemsapi/scripts/doctor/sender"
 	"itemsapi/scripts/internal/project"
+	"itemsapi/scripts/internal/tenants"
+	"itemsapi/scripts/internal/tokenpage"
 )
 
 // Where things are. The SPA's address is known to the sign-in stand-in and the
@@ -110,8 +112,8 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 
 	err = at(signInAddr, func(address string) (err error) {
 		w.tenant, err = entratest.Start(entratest.Options{
-			Addr: address,
-			Log:  func(line string) { o.log("sign-in", line) },
+			Addr: address, RunNow: http.HandlerFunc(w.serveRunNow),
+			Log: func(line string) { o.log("sign-in", line) },
 		})
 		return err
 	})
@@ -148,6 +150,22 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 		}
 	}
 	return w, w.ready(ctx)
+}
+
+// serveRunNow shows the tokens of a sign-in beside what the handler expects.
+func (w *world) serveRunNow(rw http.ResponseWriter, r *http.Request) {
+	env := map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": "1"}
+	for _, variable := range settings(w.tenant, "UseDevelopmentStorage=true") {
+		name, value, _ := strings.Cut(variable, "=")
+		env[name] = value
+	}
+	c, err := config.Load(func(name string) string { return env[name] })
+	if err != nil {
+		http.Error(rw, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	issuer := func(t tenants.Tenant) string { return w.tenant.IssuerOf(entratest.Family(t.Family)) }
+	tokenpage.Handler(c, issuer).ServeHTTP(rw, r)
 }
 
 // startSPA serves the single-page app, where npm can fetch MSAL.js.

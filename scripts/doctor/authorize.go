@@ -128,8 +128,9 @@ func (l lint) address(u *url.URL, q url.Values) {
 		l.Fail("sign-in, host", "login.microsoftonline.com is B2C's old host, or Entra ID's own sign-in: the API "+
 			"refuses its tokens with iss.legacy_host or token.entra.", "Use "+right+".")
 	case strings.EqualFold(u.Host, "login.microsoftonline.com"):
-		l.Fail("sign-in, host", "login.microsoftonline.com is the sign-in of workforce tenants; accounts of an external "+
-			"tenant get AADSTS500208 there, or tokens that the API refuses with iss.workforce_door.", "Use "+right+".")
+		l.Fail("sign-in, host", "login.microsoftonline.com is the sign-in of workforce tenants; accounts of an "+
+			"external tenant get AADSTS500208 there, or tokens that the API refuses with "+
+			"iss.workforce_door.", "Use "+right+".")
 	default:
 		l.Fail("sign-in, host", fmt.Sprintf("The host is %s, the API's is %s, so the token's issuer will be another "+
 			"one.", l.Shown(u.Host), host), "Use "+right+", or change the settings (the family's _HOST and "+
@@ -150,8 +151,10 @@ func (l lint) address(u *url.URL, q url.Values) {
 	switch {
 	case strings.EqualFold(tenant, domain), strings.EqualFold(tenant, l.tenant.Tenant):
 		l.OK("sign-in, tenant", "%s", tenant)
-	case l.tenant.Family != entra.FamilyB2C && slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
-		l.Fail("sign-in, tenant", tenant+" stands for many tenants; the API admits one (AADSTS50194, iss.other_tenant).",
+	case l.tenant.Family != entra.FamilyB2C &&
+		slices.Contains([]string{"common", "organizations", "consumers"}, tenant):
+		l.Fail("sign-in, tenant", tenant+" stands for many tenants; the API admits one (AADSTS50194, "+
+			"iss.other_tenant).",
 			"Sign in at "+right+"/"+domain+"/oauth2/v2.0/authorize.")
 	case tenants.IsGUID(tenant):
 		l.OK("sign-in, tenant", "%s (by its GUID, which was not compared)", tenant)
@@ -162,8 +165,8 @@ func (l lint) address(u *url.URL, q url.Values) {
 	if l.tenant.Family != entra.FamilyB2C {
 		if policy != "" {
 			l.Fail("sign-in, policy", fmt.Sprintf("%q stands where B2C has a policy; this tenant's URLs have none.",
-				l.Shown(policy)), "Use "+right+"/"+domain+"/oauth2/v2.0/authorize; the client's user flow is set in the "+
-				"portal.")
+				l.Shown(policy)), "Use "+right+"/"+domain+"/oauth2/v2.0/authorize; the client's user flow is set in "+
+				"the portal.")
 		}
 		return
 	}
@@ -188,8 +191,8 @@ func (l lint) client(q url.Values) {
 	case client == "":
 		l.Fail(name, "It is missing (AADB2C90008).", "Put the client's application ID there. "+overview)
 	case strings.EqualFold(client, l.tenant.APIClientID):
-		l.Fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the wrong "+
-			"application, or the sign-in would find no redirect URI.",
+		l.Fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the "+
+			"wrong application, or the sign-in would find no redirect URI.",
 			"Put the client's application ID there; the API appears in scope alone. "+overview)
 	case !tenants.IsGUID(client):
 		l.Fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", l.Shown(client)),
@@ -233,8 +236,8 @@ func (l lint) scope(q url.Values) {
 		switch {
 		case slices.Contains([]string{"openid", "offline_access", "profile", "email"}, s):
 		case tenants.IsGraphScope(s):
-			fail(l.Shown(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C mostly "+
-				"answers AADB2C90117.", "Ask for "+read+" or "+write+" instead.")
+			fail(l.Shown(s)+" is a scope of Microsoft Graph: its token opens Graph alone (token.graph), and B2C "+
+				"mostly answers AADB2C90117.", "Ask for "+read+" or "+write+" instead.")
 		case tenants.IsGUID(s):
 			fail(s+" is an application ID: a token for it has that application as audience and no scopes "+
 				"(aud.is_client).", "Ask for "+read+" or "+write+" instead.")
@@ -331,11 +334,12 @@ func (l lint) response(q url.Values) {
 				"Use response_type=code.")
 		}
 	case given == "" && !public(q.Get("redirect_uri")):
-		l.Warn(pkce, "There is no PKCE (RFC 7636). That is right for a web application with a secret alone; single-page "+
-			"apps get AADB2C99059.", "For any other client send code_challenge and code_challenge_method=S256.")
+		l.Warn(pkce, "There is no PKCE (RFC 7636). That is right for a web application with a secret alone; "+
+			"single-page apps get AADB2C99059.", "For any other client send code_challenge and "+
+			"code_challenge_method=S256.")
 	case given == "":
-		l.Fail(pkce, "response_type asks for a code without PKCE (RFC 7636), and this client keeps no secret: its code "+
-			"can be stolen. Those registered as single-page apps get AADB2C99059.",
+		l.Fail(pkce, "response_type asks for a code without PKCE (RFC 7636), and this client keeps no secret: its "+
+			"code can be stolen. Those registered as single-page apps get AADB2C99059.",
 			"Send code_challenge and code_challenge_method=S256, as MSAL and go run ./scripts/run-now do.")
 	case method != "S256":
 		l.Fail(pkce, "code_challenge_method is not S256: without it the challenge counts as plain, which whoever sees "+

@@ -1,13 +1,13 @@
-// Command doctor says what is wrong with the settings, with one token, or with
-// a running API, and how to fix it:
+// Command doctor says what is wrong with the settings, with whatever one has in hand when
+// a call was refused, or with a running API, and how to fix it:
 //
-//	go run ./scripts/doctor                                settings, tenant, function app, storage
-//	go run ./scripts/doctor -token FILE                    one token, check by check
+//	go run ./scripts/doctor                                settings, tenants, function app, storage
+//	go run ./scripts/doctor -token FILE                    a token, an answer, a URL, an error message
 //	go run ./scripts/doctor -url http://localhost:7071     a running API, and who answers for it
 //
-// It asks what the settings and the arguments name, and nobody else. A token is
-// shown by its first characters only, and kept nowhere. It changes nothing: the
-// one row that it writes to try the storage it deletes again.
+// It asks what the settings and the arguments name, and nobody else: what is pasted is
+// never called. A token is shown by its first characters only, and kept nowhere. It
+// changes nothing: the one row that it writes to try the storage it deletes again.
 package main
 
 import (
@@ -28,27 +28,40 @@ import (
 )
 
 const usage = `Usage: go run ./scripts/doctor [-app DIR] [-json]
-       go run ./scripts/doctor -token FILE [-scope read|write] [-url API [-origin URL]]
+       go run ./scripts/doctor -token FILE [-scope read|write] [-url API]
        go run ./scripts/doctor -url API [-origin URL]
 
-Without -token and -url it checks the settings (the environment's, and Values of
-local.settings.json where the environment has none), the metadata and keys of
-every policy, the clock, the function app's files, and the storage.
+Without -token and -url it checks the settings (the environment's, and Values
+of local.settings.json where the environment has none), metadata and keys of
+every tenant and policy, the clock, the function app's files, and the storage.
 
--token explains what is in FILE, or on standard input for -: an access token, a
-line "Authorization: Bearer …", a whole token response, the URL that B2C sent the
-browser back to, the authorize URL that it started from, or an error message with
-AADB2C in it. Nothing of it is stored.
+-token explains what is in FILE, or on standard input for -, whatever one has:
+  a token, alone, wrapped over lines, in a header, a curl or PowerShell line,
+    a token response or one line of it
+  the URL, or what follows # or ? in it, that the sign-in sent the browser to
+  the URL that a sign-in starts with, and a request to a token endpoint
+  an answer of this API, or of what stands before it: its body, what curl -i
+    or -v prints, or WWW-Authenticate
+  a message with AADB2C, AADSTS, IDX or IDW in it, an error of MSAL, what the
+    browser's console says of CORS
+Nothing of it is stored or called, and no secret is shown.
 
 -url calls a running API without a token, with the one of -token, and as a
 browser's preflight, and says who answered: the API, or what stands before it.
 
+What failed comes first. Lines fit the terminal (80 columns where there is
+none); NO_COLOR=1 switches colour off.
+
 Examples:
   go run ./scripts/doctor
   go run ./scripts/doctor -token - < token.txt
-  go run ./scripts/dev token -broken aud.is_client | go run ./scripts/doctor -token -
-  go run ./scripts/doctor -token token.txt -scope write -url https://contoso-items.azurewebsites.net
-  go run ./scripts/doctor -url http://localhost:7071 -origin http://localhost:9912
+  go run ./scripts/dev token -broken aud.is_client |
+    go run ./scripts/doctor -token -
+  curl -si http://localhost:7071/api/items | go run ./scripts/doctor -token -
+  go run ./scripts/doctor -token token.txt -scope write \
+    -url https://contoso-items.azurewebsites.net
+  go run ./scripts/doctor -url http://localhost:7071 \
+    -origin http://localhost:9912
 
 It ends with status 0 if nothing failed, 1 if something did, 2 if it was called
 wrongly (go run says 1 for both).
@@ -78,10 +91,10 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	f.SetOutput(stderr)
 	f.Usage = func() {}
 	app := f.String("app", "", "the function app's `folder` (default: the one with host.json, here or above)")
-	tokenFile := f.String("token", "", "explain the token in `FILE`, - for standard input")
+	tokenFile := f.String("token", "", "explain what is in `FILE`, - for standard input")
 	scope := f.String("scope", "read", "what the token is to open: read or write")
 	api := f.String("url", "", "call the running `API`, such as http://localhost:7071")
-	origin := f.String("origin", "", "with -url: the page's origin for the preflight (default: Host.CORS of "+
+	origin := f.String("origin", "", "with -url: the page's origin for the preflight (default:\nHost.CORS of "+
 		"local.settings.json)")
 	asJSON := f.Bool("json", false, "print one JSON document instead of lines")
 	help := func(w io.Writer) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -89,4 +90,46 @@ func TestReported(t *testing.T) {
 // checkLines makes one line of each check.
 func checkLines(stdout string) string {
 	return regexp.MustCompile(`[ \t]+`).ReplaceAllString(regexp.MustCompile(`\n[ \t]+`).ReplaceAllString(stdout, " "), " ")
+}
+
+// What tokens were said to be that they are not: nothing is added to a list of clients for a
+// token that names none, and a program is not called a user.
+func TestReportedTokens(t *testing.T) {
+	w := newWorld(t)
+	sign := func(changes map[string]any) string {
+		claims := w.tenant.Claims(entratest.TokenRequest{})
+		for name, value := range changes {
+			if claims[name] = value; value == nil {
+				delete(claims, name)
+			}
+		}
+		return w.tenant.Sign(entratest.PolicySignUpSignIn, nil, claims)
+	}
+	id, err := w.tenant.IDToken(entratest.TokenRequest{})
+	require.NoError(t, err)
+	many := map[string]any{}
+	for i := range 60 {
+		many[fmt.Sprintf("extension_Attr%02d", i)] = "abc"
+	}
+	for _, tt := range []struct {
+		name, token string
+		status      int
+		match, not  string
+	}{
+		{"no azp", sign(map[string]any{"azp": nil}), 1, `azp\.not_allowed`, "client absent|add this one"},
+		{"no azp, no scp, for the client", sign(map[string]any{"azp": nil, "scp": nil, "aud": entratest.ClientID}), 1, "b2capi/read", "client absent"},
+		{"an ID token", id, 1, `token\.id_token`, `azp\.not_allowed|client absent`},
+		{"60 custom attributes", sign(many), 0, "Nothing failed", "(?m)^FAIL "},
+		{"a program by its app role", sign(map[string]any{"scp": "Items.All", "tfp": "B2C_1_signupsignin", "oid": nil}), 1, "app roles?", `(?m)^\w+ token, caller a user(,| with)`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := *w
+			w.stdin = "Authorization: Bearer " + tt.token
+			stdout, _, status := w.run(t, "-token", "-")
+			lines := checkLines(stdout)
+			require.Equal(t, tt.status, status, lines)
+			require.Regexp(t, tt.match, lines)
+			require.NotRegexp(t, tt.not, lines)
+		})
+	}
 }

@@ -79,10 +79,8 @@ func (d *doctor) settings() (config.Config, bool) {
 			`Put "IsEncrypted": false into local.settings.json.`)
 	case !local && !errors.Is(d.local.err, fs.ErrNotExist):
 		d.Fail("local.settings.json", "It cannot be read: "+d.local.err.Error()+".",
-			"Correct it there; every value of Values is a string in quotes, and none but the last has no comma behind it.")
-	case local && d.local.Values == nil:
-		d.Warn("local.settings.json", "It has no Values, so none of its settings count.",
-			`Put the settings into a member "Values", as local.settings.sample.json has it; the rest of the file can stay.`)
+			"Correct it there; every value of Values is a string in quotes, and none but the last has no comma "+
+				"behind it.")
 	}
 
 	if runtime := d.local.Values["FUNCTIONS_WORKER_RUNTIME"]; local && len(d.local.Values) > 0 && runtime != "custom" {
@@ -110,6 +108,11 @@ func (d *doctor) settings() (config.Config, bool) {
 	}, d.names()...)
 	problems, wrong := errors.AsType[*config.Error](err)
 	switch {
+	case wrong && fromEnvironment+fromFile == 0 && local:
+		d.Fail("settings", "There are none: the environment has none, and local.settings.json has no Values that "+
+			"count.",
+			"Put them into its member \"Values\", as local.settings.sample.json has it; the rest of the file can stay.")
+		return c, false
 	case wrong && fromEnvironment+fromFile == 0 && !errors.Is(d.local.err, fs.ErrNotExist):
 		d.Fail("settings", "The environment has none, and local.settings.json gives none that can be read.",
 			"Correct local.settings.json as said above, or try it all with go run ./scripts/dev exec -- go run "+
@@ -142,12 +145,14 @@ func (d *doctor) settings() (config.Config, bool) {
 	if fromFile > 0 {
 		from = append(from, "local.settings.json")
 	}
-	var accepted []string
+	d.OK("settings", "complete (from %s)", strings.Join(from, " and "))
 	for _, t := range tenants.Of(c) {
-		accepted = append(accepted, strings.TrimRight(fmt.Sprintf("tenant %s, API %s, %s", t.Tenant, t.APIClientID,
-			strings.Join(t.PolicyNames(), " ")), ", "))
+		detail := t.Tenant + ", API " + t.APIClientID
+		if names := t.PolicyNames(); names != nil {
+			detail += ", " + strings.Join(names, " ")
+		}
+		d.OK("the "+t.Label, "%s", detail)
 	}
-	d.OK("settings", "%s (from %s)", strings.Join(accepted, "; "), strings.Join(from, " and "))
 	for _, t := range tenants.Of(c) {
 		d.compareSettings(t)
 	}
@@ -167,7 +172,8 @@ func (d *doctor) compareSettings(t tenants.Tenant) {
 	if id := strings.ToLower(guidInURI.FindString(t.AppIDURI)); id != "" && id != t.APIClientID {
 		what := fmt.Sprintf("%s has the ID %s, and %s is %s.", uri, id, t.Names.Audience, t.APIClientID)
 		if slices.Contains(t.AllowedClients, id) {
-			d.Fail(t.Names.Audience, what+" The former is among "+t.Names.Clients+": the IDs of client and API look swapped.",
+			d.Fail(t.Names.Audience, what+" The former is among "+t.Names.Clients+": the IDs of client and API look "+
+				"swapped.",
 				"Swap them: the API's ID belongs into "+t.Names.Audience+", the client's into "+t.Names.Clients+".")
 		} else {
 			d.Warn(uri, what+" An App ID URI with an ID mostly has the API's own.",
@@ -232,7 +238,8 @@ func (d *doctor) readJSON(name string, v any) error {
 func place(text []byte, offset int64) string {
 	before := string(text[:max(0, min(offset-1, int64(len(text))))])
 	line := strings.Count(before, "\n") + 1
-	return fmt.Sprintf("line %d, column %d", line, utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])+1)
+	column := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 1
+	return fmt.Sprintf("line %d, column %d", line, column)
 }
 
 var notLineEnd = regexp.MustCompile(`[^\n]`)

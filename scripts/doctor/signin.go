@@ -26,7 +26,7 @@ func (d *doctor) explainErrors(text string) {
 			c.Detail, c.Fix = "The code is not in the catalogue.", sayers[e.From].lookUp
 		}
 		if e.From == "entra" {
-			c.Detail = "This is Entra ID's error, not B2C's. " + c.Detail
+			c.Detail = "This is an error of Entra ID (or External ID), not of B2C. " + c.Detail
 			c.Fix += " Where B2C was meant, the authority is wrong (login.microsoftonline.com without a policy), or " +
 				"Entra ID is B2C's identity provider."
 		}
@@ -47,6 +47,7 @@ var sayers = map[string]struct{ name, lookUp string }{
 		"sign-in", "https://login.microsoftonline.com/error?code= with the number behind it explains it.",
 	},
 	"msal":    {"MSAL", ""},
+	"oauth":   {"sign-in", ""},
 	"dotnet":  {".NET's token validation", "Search for the code in Microsoft's documentation of IdentityModel."},
 	"browser": {"browser", ""},
 }

@@ -139,35 +139,44 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 		d.Fail(name, p.MetadataURL+" is not a URL.", "Check "+setting+"METADATA_URL.")
 		return
 	}
-	reach := "Check " + setting + "TENANT and " + setting + "METADATA_URL, and whether a proxy or firewall is in the way."
+	reach := "Check " + setting + "TENANT and " + setting + "METADATA_URL, and whether a proxy or firewall is in " +
+		"the way."
 	if p.tenant.Names.Host != "" {
-		reach = "Check " + setting + "TENANT and " + setting + "HOST (the host is " + u.Host + "), and whether a proxy or " +
-			"firewall is in the way."
+		reach = "Check " + setting + "TENANT and " + setting + "HOST (the host is " + u.Host + "), and whether a " +
+			"proxy or firewall is in the way."
 	}
 	local := loopback.Is(u.Host)
 	if local {
-		reach = setting + "METADATA_URL points to this machine: start the sign-in stand-in with go run ./scripts/dev, or " +
-			"empty " + setting + "METADATA_URL to use the tenant itself."
+		reach = setting + "METADATA_URL points to this machine: start the sign-in stand-in with go run " +
+			"./scripts/dev, or empty " + setting + "METADATA_URL to use the tenant itself."
 	}
 	others, orTenant, standIn := "", "", ""
 	if local {
-		standIn = " The stand-in on this machine has tenants and policies of its own; for others empty B2C_METADATA_URL."
+		standIn = " The stand-in on this machine has tenants and policies of its own; for others empty " +
+			"B2C_METADATA_URL."
 	}
 	if policies == 1 {
 		others, orTenant = ", or there is no such tenant", ", and B2C_TENANT"
 	}
-	missing := p.err == nil && (p.metadata.status == http.StatusNotFound || p.metadata.status == http.StatusBadRequest &&
-		strings.Contains(p.metadata.body, "AADSTS90002"))
+	if strings.HasSuffix(u.Host, ".b2clogin.cn") && strings.HasSuffix(p.tenant.Directory(), ".onmicrosoft.com") {
+		reach = "In that cloud the tenant's domain is another: set B2C_METADATA_URL=https://" + u.Host + "/" +
+			p.tenant.Tenant + ".partner.onmschina.cn/{policy}/v2.0/.well-known/openid-configuration."
+		standIn = " " + reach
+	}
+	missing := p.err == nil && (p.metadata.status == http.StatusNotFound ||
+		p.metadata.status == http.StatusBadRequest && strings.Contains(p.metadata.body, "AADSTS90002"))
 	switch a := p.metadata; {
 	case p.err != nil:
 		d.Fail(name, fmt.Sprintf("%s: %s.", p.MetadataURL, trouble(p.err)), reach)
 	case missing && local && (allMissing || p.Name == ""):
-		d.Fail(name, p.MetadataURL+" answers "+a.said()+".", "The stand-in on this machine has tenants and policies of its "+
-			"own ("+u.Scheme+"://"+u.Host+" lists them). For "+p.tenant.Tenant+" itself, empty "+setting+"METADATA_URL; "+
+		d.Fail(name, p.MetadataURL+" answers "+a.said()+".", "The stand-in on this machine has tenants and policies "+
+			"of its own ("+u.Scheme+"://"+u.Host+" lists them). For "+p.tenant.Tenant+" itself, "+
+			"empty "+setting+"METADATA_URL; "+
 			"otherwise check "+setting+"TENANT and the policies.")
 	case missing && p.Name == "":
-		d.Fail(name, p.MetadataURL+" answers "+a.said()+": there is no such tenant.", "Check "+setting+"TENANT. Portal: "+
-			"Microsoft Entra ID > Overview has the domain and the tenant ID.")
+		d.Fail(name, p.MetadataURL+" answers "+a.said()+": there is no such tenant.",
+			"Check "+setting+"TENANT. Portal: "+
+				"Microsoft Entra ID > Overview has the domain and the tenant ID.")
 	case missing && allMissing:
 		d.Fail(name, p.MetadataURL+" answers 404, as it does for every policy.",
 			"The tenant's name is wrong rather than the policy's: check B2C_TENANT, which the URL repeats. Portal: "+
@@ -181,12 +190,13 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 			"Name the final address: "+setting+"HOST, or "+setting+"METADATA_URL.")
 	case a.status != http.StatusOK:
 		d.Fail(name, fmt.Sprintf("%s answers %s.", p.MetadataURL, a.said()),
-			"If that is not the sign-in itself, "+strings.ToLower(reach[:1])+reach[1:]+" If it is, try again in a minute.")
+			"If that is not the sign-in itself, "+strings.ToLower(reach[:1])+reach[1:]+" If it is, try again in a "+
+				"minute.")
 	case p.notJSON || p.issuer == "":
 		d.Fail(name, p.MetadataURL+" answers 200, but not with OpenID Connect metadata (a JSON object with an issuer).",
 			"Something else answers there. "+reach)
 	default:
-		d.OK(name, "%s", p.MetadataURL)
+		d.OK(name, "read at %s", u.Host)
 	}
 }
 
@@ -196,10 +206,11 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 	b2c := p.tenant.Family == entra.FamilyB2C
 	m := tenantInIssuer.FindStringSubmatch(p.issuer)
 	if m == nil {
-		forms := "It is https://HOST/GUID/v2.0: check " + p.tenant.Prefix + "TENANT, which names one tenant (never common)."
+		forms := "It is https://HOST/GUID/v2.0: check " + p.tenant.Prefix + "TENANT, which names one tenant (never " +
+			"common)."
 		if b2c {
-			forms = "B2C's forms are https://HOST/GUID/v2.0/ and https://HOST/tfp/GUID/POLICY/v2.0/. Custom policies: let " +
-				"IssuanceClaimPattern be AuthorityAndTenantGuid."
+			forms = "B2C's forms are https://HOST/GUID/v2.0/ and https://HOST/tfp/GUID/POLICY/v2.0/. Custom " +
+				"policies: let IssuanceClaimPattern be AuthorityAndTenantGuid."
 		}
 		d.Fail(name, fmt.Sprintf("%q has no tenant GUID where one belongs.", report.Cut(p.issuer)), forms)
 		return ""
@@ -216,8 +227,8 @@ func (d *doctor) checkIssuer(p *policyRead) string {
 		d.OK(name, "%s", p.issuer)
 	case strings.HasSuffix(host, ".ciamlogin.com") || slash == "":
 		d.Fail(name, p.issuer+" is not B2C's: its issuers end with a slash, those of Entra ID and External ID do not.",
-			"For a tenant of one of those set EXTERNAL_TENANT or ENTRA_TENANT in place of B2C_TENANT. B2C's metadata URL: "+
-				"Portal: Azure AD B2C > User flows > (the policy) > Run user flow, at the top.")
+			"For a tenant of one of those set EXTERNAL_TENANT or ENTRA_TENANT in place of B2C_TENANT. B2C's "+
+				"metadata URL: Portal: Azure AD B2C > User flows > (the policy) > Run user flow, at the top.")
 	case policy != "":
 		d.OK(name, "%s (form with the policy, tfp)", p.issuer)
 	default:
@@ -255,7 +266,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 		}
 	}
 	b2c := p.tenant.Family == entra.FamilyB2C
-	detail := fmt.Sprintf("%d usable, %s", p.handler.keys, p.keysURL)
+	detail := fmt.Sprintf("%d usable", p.handler.keys)
 	switch {
 	case b2c && entras != "":
 		d.Warn(name, fmt.Sprintf("The key ID %q has 27 characters, as those of Entra ID have (a certificate's SHA-1); "+
@@ -264,8 +275,8 @@ func (d *doctor) checkKeys(p *policyRead) {
 				"key may also look so.")
 	case p.handler.skipped > 0:
 		d.Warn(name, fmt.Sprintf("%d usable, %d not: %s.", p.handler.keys, p.handler.skipped,
-			report.Cut(p.handler.reason)), "Tokens signed with a key that is not usable are refused. Portal: Azure AD B2C > "+
-			"Identity Experience Framework > Policy keys, where the key is a policy's.")
+			report.Cut(p.handler.reason)), "Tokens signed with a key that is not usable are refused. Portal: Azure "+
+			"AD B2C > Identity Experience Framework > Policy keys, where the key is a policy's.")
 	case b2c && thumbprints == len(p.kids) && thumbprints > 0:
 		d.OK(name, "%s (key IDs of B2C's form)", detail)
 	case b2c:
@@ -307,8 +318,8 @@ func (d *doctor) checkOneTenant(c config.Config, tenants map[string][]string) {
 		case m == nil:
 			d.Fail(name, extra+" has none of the forms of B2C's issuers, so no token can match it.", copied)
 		case m[4] == "":
-			d.Fail(name, extra+" lacks the slash at its end, with which all of B2C's issuers end, so no token can match it. "+
-				"Entra ID's have none.", "Write "+extra+"/")
+			d.Fail(name, extra+" lacks the slash at its end, with which all of B2C's issuers end, so no token can "+
+				"match it. Entra ID's have none.", "Write "+extra+"/")
 		case m[2] != strings.ToLower(m[2]) || m[1] != strings.ToLower(m[1]):
 			d.Fail(name, extra+" has capital letters in its host or GUID, which B2C's issuers do not, so no token can "+
 				"match it.", copied)

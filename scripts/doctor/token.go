@@ -87,8 +87,8 @@ func (d *doctor) explainToken(ctx context.Context, p paste.Paste, scope string) 
 		}
 		d.Add(report.Check{
 			Name: "token", Status: report.StatusFail, Code: idTokenCode,
-			Detail: "There is an id_token and no access_token: the sign-in was asked who signs in, and for no API. An " +
-				"ID token tells the client who the user is; it opens nothing.",
+			Detail: "There is an id_token and no access_token: the sign-in was asked who signs in, and for no API. " +
+				"An ID token tells the client who the user is; it opens nothing.",
 			Fix: "Add " + full + " to the scope parameter of the sign-in and of the token request, and " +
 				"response_type=code or one that contains token. In the portal's Run now, choose the API under " +
 				"Access tokens.",
@@ -167,8 +167,11 @@ func (d *doctor) examine(ctx context.Context, c config.Config, p paste.Paste, to
 			}
 			x := refusal.Explain()
 			if refusal.Code == "auth.token_empty" && !p.Bearer && token != "" {
-				x.Detail = "This is a placeholder that was not filled in, or what a program prints for a value that it " +
-					"does not have (undefined, null, [object Promise])."
+				x.Detail = "This is a placeholder that was not filled in, or what a program prints for a value that " +
+					"it does not have (undefined, null, [object Promise])."
+			}
+			if refusal.Code == "sig.invalid" || refusal.Code == "token.malformed" {
+				x.Detail += cutOff(token)
 			}
 			if p.Cut && group.Group == entra.GroupForm {
 				x.Detail = "It begins as a token does and ends too early: it was cut. " + x.Detail
@@ -201,9 +204,25 @@ func (d *doctor) examine(ctx context.Context, c config.Config, p paste.Paste, to
 	}
 }
 
+// rs256Length is how many characters the signature of the shortest key that the API takes
+// has: 2048 bits in base64url.
+const rs256Length = 342
+
+// cutOff says so where a token lacks its end.
+func cutOff(token string) string {
+	n := len(token) - strings.LastIndexByte(token, '.') - 1
+	if strings.Count(token, ".") != 2 || n >= rs256Length {
+		return ""
+	}
+	return fmt.Sprintf(" Its signature has %d characters, and those of RS256 have %d at least: the end of the token "+
+		"was "+
+		"cut off.", n, rs256Length)
+}
+
 // claims are those of a token's members that name no person.
 type claims struct {
 	Kid, Iss, Aud, Tfp, Acr, Azp, Scp string
+	Roles                             []string
 	Exp                               int64
 }
 
@@ -257,6 +276,9 @@ func passed(group entra.Group, t claims, scope string) string {
 		}
 		return "a subject, with the client " + report.Cut(t.Azp)
 	case entra.GroupScope:
+		if t.Scp == "" && t.Roles != nil { // a program of Entra's families
+			return "has " + scope + " (roles: " + report.Cut(strings.Join(t.Roles, " ")) + ")"
+		}
 		return "has " + scope + " (scp: " + report.Cut(t.Scp) + ")"
 	}
 	return ""

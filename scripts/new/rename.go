@@ -90,6 +90,7 @@ func (n names) rules() []rule {
 		// apps on one origin would share.
 		{"<title>" + title + "<", "<title>" + n.title() + "<", []string{"clients/spa/index.html"}},
 		{"<h1>" + title + "<", "<h1>" + n.title() + "<", []string{"clients/spa/index.html"}},
+		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/spa/manifest.webmanifest"}},
 		{">" + title + "</a>", ">" + n.title() + "</a>", []string{"clients/spa/index.html"}},
 		{">Your " + c + "<", ">Your " + n.collection + "<", []string{"clients/spa/index.html"}},
 		{

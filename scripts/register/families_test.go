@@ -141,7 +141,7 @@ func TestDriftOfExternal(t *testing.T) {
 		}
 	}
 	right := func() (api, client object) {
-		return object{
+		api = object{
 			"id": "api", "appId": "api-app", "displayName": "itemsapi", "signInAudience": "AzureADMyOrg",
 			"identifierUris": []any{"https://contoso.onmicrosoft.com/others", "api://api-app"},
 			"api": object{
@@ -155,10 +155,12 @@ func TestDriftOfExternal(t *testing.T) {
 				"idToken":     []any{object{"name": "email", "essential": true}},
 				"accessToken": []any{object{"name": "xms_cc"}, object{"name": "idtyp"}}, "saml2Token": []any{},
 			},
-		}, object{
+		}
+		client = object{
 			"id": "client", "appId": "client-app", "displayName": "itemsapi-client", "signInAudience": "AzureADMyOrg",
 			"spa": object{"redirectUris": []any{}},
 		}
+		return api, client
 	}
 	for _, tt := range []struct {
 		name, says string

@@ -36,14 +36,14 @@ const usage = `usage: go run ./scripts/register -tenant NAME [-family FAMILY] [f
 Creates or repairs the API's and the client's application in the tenant
 NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
 local.settings.json and, for B2C, to clients/spa/config.json. What others
-registered stays. FAMILY is b2c (the default), external for Entra External ID, or
-entra for Entra ID.
+registered stays. FAMILY is b2c (the default), external for Entra External ID,
+or entra for Entra ID.
 
 It needs a token for Microsoft Graph of somebody who may register applications and
 consent for all: GRAPH_TOKEN, or else Azure CLI's, after
   az login --tenant NAME.onmicrosoft.com --allow-no-subscriptions
-Azure CLI's may not link the client to a user flow of an external tenant; one with
-EventListener.ReadWrite.All may.
+Azure CLI's may not link the client to a user flow of an external tenant; one
+with EventListener.ReadWrite.All may.
 
 Flags:
 `
@@ -72,15 +72,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	var origins, natives list
 	f.StringVar(&w.tenant, "tenant", "", "`name` of the tenant: contoso for contoso.onmicrosoft.com")
 	family := f.String("family", "b2c", "`kind` of the tenant: b2c, external or entra")
-	f.StringVar(&w.apiName, "api-name", "", "display `name` of the API's application (default B2CAPI, else "+
+	f.StringVar(&w.apiName, "api-name", "", "display `name` of the API's application (default B2CAPI or "+
 		families["entra"].apiName+")")
 	f.StringVar(&w.apiID, "api-id", "", "application `ID` of an API that is there under another name")
-	f.StringVar(&w.clientName, "client-name", "", "display `name` of the client's application (default B2CTest, else "+
+	f.StringVar(&w.clientName, "client-name", "", "display `name` of the client's application (default B2CTest or\n"+
 		families["entra"].clientName+")")
 	f.StringVar(&w.clientID, "client-id", "", "application `ID` of a client that is there under another name")
-	f.StringVar(&w.appIDURI, "app-id-uri", "", "the API's App ID `URI` (default https://NAME.onmicrosoft.com/b2capi, "+
-		"else api://ID)")
-	f.StringVar(&w.flow, "flow", "", "`name` of the external tenant's user flow for the client (default: the only one)")
+	f.StringVar(&w.appIDURI, "app-id-uri", "", "the API's App ID `URI` (default\n"+
+		"https://NAME.onmicrosoft.com/b2capi for B2C, else api://ID)")
+	f.StringVar(&w.flow, "flow", "", "`name` of the client's user flow in an external tenant\n(default: the only one)")
 	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated "+
 		"(default http://localhost:9912)")
 	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated")

@@ -28,21 +28,28 @@ import (
 
 	"itemsapi/handler/config"
 	"itemsapi/scripts/internal/project"
+	"itemsapi/scripts/internal/tenants"
 )
 
-const usage = `Usage: go run ./scripts/run-now [-client ID] [-policy NAME] [-scope LIST] [-redirect URL] [-host NAME]
-       go run ./scripts/run-now -open [-no-browser] [-print-token] [-timeout 5m] ...
+const usage = `Usage: go run ./scripts/run-now [-family NAME] [-client ID] [-policy NAME]
+                                [-scope LIST] [-redirect URL] [-host NAME]
+       go run ./scripts/run-now -open [-no-browser] [-print-token]
+                                [-timeout 5m] ...
 
 Prints the URLs that sign a user in to call the API: the one that the portal's
-Run now makes, and the one of the authorization code flow with PKCE. With -open
-it runs the latter and shows the access token's claims. For that the client needs
-the redirect URI http://localhost. Portal: App registrations > (the client) >
-Authentication > Mobile and desktop applications.
+Run now makes, which ends at https://jwt.ms, and the one of the authorization
+code flow with PKCE. With -open it runs the latter; the browser ends on a page
+of this machine that shows the tokens beside what the API expects, and so does
+the terminal. For that the client needs the redirect URI http://localhost.
+Portal: App registrations > (the client) > Authentication > Mobile and desktop
+applications.
 
 The settings are the handler's: environment variables, else Values of
-local.settings.json. Against the local stand-in:
+local.settings.json. They may name a tenant of Azure AD B2C, of Entra External
+ID and of Entra ID; -family says whose sign-in. Against the local stand-in:
 
   go run ./scripts/dev exec -- go run ./scripts/run-now -open
+  go run ./scripts/dev exec -- go run ./scripts/run-now -open -family external
 
 Flags:
 `
@@ -86,16 +93,16 @@ func run(ctx context.Context, args []string, here surroundings) error {
 		f.PrintDefaults()
 	}
 	var wanted wishes
-	f.StringVar(&wanted.client, "client", "", "application `ID` of the client (default the first of "+
-		"B2C_ALLOWED_CLIENTS, else B2C_CLIENT_ID)")
-	f.StringVar(&wanted.policy, "policy", "", "`name` of the user flow or custom policy (default the first of "+
+	f.StringVar(&wanted.family, "family", "", "whose sign-in: b2c, external or entra (default the first that is set)")
+	f.StringVar(&wanted.client, "client", "", "application `ID` of the client (default the first of the allowed\n"+
+		"clients, for B2C else B2C_CLIENT_ID)")
+	f.StringVar(&wanted.policy, "policy", "", "`name` of B2C's user flow or custom policy (default the first\nof "+
 		"B2C_POLICIES)")
-	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of B2C_READ_SCOPE and "+
-		"B2C_WRITE_SCOPE)")
+	f.StringVar(&wanted.scope, "scope", "", "comma `list` of full scope values (default those of the settings)")
 	f.StringVar(&wanted.redirect, "redirect", "https://jwt.ms",
-		"redirect `URL`; the code flow uses it if it is http on loopback, else http://localhost")
-	host := f.String("host", "", "host `name` in place of B2C_HOST, such as a custom domain, which the portal does "+
-		"not offer")
+		"redirect `URL`; the code flow uses it if it is http on loopback,\nelse http://localhost")
+	host := f.String("host", "", "host `name` in place of B2C_HOST or EXTERNAL_HOST, such as\na custom domain, which "+
+		"the portal does not offer")
 	open := f.Bool("open", false, "sign in with code and PKCE, and show the access token's claims")
 	noBrowser := f.Bool("no-browser", false, "with -open: print the URL and start no browser")
 	printToken := f.Bool("print-token", false, "with -open: print the access token, alone on standard output")
@@ -119,10 +126,17 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	if err != nil {
 		return err
 	}
-	if id, _ := here.lookup("B2C_CLIENT_ID"); wanted.client == "" && len(settings.B2C.AllowedClients) == 0 {
+	t, err := tenantOf(settings, wanted.family)
+	if err != nil {
+		return err
+	}
+	if err := hostCounts(t, *host); err != nil {
+		return err
+	}
+	if id, _ := here.lookup("B2C_CLIENT_ID"); wanted.client == "" && t.Prefix == "B2C_" && len(t.AllowedClients) == 0 {
 		wanted.client = id
 	}
-	r, err := newRequest(settings, wanted)
+	r, err := newRequest(t, wanted)
 	if err != nil {
 		return err
 	}
@@ -134,7 +148,7 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	if *printToken {
 		talk = here.stderr
 	}
-	m, err := readMetadata(ctx, r.policy.MetadataURL)
+	m, err := readMetadata(ctx, r.tenant, r.policy.MetadataURL)
 	if err != nil {
 		return err
 	}
@@ -146,21 +160,28 @@ func run(ctx context.Context, args []string, here surroundings) error {
 	if err != nil {
 		return err
 	}
-	if err := report(talk, settings, r, m.Issuer, token, time.Now()); err != nil {
+	fmt.Fprint(talk, "The access token, whose signature is not looked at here, and what the API expects:\n\n")
+	if err := compare(talk, r, m.Issuer, token, time.Now()); err != nil {
 		return err
 	}
 	if *printToken {
 		fmt.Fprintln(here.stdout, token)
 	}
-	return runDoctor(ctx, here, talk, *host, token)
+	return runDoctor(ctx, here, talk, t.Names.Host, *host, token)
 }
 
 // loadSettings reads the handler's settings as `func start` would have them.
-// host, if not empty, stands in for B2C_HOST.
+// host, if not empty, stands in for the host of each family that has one.
 func loadSettings(here surroundings, host string) (config.Config, error) {
 	values, err := localSettings(here.root)
 	if err != nil {
 		return config.Config{}, err
+	}
+	value := func(name string) string {
+		if value, set := here.lookup(name); set {
+			return value
+		}
+		return values[name]
 	}
 	c, err := config.Load(func(name string) string {
 		switch name {
@@ -170,32 +191,31 @@ func loadSettings(here surroundings, host string) (config.Config, error) {
 			return ""
 		case "TABLES_CONNECTION_STRING":
 			return "UseDevelopmentStorage=true" // and nothing is stored
-		case "B2C_HOST":
-			if host != "" {
+		case "B2C_HOST", "EXTERNAL_HOST":
+			if host != "" && value(strings.TrimSuffix(name, "HOST")+"TENANT") != "" {
 				return host
 			}
 		}
-		if value, set := here.lookup(name); set {
-			return value
-		}
-		return values[name]
+		return value(name)
 	})
-	switch {
-	case err != nil && values == nil:
+	if err != nil && values == nil {
 		return c, fmt.Errorf("%w\nThere is no local.settings.json: copy local.settings.sample.json, or run this "+
 			"inside go run ./scripts/dev exec", err)
-	case err != nil:
-		return c, err
-	case c.B2C.Tenant == "":
-		return c, errors.New("B2C_TENANT is not set: run-now signs in to Azure AD B2C alone")
-	case host != "" && !strings.EqualFold(host, origin(c.B2C.Policies[0].MetadataURL).Host):
-		return c, fmt.Errorf(
-			"-host %s changes nothing, because B2C_METADATA_URL names a host itself: leave it empty, or write "+
-				"{host} in it",
-			host,
-		)
 	}
-	return c, nil
+	return c, err
+}
+
+// hostCounts says why -host would change nothing.
+func hostCounts(t tenants.Tenant, host string) error {
+	switch base, _ := t.Base(); {
+	case host == "" || strings.EqualFold(host, base.Host):
+		return nil
+	case t.Names.Host == "":
+		return fmt.Errorf("-host %s: a %s has no host of its own", host, t.Label)
+	default:
+		return fmt.Errorf("-host %s changes nothing, because %sMETADATA_URL names a host itself: leave it empty, or "+
+			"write {host} in it", host, t.Prefix)
+	}
 }
 
 // localSettings are Values of local.settings.json; nil if there is no such file.
@@ -222,7 +242,7 @@ func localSettings(root string) (map[string]string, error) {
 
 // runDoctor has the token examined, on standard input so that no list of
 // processes shows it.
-func runDoctor(ctx context.Context, here surroundings, out io.Writer, host, token string) error {
+func runDoctor(ctx context.Context, here surroundings, out io.Writer, hostSetting, host, token string) error {
 	if _, err := os.Stat(filepath.Join(here.root, "scripts", "doctor")); err != nil {
 		return nil
 	}
@@ -234,7 +254,7 @@ func runDoctor(ctx context.Context, here surroundings, out io.Writer, host, toke
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(token), out, here.stderr
 	cmd.WaitDelay = 5 * time.Second
 	if host != "" {
-		cmd.Env = append(os.Environ(), "B2C_HOST="+host)
+		cmd.Env = append(os.Environ(), hostSetting+"="+host)
 	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("scripts/doctor: %w", err)

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"html"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -20,6 +22,8 @@ import (
 
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/waittest"
+	"itemsapi/scripts/internal/tenants"
+	"itemsapi/scripts/internal/tokenpage"
 )
 
 // contoso are the settings of the article's tenant, as deployed.
@@ -156,7 +160,7 @@ func TestImplicitURLOfATenant(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c, err := loadSettings(in(contoso("B2C_HOST", tt.host), t.TempDir(), io.Discard), tt.flag)
 			require.NoError(t, err)
-			r, err := newRequest(c, wishes{redirect: "https://jwt.ms"})
+			r, err := newRequest(tenants.Of(c)[0], wishes{redirect: "https://jwt.ms"})
 			require.NoError(t, err)
 			require.Equal(t, tt.want+query, r.implicitURL())
 		})
@@ -198,7 +202,13 @@ func TestMistakes(t *testing.T) {
 		{"no scope of an API", []string{"-scope", "openid,profile,offline_access"}, []string{"no scope of an API", "ID token", read}},
 		{"the client's own ID as scope", []string{"-scope", entratest.ClientID}, []string{"aud.is_client", "Ask for " + read}},
 		{"scopes of two APIs", []string{"-scope", read + ",https://contoso.onmicrosoft.com/other/read"}, []string{"AADB2C90146", "a token is for one"}},
-		{"Graph's scope", []string{"-scope", "https://graph.microsoft.com/User.Read"}, []string{"those of https://graph.microsoft.com", "ask for " + read}},
+		{"Graph's scope", []string{"-scope", "https://graph.microsoft.com/User.Read"}, []string{"token.graph", "Ask for " + read}},
+		{"Graph's scope by its name", []string{"-scope", "User.Read"}, []string{"Microsoft Graph", "Ask for " + read}},
+		{"a name that no scope is known to have", []string{"-scope", "tasks"}, []string{"is not a full value", "The API's own are " + read}},
+		{"a program's scope", []string{"-scope", entratest.AppIDURI + "/.default"}, []string{"programs that sign in as themselves", read}},
+		{"another case", []string{"-scope", entratest.AppIDURI + "/Read"}, []string{"in case", read}},
+		{"no name", []string{"-scope", entratest.AppIDURI + "/"}, []string{"no name after the slash"}},
+		{"a family that is not set", []string{"-family", "external"}, []string{"They have b2c"}},
 		{"a policy that the API does not accept", []string{"-policy", "B2C_1_passwordreset"}, []string{"policy.not_allowed", "B2C_1_signupsignin, B2C_1_profileedit"}},
 		{"a redirect URI on http", []string{"-redirect", "http://contoso.com/"}, []string{"neither https nor http on loopback"}},
 		{"a redirect URI of an app's scheme", []string{"-redirect", "com.example.app://oauth"}, []string{"neither https nor http on loopback"}},
@@ -389,15 +399,19 @@ func TestOpen(t *testing.T) {
 		page := p.get(p.press(p.get(o.url), "alice", "read", "write"))
 		require.Equal(t, 200, page.status)
 		require.Contains(t, page.body, "You may close this window.")
+		require.Contains(t, page.body, "Access token")
+		require.Contains(t, page.body, "ID token")
+		require.NotContains(t, page.body, ">NO<")
 		out, err := o.end()
 		require.NoError(t, err)
-		require.Contains(t, out, "ok  aud  "+entratest.APIClientID+"  (the API's ID)\n")
-		require.Contains(t, out, "ok  azp  "+entratest.ClientID+"  (a client that may call)\n")
-		require.Contains(t, out, "ok  scp  read write  (all that was asked for)\n")
-		require.Contains(t, out, "ok  iss  "+tenant.Issuer()+"  (the issuer of the policy's metadata)\n")
-		require.Contains(t, out, "ok  tfp  B2C_1_signupsignin  (a policy that is accepted)\n")
-		require.Regexp(t, `ok  exp  20.*Z, in (1h0m0s|59m\d+s)  \(a time still to come\)\n`, out)
-		require.NotContains(t, out, "NO  ")
+		oneLine := strings.Join(strings.Fields(out), " ")
+		require.Contains(t, oneLine, "ok aud "+entratest.APIClientID+" (the API's ID)")
+		require.Contains(t, oneLine, "ok azp "+entratest.ClientID+" (a client that may call)")
+		require.Contains(t, oneLine, "ok scp read write (all that was asked for)")
+		require.Contains(t, oneLine, "ok iss "+tenant.Issuer()+" (the issuer of the metadata)")
+		require.Contains(t, oneLine, "ok tfp B2C_1_signupsignin (a policy that is accepted)")
+		require.Regexp(t, `ok exp 20\S*Z, in (1h0m0s|59m\d+s) \(a time still to come\)`, oneLine)
+		require.Contains(t, oneLine, "Nothing failed, 6 ok")
 		require.NotContains(t, out, "eyJ", "a token is not printed unasked")
 	})
 
@@ -447,15 +461,19 @@ func TestOpen(t *testing.T) {
 
 	t.Run("a scope that is not granted is named", func(t *testing.T) {
 		o, p := open(t, local(tenant), t.TempDir()), newPerson(t)
-		p.get(p.press(p.get(o.url), "alice", "read"))
+		page := p.get(p.press(p.get(o.url), "alice", "read"))
+		require.Contains(t, page.body, "write was not granted")
 		out, err := o.end()
 		require.NoError(t, err)
-		require.Regexp(t, `NO  scp  read\n +expected: all that was asked for: write was not granted.*API permissions`, out)
+		require.Regexp(t, `FAIL scp what read fix The API expects all that was asked for: write was not granted.*API permissions`,
+			strings.Join(strings.Fields(out), " "))
 	})
 
 	t.Run("cancel is explained", func(t *testing.T) {
 		o, p := open(t, local(tenant), t.TempDir()), newPerson(t)
-		require.Equal(t, 200, p.get(p.press(p.get(o.url), "cancel")).status)
+		page := p.get(p.press(p.get(o.url), "cancel"))
+		require.Equal(t, 200, page.status)
+		require.Contains(t, page.body, "AADB2C90091: The user cancelled.")
 		_, err := o.end()
 		require.ErrorContains(t, err, "the sign-in was refused: access_denied: AADB2C90091")
 		require.ErrorContains(t, err, "The user cancelled.")
@@ -465,7 +483,7 @@ func TestOpen(t *testing.T) {
 		o, p := open(t, local(tenant), t.TempDir()), newPerson(t)
 		location := p.press(p.get(o.url), "bob", "read", "write")
 		require.NoError(t, tenant.RemoveUser("bob"))
-		p.get(location)
+		require.Contains(t, p.get(location).body, "AADB2C90128")
 		_, err := o.end()
 		require.ErrorContains(t, err, "the code was not redeemed: invalid_grant: AADB2C90128")
 		require.ErrorContains(t, err, "Sign in again")
@@ -528,7 +546,8 @@ func TestOpen(t *testing.T) {
 
 // A second answer is not taken, even while the first is being redeemed.
 func TestTheAnswerIsTakenOnce(t *testing.T) {
-	l := &landing{redirect: url.URL{Scheme: "http", Host: "localhost"}, state: "s", landed: make(chan url.Values, 1)}
+	l := &landing{redirect: url.URL{Scheme: "http", Host: "localhost"}, state: "s", landed: make(chan url.Values, 1), shown: make(chan tokenpage.Page, 1)}
+	l.shown <- tokenpage.Page{}
 	listeners, err := listen(&l.redirect)
 	require.NoError(t, err)
 	server := &http.Server{Handler: l}
@@ -560,7 +579,7 @@ func TestMetadata(t *testing.T) {
 	t.Run("a policy that is not there", func(t *testing.T) {
 		t.Cleanup(tenant.Inject(entratest.Fault{Status: 404, Body: `{}`}))
 		out, err := printed(t, local(tenant))
-		require.ErrorContains(t, err, "check B2C_TENANT, B2C_POLICIES and B2C_HOST")
+		require.ErrorContains(t, err, "check the settings B2C_…")
 		require.Len(t, urls(t, out), 1, "the portal's form is printed all the same")
 	})
 	t.Run("a redirect is not followed", func(t *testing.T) {
@@ -571,26 +590,88 @@ func TestMetadata(t *testing.T) {
 	t.Run("a tenant that does not answer", func(t *testing.T) {
 		t.Cleanup(tenant.Inject(entratest.Fault{Drop: true}))
 		_, err := printed(t, local(tenant), "-open", "-no-browser")
-		require.ErrorContains(t, err, "read the policy's metadata")
+		require.ErrorContains(t, err, "read the metadata")
 	})
 }
 
-func TestReport(t *testing.T) {
-	tenant := startTenant(t)
-	c, err := loadSettings(in(local(tenant), t.TempDir(), io.Discard), "")
+// What people reported, and what run-now has to make of it; the cases are doctor's file.
+func TestReported(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "doctor", "testdata", "reported.json"))
 	require.NoError(t, err)
-	r, err := newRequest(c, wishes{redirect: "https://jwt.ms"})
-	require.NoError(t, err)
-	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
-	token := tenant.Sign(entratest.PolicySignUpSignIn, nil, map[string]any{
-		"aud": entratest.ClientID, "azp": entratest.OtherClientID, "scp": "read\x1b[2J", "iss": "https://other/", "acr": "B2C_1_x", "exp": now.Unix() - 90,
-	})
-	var out bytes.Buffer
-	require.NoError(t, report(&out, c, r, tenant.Issuer(), token, now))
-	require.Equal(t, 6, strings.Count(out.String(), "  NO  "), out.String())
-	require.Contains(t, out.String(), "2026-11-24T11:58:30Z, 1m30s ago")
-	require.NotContains(t, out.String(), "\x1b", "a claim cannot write to the terminal")
-	for _, bad := range []string{"", "a.b", "a.!.c", "a.e30x.c"} {
-		require.Error(t, report(io.Discard, c, r, "", bad, now), fmt.Sprintf("%q", bad))
+	var cases []struct {
+		Name, Kind string
+		Args       []string
+		Settings   map[string]string
+		Exit       []int
+		Match, Not []string
 	}
+	require.NoError(t, json.Unmarshal(b, &cases))
+	tenant := startTenant(t)
+	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"issuer":"i","authorization_endpoint":"https://login.example/authorize","token_endpoint":"https://login.example/token"}`)
+	}))
+	t.Cleanup(metadata.Close)
+	replayed := 0
+	for _, c := range cases {
+		if c.Kind != "run-now" {
+			continue
+		}
+		replayed++
+		t.Run(c.Name, func(t *testing.T) {
+			settings := local(tenant)
+			for name, value := range c.Settings {
+				settings[name] = strings.ReplaceAll(value, "@METADATA", metadata.URL)
+			}
+			for i, arg := range c.Args {
+				c.Args[i] = strings.NewReplacer("@API", entratest.APIClientID, "@CLIENT", entratest.ClientID).Replace(arg)
+			}
+			out, err := printed(t, settings, c.Args...)
+			status := 0
+			if err != nil {
+				out, status = out+err.Error(), 1
+			}
+			require.Contains(t, c.Exit, status, out)
+			for _, match := range c.Match {
+				require.Regexp(t, match, out)
+			}
+			for _, not := range c.Not {
+				require.NotRegexp(t, not, out)
+			}
+		})
+	}
+	require.Equal(t, 7, replayed)
+}
+
+// The families without policies.
+func TestFamilies(t *testing.T) {
+	tenant := startTenant(t)
+	settings := local(
+		tenant,
+		"EXTERNAL_TENANT", entratest.ExternalTenantName, "EXTERNAL_API_CLIENT_ID", entratest.ExternalAPIClientID,
+		"EXTERNAL_ALLOWED_CLIENTS", entratest.ExternalClientID, "EXTERNAL_METADATA_URL", tenant.MetadataTemplateOf(entratest.External),
+		"ENTRA_TENANT", entratest.WorkforceTenantDomain, "ENTRA_API_CLIENT_ID", entratest.WorkforceAPIClientID,
+		"ENTRA_ALLOWED_CLIENTS", entratest.WorkforceClientID, "ENTRA_METADATA_URL", tenant.MetadataTemplateOf(entratest.Workforce),
+	)
+	for _, family := range []string{"external", "entra"} {
+		t.Run(family, func(t *testing.T) {
+			out, err := printed(t, settings, "-family", family)
+			require.NoError(t, err)
+			_, pairs := parameters(t, urls(t, out)[0])
+			require.Regexp(t, "^client_id=", pairs[0], "no policy")
+			require.Contains(t, pairs[3], "scope=openid profile api://")
+			p := newPerson(t)
+			require.Contains(t, p.press(p.get(urls(t, out)[0]), "alice", "read", "write"), "https://jwt.ms#access_token=")
+
+			o := open(t, settings, t.TempDir(), "-family", family)
+			page := p.get(p.press(newPerson(t).get(o.url), "alice", "read", "write"))
+			require.Contains(t, page.body, "whose items are meant")
+			out, err = o.end()
+			require.NoError(t, err)
+			require.Contains(t, out, "Nothing failed, 7 ok")
+		})
+	}
+	_, err := printed(t, settings, "-family", "entra", "-host", "login.contoso.com")
+	require.ErrorContains(t, err, "no host of its own")
+	_, err = printed(t, settings, "-family", "external", "-policy", "B2C_1_x")
+	require.ErrorContains(t, err, "has no policies")
 }

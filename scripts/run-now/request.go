@@ -9,128 +9,81 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
 	"itemsapi/handler/config"
+	"itemsapi/handler/entra"
 	"itemsapi/scripts/internal/loopback"
+	"itemsapi/scripts/internal/tenants"
 )
 
-// wishes are the flags that say what to ask B2C for. Empty means the default.
-type wishes struct{ client, policy, scope, redirect string }
+// wishes are the flags that say what to ask the sign-in for. Empty means the default.
+type wishes struct{ family, client, policy, scope, redirect string }
 
-// request is what will be asked of B2C.
+// request is what will be asked of the sign-in.
 type request struct {
-	tenant   string
+	tenant   tenants.Tenant
 	client   string
 	policy   config.Policy
 	redirect *url.URL
 	scopes   []string // full values of the API's, and profile or email
 }
 
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+// tenantOf is the tenant of the family that was asked for, else the first that is set.
+func tenantOf(c config.Config, family string) (tenants.Tenant, error) {
+	all := tenants.Of(c)
+	var set []string
+	for _, t := range all {
+		if family == "" || family == string(t.Family) {
+			return t, nil
+		}
+		set = append(set, string(t.Family))
+	}
+	return tenants.Tenant{}, fmt.Errorf("-family %s: the settings name no such tenant. They have %s", family,
+		strings.Join(set, " and "))
+}
 
-// newRequest puts the request together. The error names every mistake that B2C
+// newRequest puts the request together. The error names every mistake that the sign-in
 // or the API would answer with a refusal, each with its cure.
-func newRequest(c config.Config, w wishes) (request, error) {
+func newRequest(t tenants.Tenant, w wishes) (request, error) {
 	var mistakes []error
 	mistake := func(format string, args ...any) { mistakes = append(mistakes, fmt.Errorf(format, args...)) }
-	r := request{tenant: c.B2C.Tenant, client: w.client, policy: c.B2C.Policies[0]}
-	full := []string{c.B2C.AppIDURI + "/" + c.B2C.ReadScope, c.B2C.AppIDURI + "/" + c.B2C.WriteScope}
-	if c.B2C.ReadScope == c.B2C.WriteScope {
-		full = full[:1]
-	}
-
-	if r.client == "" && len(c.B2C.AllowedClients) > 0 {
-		r.client = c.B2C.AllowedClients[0]
+	r := request{tenant: t, client: w.client, policy: t.Policies[0]}
+	if r.client == "" && len(t.AllowedClients) > 0 {
+		r.client = t.AllowedClients[0]
 	}
 	switch {
 	case r.client == "":
-		mistake(
-			"no client: pass -client ID, or set B2C_ALLOWED_CLIENTS. Portal: App registrations > (the client) > " +
-				"Overview shows the ID",
-		)
-	case strings.EqualFold(r.client, c.B2C.APIClientID):
-		mistake(
-			"-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be "+
-				"the API's because of the scopes. Portal: App registrations > (the client) > Overview",
-			r.client,
-		)
-	case !guid.MatchString(r.client):
+		mistake("no client: pass -client ID, or set %s. Portal: App registrations > (the client) > Overview shows "+
+			"the ID",
+			t.Names.Clients)
+	case strings.EqualFold(r.client, t.APIClientID):
+		mistake("-client %s is the API's own ID: nobody signs in to the API. client_id is the client's, aud will be "+
+			"the API's because of the scopes. Portal: App registrations > (the client) > Overview", r.client)
+	case !tenants.IsGUID(r.client):
 		mistake("-client %q is not an application ID, which is a GUID. Portal: App registrations > (the client) > "+
 			"Overview", r.client)
-	case len(c.B2C.AllowedClients) > 0 && !slices.ContainsFunc(c.B2C.AllowedClients,
+	case len(t.AllowedClients) > 0 && !slices.ContainsFunc(t.AllowedClients,
 		func(id string) bool { return strings.EqualFold(id, r.client) }):
-		mistake("-client %s is not in B2C_ALLOWED_CLIENTS, so the API will answer azp.not_allowed. It admits %s",
-			r.client, strings.Join(c.B2C.AllowedClients, ", "))
+		mistake("-client %s is not in %s, so the API will answer azp.not_allowed. It admits %s",
+			r.client, t.Names.Clients, strings.Join(t.AllowedClients, ", "))
 	}
 
-	if w.policy != "" {
-		i := slices.IndexFunc(c.B2C.Policies, func(p config.Policy) bool { return strings.EqualFold(p.Name, w.policy) })
-		if i < 0 {
-			var names []string
-			for _, p := range c.B2C.Policies {
-				names = append(names, p.Name)
-			}
-			mistake("-policy %q is not in B2C_POLICIES, so the API will answer policy.not_allowed. It accepts %s",
-				w.policy, strings.Join(names, ", "))
-		} else {
-			r.policy = c.B2C.Policies[i]
-		}
+	names := t.PolicyNames()
+	switch i := slices.IndexFunc(names, func(name string) bool { return strings.EqualFold(name, w.policy) }); {
+	case w.policy == "":
+	case names == nil:
+		mistake("-policy %q: the %s has no policies; its user flow is set for the client in the "+
+			"portal", w.policy, t.Label)
+	case i < 0:
+		mistake("-policy %q is not in B2C_POLICIES, so the API will answer policy.not_allowed. It accepts %s",
+			w.policy, strings.Join(names, ", "))
+	default:
+		r.policy = t.Policies[i]
 	}
 
-	asked := full
-	if w.scope != "" {
-		asked = strings.FieldsFunc(w.scope, func(c rune) bool { return c == ',' || c == ' ' })
-	}
-	var apis []string // by App ID URI
-	wrong := len(mistakes)
-	for _, scope := range asked {
-		i := strings.LastIndexByte(scope, '/')
-		switch {
-		case scope == "openid", scope == "offline_access": // always added
-			continue
-		case scope == "profile", scope == "email":
-		case strings.EqualFold(scope, r.client):
-			mistake("scope %s is the client's own ID: the token will be for the client, and the API will answer "+
-				"aud.is_client. Ask for %s", scope, strings.Join(full, " "))
-		case i < 0:
-			mistake(
-				"scope %q is a short name, which B2C answers with AADB2C90117. Tokens carry short names, requests "+
-					"the full value: %s/%s",
-				scope,
-				c.B2C.AppIDURI,
-				scope,
-			)
-		case !slices.Contains(apis, scope[:i]):
-			apis = append(apis, scope[:i])
-		}
-		if !slices.Contains(r.scopes, scope) {
-			r.scopes = append(r.scopes, scope)
-		}
-	}
-	switch {
-	case len(apis) > 1:
-		mistake(
-			"the scopes are of %d APIs (%s), which B2C answers with AADB2C90146: a token is for one. Ask for %s alone",
-			len(apis),
-			strings.Join(apis, ", "),
-			strings.Join(full, " "),
-		)
-	case len(apis) == 1 && apis[0] != c.B2C.AppIDURI:
-		mistake(
-			"the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. "+
-				"Portal: App registrations > (the API) > Expose an API",
-			apis[0],
-			c.B2C.AppIDURI,
-			strings.Join(full, " "),
-		)
-	case len(apis) == 0 && len(mistakes) == wrong:
-		mistake("no scope of an API: B2C will give an ID token and no access token (AADB2C90055). Ask for %s as well",
-			strings.Join(full, " "))
-	}
-
+	r.scopes = r.askFor(w.scope, mistake)
 	var err error
 	if r.redirect, err = url.Parse(w.redirect); err != nil || !trusted(r.redirect) || r.redirect.Fragment != "" {
 		mistake("-redirect %q is neither https nor http on loopback. Use https://jwt.ms or http://localhost, and "+
@@ -139,17 +92,75 @@ func newRequest(c config.Config, w wishes) (request, error) {
 	return r, errors.Join(mistakes...)
 }
 
+// askFor checks the scopes of a list, or takes the API's two.
+func (r request) askFor(list string, mistake func(format string, args ...any)) (scopes []string) {
+	t := r.tenant
+	full := []string{t.FullScope("read"), t.FullScope("write")}
+	if t.ReadScope == t.WriteScope {
+		full = full[:1]
+	}
+	both := strings.Join(full, " ")
+	asked := full
+	if list != "" {
+		asked = strings.FieldsFunc(list, func(c rune) bool { return c == ',' || c == ' ' })
+	}
+	var apis []string // by App ID URI
+	wrong := false
+	for _, scope := range asked {
+		i := strings.LastIndexByte(scope, '/')
+		of := func(format string, args ...any) {
+			wrong = true
+			mistake(format, args...)
+		}
+		switch {
+		case scope == "openid", scope == "offline_access": // always added
+			continue
+		case scope == "profile", scope == "email":
+		case strings.EqualFold(scope, r.client):
+			of("scope %s is the client's own ID: the token will be for the client, and the API will answer "+
+				"aud.is_client. Ask for %s", scope, both)
+		case tenants.IsGraphScope(scope):
+			of("scope %s is one of Microsoft Graph: its token opens Graph alone, and the API will answer token.graph. "+
+				"Ask for %s", scope, both)
+		case i < 0 && (scope == t.ReadScope || scope == t.WriteScope):
+			of("scope %q is a short name, which the sign-in does not know (AADB2C90117). Tokens carry short names, "+
+				"requests the full value: %s/%s", scope, t.AppIDURI, scope)
+		case i < 0:
+			of("scope %q is not a full value, which begins with an App ID URI. The API's own are %s", scope, both)
+		case scope[i+1:] == ".default":
+			of("scope %s is for programs that sign in as themselves. A user's client asks for %s", scope, both)
+		case scope[i+1:] == "":
+			of("scope %s has no name after the slash. Ask for %s", scope, both)
+		case !slices.Contains(full, scope) && slices.ContainsFunc(full,
+			func(right string) bool { return strings.EqualFold(right, scope) }):
+			of("scope %s differs from %s in case; scopes are compared letter by letter", scope, both)
+		case !slices.Contains(apis, scope[:i]):
+			apis = append(apis, scope[:i])
+		}
+		if !slices.Contains(scopes, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	switch {
+	case len(apis) > 1:
+		mistake("the scopes are of %d APIs (%s), which the sign-in refuses (AADB2C90146): a token is for one. Ask "+
+			"for %s alone", len(apis), strings.Join(apis, ", "), both)
+	case len(apis) == 1 && apis[0] != t.AppIDURI:
+		mistake("the scopes are those of %s, and the token will be for it. This API's begin with %s: ask for %s. "+
+			"Portal: App registrations > (the API) > Expose an API", apis[0], t.AppIDURI, both)
+	case len(apis) == 0 && !wrong:
+		mistake("no scope of an API: the sign-in will give an ID token and no access token (AADB2C90055). Ask for "+
+			"%s as well", both)
+	}
+	if t.Family != entra.FamilyB2C && !slices.Contains(scopes, "profile") {
+		scopes = append([]string{"profile"}, scopes...) // without it the token may have no oid
+	}
+	return scopes
+}
+
 // trusted URLs are https, or http that does not leave the machine.
 func trusted(u *url.URL) bool {
 	return u.Host != "" && u.User == nil && (u.Scheme == "https" || u.Scheme == "http" && loopback.Is(u.Hostname()))
-}
-
-func origin(rawURL string) url.URL {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return url.URL{}
-	}
-	return url.URL{Scheme: u.Scheme, Host: u.Host}
 }
 
 // encode writes pairs of name and value as a query, in their order, with %20 for
@@ -167,16 +178,20 @@ func encode(pairs ...string) string {
 
 // implicitURL is the portal's Run now, parameter by parameter.
 func (r request) implicitURL() string {
-	at := origin(r.policy.MetadataURL)
-	return at.String() + "/" + r.tenant + ".onmicrosoft.com/oauth2/v2.0/authorize?" + encode(
-		"p", r.policy.Name,
+	base, _ := r.tenant.Base()
+	var pairs []string
+	if r.policy.Name != "" {
+		pairs = append(pairs, "p", r.policy.Name)
+	}
+	return base.String() + "/oauth2/v2.0/authorize?" + encode(append(
+		pairs,
 		"client_id", r.client,
 		"nonce", "defaultNonce",
 		"redirect_uri", r.redirect.String(),
 		"scope", strings.Join(append([]string{"openid"}, r.scopes...), " "),
 		"response_type", "id_token token",
 		"prompt", "login",
-	)
+	)...)
 }
 
 // codeScope is the scope parameter of the code flow.
@@ -226,9 +241,9 @@ func secret() string {
 func printURLs(ctx context.Context, out io.Writer, r request) error {
 	fmt.Fprintf(out, "As the portal's Run now, tokens in the fragment; %s must be a redirect URI of the client:\n\n  "+
 		"%s\n\n", r.redirect, r.implicitURL())
-	m, err := readMetadata(ctx, r.policy.MetadataURL)
+	m, err := readMetadata(ctx, r.tenant, r.policy.MetadataURL)
 	if err != nil {
-		return fmt.Errorf("the form with code and PKCE needs the policy's metadata: %w", err)
+		return fmt.Errorf("the form with code and PKCE needs the metadata: %w", err)
 	}
 	redirect := r.loopbackRedirect()
 	verifier := secret()

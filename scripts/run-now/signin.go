@@ -18,6 +18,8 @@ import (
 	"unicode"
 
 	"itemsapi/scripts/internal/signin"
+	"itemsapi/scripts/internal/tenants"
+	"itemsapi/scripts/internal/tokenpage"
 )
 
 // client follows no redirect: neither metadata nor tokens are given out
@@ -44,37 +46,38 @@ func readJSON(req *http.Request, v any) (status int, err error) {
 	return resp.StatusCode, nil
 }
 
-// metadata are the members of a policy's OpenID Connect metadata that are used.
+// metadata are the members of a tenant's OpenID Connect metadata that are used.
 type metadata struct {
 	Issuer                string `json:"issuer"`
 	AuthorizationEndpoint string `json:"authorization_endpoint"`
 	TokenEndpoint         string `json:"token_endpoint"`
 }
 
-func readMetadata(ctx context.Context, address string) (metadata, error) {
+func readMetadata(ctx context.Context, t tenants.Tenant, address string) (metadata, error) {
 	var m metadata
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return m, fmt.Errorf("read the policy's metadata: %w", err)
+		return m, fmt.Errorf("read the metadata: %w", err)
 	}
 	status, err := readJSON(req, &m)
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s answers %d; check B2C_TENANT, B2C_POLICIES and B2C_HOST", address, status)
+		err = fmt.Errorf("%s answers %d; check the settings %s…: go run ./scripts/doctor", address, status, t.Prefix)
 	}
 	if err != nil {
-		return m, fmt.Errorf("read the policy's metadata: %w", err)
+		return m, fmt.Errorf("read the metadata: %w", err)
 	}
 	for _, endpoint := range []string{m.AuthorizationEndpoint, m.TokenEndpoint} {
 		u, err := url.Parse(endpoint)
 		if err != nil || !trusted(u) || u.Fragment != "" {
-			return m, fmt.Errorf("read the policy's metadata: the endpoint %q is neither https nor http on loopback",
+			return m, fmt.Errorf("read the metadata: the endpoint %q is neither https nor http on loopback",
 				plain(endpoint))
 		}
 	}
 	return m, nil
 }
 
-// signIn has a person sign in with code and PKCE and returns the access token.
+// signIn has a person sign in with code and PKCE and returns the access token. The browser
+// ends on a page that shows what came.
 func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse func(url string) error,
 	patience time.Duration,
 ) (token string, err error) {
@@ -83,10 +86,12 @@ func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse fu
 	if err != nil {
 		return "", err
 	}
-	wait := &landing{redirect: redirect, state: secret(), landed: make(chan url.Values, 1)}
+	wait := &landing{
+		redirect: redirect, state: secret(), landed: make(chan url.Values, 1), shown: make(chan tokenpage.Page, 1),
+	}
 	server := &http.Server{
 		Handler: wait, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 10 * time.Second,
+		WriteTimeout: client.Timeout + 10*time.Second, // the page waits for the token
 		IdleTimeout:  5 * time.Second, MaxHeaderBytes: 32 << 10,
 	}
 	for _, l := range listeners {
@@ -112,13 +117,30 @@ func signIn(ctx context.Context, r request, m metadata, out io.Writer, browse fu
 	case <-ctx.Done():
 		return "", errors.New("stopped")
 	case <-time.After(patience):
-		return "", fmt.Errorf("nobody signed in within %v. An AADB2C code on B2C's page is explained by go run "+
+		return "", fmt.Errorf("nobody signed in within %v. A code on the sign-in's page is explained by go run "+
 			"./scripts/doctor -token -", patience)
 	}
-	if kind := answer.Get("error"); kind != "" {
-		return "", refused("the sign-in was refused", kind, answer.Get("error_description"))
+	got := tokenpage.Result{Error: answer.Get("error"), Description: answer.Get("error_description")}
+	what := "the sign-in was refused"
+	if got.Error == "" {
+		what = "the code was not redeemed"
+		got, err = redeem(ctx, r, m.TokenEndpoint, redirect.String(), answer.Get("code"), verifier)
 	}
-	return redeem(ctx, r, m.TokenEndpoint, redirect.String(), answer.Get("code"), verifier)
+	page := tokenpage.New(r.tenant, m.Issuer, r.scopes, got, time.Now())
+	if err != nil {
+		page.Trouble = err.Error()
+	}
+	wait.shown <- page
+	switch {
+	case err != nil:
+		return "", err
+	case got.Error != "":
+		return "", refused(what, got.Error, got.Description)
+	case got.Access == "":
+		return "", errors.New("redeem the code: the answer has no access token, so none of the scopes was one of an " +
+			"API")
+	}
+	return got.Access, nil
 }
 
 // listen listens on loopback where redirect points to, on any port if it names
@@ -154,7 +176,8 @@ type landing struct {
 	redirect url.URL
 	state    string
 	taken    atomic.Bool
-	landed   chan url.Values // has room for one
+	landed   chan url.Values     // has room for one
+	shown    chan tokenpage.Page // what to answer
 }
 
 func (l *landing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -189,38 +212,42 @@ func (l *landing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !l.taken.CompareAndSwap(false, true):
 		say(http.StatusBadRequest, "The answer came already.")
 	default:
-		say(http.StatusOK, "The sign-in has ended, and the terminal tells how. You may close this window.")
 		l.landed <- q
+		select {
+		case page := <-l.shown:
+			page.Write(w, http.StatusOK)
+		case <-r.Context().Done():
+		}
 	}
 }
 
-// redeem turns the code into an access token (RFC 6749, section 4.1.3).
-func redeem(ctx context.Context, r request, endpoint, redirect, code, verifier string) (string, error) {
+// redeem turns the code into tokens (RFC 6749, section 4.1.3), or tells what was refused.
+func redeem(ctx context.Context, r request, endpoint, redirect, code, verifier string) (tokenpage.Result, error) {
 	form := url.Values{
 		"grant_type": {"authorization_code"}, "client_id": {r.client}, "code": {code},
 		"redirect_uri": {redirect}, "scope": {r.codeScope()}, "code_verifier": {verifier},
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
-		return "", fmt.Errorf("redeem the code: %w", err)
+		return tokenpage.Result{}, fmt.Errorf("redeem the code: %w", err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	var answer struct {
 		AccessToken string `json:"access_token"`
+		IDToken     string `json:"id_token"`
 		Error       string `json:"error"`
 		Description string `json:"error_description"`
 	}
 	status, err := readJSON(req, &answer)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("redeem the code: %w", err)
-	case status != http.StatusOK || answer.Error != "":
-		return "", refused("the code was not redeemed", answer.Error, answer.Description)
-	case answer.AccessToken == "":
-		return "", errors.New("redeem the code: the answer has no access token, so none of the scopes was one of an " +
-			"API")
+	if err != nil {
+		return tokenpage.Result{}, fmt.Errorf("redeem the code: %w", err)
 	}
-	return answer.AccessToken, nil
+	if status != http.StatusOK && answer.Error == "" {
+		answer.Error = http.StatusText(status)
+	}
+	return tokenpage.Result{
+		Access: answer.AccessToken, ID: answer.IDToken, Error: answer.Error, Description: answer.Description,
+	}, nil
 }
 
 // refused is the error for an answer of the sign-in's that is one.

@@ -28,14 +28,15 @@ import (
 	"itemsapi/scripts/internal/report"
 )
 
-const usage = `usage: go run ./scripts/smoke -url URL [flags]
+const usage = `Usage: go run ./scripts/smoke -url URL [flags]
 
-Calls a deployed API as its clients will: without a token (401, by the API itself),
-across origins, and, with a token, creates, reads and deletes one item. Says who
-answered, and how long it took. Exit code 1 if something is not as it should be.
+Calls a deployed API as its clients will: without a token (401, by the API
+itself), across origins, and, with a token, creates, reads and deletes one
+item. Says who answered, and how long it took. Exit code 1 if something is not
+as it should be.
 
-The token is taken from -token or, so that it stays out of the shell's history, from
-the environment variable SMOKE_TOKEN.
+The token is taken from -token or, so that it stays out of the shell's history,
+from the environment variable SMOKE_TOKEN.
 
 Flags:
 `
@@ -68,7 +69,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	token := f.String("token", getenv("SMOKE_TOKEN"), "an access `token` with both scopes; default SMOKE_TOKEN")
 	f.Lookup("token").DefValue = ""
 	origin := f.String("origin", "", "an `origin` that the API's CORS must allow, such as https://app.contoso.com")
-	wait := f.Duration("wait", 2*time.Minute, "how long the first answer may take: roles and a new instance take a "+
+	wait := f.Duration("wait", 2*time.Minute, "how long the first answer may take: roles and a new instance\ntake a "+
 		"while")
 	if err := f.Parse(args); err != nil {
 		return err

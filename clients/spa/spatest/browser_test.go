@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -27,9 +28,13 @@ import (
 
 const root = "../../.."
 
+var only = flag.String("only", "", "run the browser tests alone whose names match this pattern of JavaScript's")
+
 // TestBrowser drives the app in a real browser, against the real handler behind the
 // host double, the sign-in stand-in and the strict Table service. The tests are
-// clients/spa/tests. SCREENSHOTS names a folder for pictures of each state.
+// clients/spa/tests. SCREENSHOTS names a folder for pictures of each state; to run a part:
+//
+//	go test ./clients/spa/spatest -run TestBrowser -only 'two tabs|keyboard'
 func TestBrowser(t *testing.T) {
 	browser := findBrowser()
 	if browser == "" && os.Getenv("CI") != "true" {
@@ -42,9 +47,14 @@ func TestBrowser(t *testing.T) {
 	}
 	require.NoError(t, err)
 	t.Cleanup(app.Close)
-	origins := []string{app.URL(), app.CrossSite()}
+	external, err := spatest.Start("localhost:0", filepath.Join(root, "clients", "spa"))
+	require.NoError(t, err)
+	t.Cleanup(external.Close)
+	origins := []string{app.URL(), app.CrossSite(), external.URL()}
 
 	var offset atomic.Int64
+	answering := func() {}
+	t.Cleanup(func() { answering() })
 	tenant, err := entratest.Start(entratest.Options{
 		Addr: "localhost:0", SPAOrigins: origins, Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) },
 	})
@@ -67,6 +77,7 @@ func TestBrowser(t *testing.T) {
 	t.Cleanup(func() { host.Close() })
 	require.NoError(t, host.Ready(t.Context()))
 	app.SetConfig(spatest.Local(tenant, host.URL()))
+	external.SetConfig(spatest.LocalExternal(tenant, host.URL()))
 
 	control := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -82,18 +93,33 @@ func TestBrowser(t *testing.T) {
 				return
 			}
 			offset.Store(int64(d))
+		case "/app/silent": // as on a network that swallows packets
+			answering = app.Silence()
+		case "/app/answers":
+			answering()
+		case "/api/silent": // the handler is stopped, and takes requests all the same
+			if err := pause(host.HandlerPID(), true); err != nil {
+				http.Error(w, err.Error(), http.StatusNotImplemented)
+			}
+		case "/api/answers":
+			if err := pause(host.HandlerPID(), false); err != nil {
+				http.Error(w, err.Error(), http.StatusNotImplemented)
+			}
 		default:
 			http.NotFound(w, r)
 		}
 	}))
 	t.Cleanup(control.Close)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
 	folder := filepath.Join(root, "clients", "spa")
 	tests, err := filepath.Glob(filepath.Join(folder, "tests", "*.test.mjs"))
 	require.NoError(t, err)
 	arguments := []string{"--test", "--test-reporter=spec", "--test-concurrency=1"}
+	if *only != "" {
+		arguments = append(arguments, "--test-name-pattern="+*only)
+	}
 	for _, file := range tests {
 		arguments = append(arguments, filepath.Join("tests", filepath.Base(file)))
 	}
@@ -101,7 +127,7 @@ func TestBrowser(t *testing.T) {
 	cmd.Dir = folder
 	cmd.Env = append(os.Environ(),
 		"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),
-		"CONTROL_URL="+control.URL, "BROWSER="+browser)
+		"SPA_EXTERNAL_URL="+external.URL(), "CONTROL_URL="+control.URL, "BROWSER="+browser)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	err = cmd.Run()
@@ -130,6 +156,9 @@ func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
 		"B2C_APP_ID_URI":           entratest.AppIDURI,
 		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
 		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
+		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
+		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
+		"EXTERNAL_METADATA_URL":    tenant.MetadataTemplateOf(entratest.External),
 		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
 		"CALLER_RATE":              "0",
 	}

@@ -1,9 +1,11 @@
 // Package spatest serves the single-page app in clients/spa on loopback, for local
 // runs and for tests in a browser. It serves the app's own files and MSAL.js from
-// node_modules, nothing else, and a config.json of the world that it is in.
+// node_modules, the catalogue of sign-in errors as signin-errors.json, nothing else, and a
+// config.json of the world that it is in.
 package spatest
 
 import (
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -15,6 +17,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +39,20 @@ func Local(tenant *entratest.Server, apiURL string) spa.Config {
 	}
 	c.Scopes.Read, c.Scopes.Write = entratest.AppIDURI+"/read", entratest.AppIDURI+"/write"
 	c.Policies.SignUpSignIn, c.Policies.EditProfile = entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit
+	c.Policies.PasswordReset = entratest.PolicyPasswordReset
+	return c
+}
+
+// LocalExternal is the configuration for the same stand-in's external tenant.
+func LocalExternal(tenant *entratest.Server, apiURL string) spa.Config {
+	path := "/" + entratest.ExternalTenantDomain
+	c := spa.Config{
+		ClientID:      entratest.ExternalClientID,
+		Authority:     strings.Replace(tenant.URL(), "http:", "https:", 1) + path,
+		LocalMetadata: tenant.URL() + path + "/v2.0/.well-known/openid-configuration",
+		API:           apiURL + "/api",
+	}
+	c.Scopes.Read, c.Scopes.Write = entratest.ExternalAppIDURI+"/read", entratest.ExternalAppIDURI+"/write"
 	return c
 }
 
@@ -48,6 +65,7 @@ type Server struct {
 	http   *http.Server
 	port   int
 	config atomic.Pointer[spa.Config]
+	silent atomic.Pointer[chan struct{}] // closed when answers come again
 }
 
 // Start serves the app's folder at a loopback address, "" for a free port of
@@ -81,10 +99,29 @@ func (s *Server) URL() string { return "http://localhost:" + strconv.Itoa(s.port
 // CrossSite is described at URL.
 func (s *Server) CrossSite() string { return "http://127.0.0.1:" + strconv.Itoa(s.port) }
 
+// Silence has the server take requests and not answer them, like a network that
+// swallows packets, until the function that it returns is called.
+func (s *Server) Silence() (end func()) {
+	silent := make(chan struct{})
+	s.silent.Store(&silent)
+	return sync.OnceFunc(func() {
+		s.silent.CompareAndSwap(&silent, nil)
+		close(silent)
+	})
+}
+
 // Close stops the server.
 func (s *Server) Close() { _ = s.http.Close() }
 
-const msal = "/node_modules/@azure/msal-browser/lib/"
+const (
+	msal      = "/node_modules/@azure/msal-browser/lib/"
+	catalogue = "../../scripts/internal/signin/errors.json" // from the app's folder
+)
+
+var types = map[string]string{
+	".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8",
+	".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json",
+}
 
 // file is the name of what is served at a path, or "".
 func file(path string) string {
@@ -93,9 +130,10 @@ func file(path string) string {
 		return "index.html"
 	case path == msal+"msal-browser.min.js", path == msal+"redirect-bridge/msal-redirect-bridge.min.js":
 		return path[1:]
+	case path == "/signin-errors.json":
+		return catalogue
 	case strings.Count(path, "/") == 1 && !strings.HasPrefix(path, "/."):
-		if name := path[1:]; strings.HasSuffix(name, ".html") || strings.HasSuffix(name, ".js") ||
-			strings.HasSuffix(name, ".css") {
+		if name := path[1:]; types[filepath.Ext(name)] != "" {
 			return name
 		}
 	}
@@ -110,6 +148,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		http.Error(w, "GET and HEAD alone.", http.StatusMethodNotAllowed)
 		return
+	}
+	if silent := s.silent.Load(); silent != nil {
+		select {
+		case <-*silent:
+		case <-r.Context().Done():
+			return
+		}
 	}
 	var content []byte
 	var err error
@@ -128,14 +173,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", map[string]string{
-		".html": "text/html; charset=utf-8",
-		".js":   "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".json": "application/json",
-	}[filepath.Ext(name)])
+	h.Set("Content-Type", cmp.Or(types[filepath.Ext(name)], "application/json"))
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", s.policy())
+	if filepath.Ext(name) == ".html" || name == "worker.js" {
+		h.Set("Content-Security-Policy", s.policy()) // it counts for documents and workers
+	}
 	h.Set("Vary", "Accept-Encoding")
 	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		_, _ = w.Write(content) // the browser is gone if this fails
@@ -160,7 +204,7 @@ func (s *Server) policy() string {
 			}
 		}
 	}
-	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; worker-src 'self'; connect-src " +
-		connect +
-		"; frame-src " + frame + "; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+		"manifest-src 'self'; worker-src 'self'; connect-src " + connect + "; frame-src " + frame +
+		"; frame-ancestors 'self'; base-uri 'none'; form-action 'none'"
 }

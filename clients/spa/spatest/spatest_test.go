@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,6 +32,24 @@ func TestConfigFile(t *testing.T) {
 	require.NotEmpty(t, c.Authority)
 }
 
+// The JSDoc types of the app hold.
+func TestTypes(t *testing.T) {
+	dir := filepath.Join(root, "clients", "spa")
+	compiler := filepath.Join("node_modules", "typescript", "bin", "tsc")
+	node, err := exec.LookPath("node")
+	if err == nil {
+		_, err = os.Stat(filepath.Join(dir, compiler))
+	}
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skip("skipped: " + err.Error())
+	}
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), node, compiler, "--project", ".")
+	cmd.Dir = dir
+	said, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+}
+
 func TestServesTheAppAlone(t *testing.T) {
 	s, err := spatest.Start("", filepath.Join(root, "clients", "spa"))
 	if errors.Is(err, spatest.ErrNotInstalled) && os.Getenv("CI") != "true" {
@@ -51,10 +70,12 @@ func TestServesTheAppAlone(t *testing.T) {
 		require.NoError(t, err)
 		return resp, string(body)
 	}
-	for _, path := range []string{"/", "/app.js", "/style.css", "/redirect.html", "/worker.js", "/node_modules/@azure/msal-browser/lib/msal-browser.min.js"} {
+	for _, path := range []string{"/", "/app.js", "/style.css", "/icon.svg", "/manifest.webmanifest", "/redirect.html", "/worker.js", "/node_modules/@azure/msal-browser/lib/msal-browser.min.js"} {
 		resp, _ := get("GET", path, "")
 		require.Equal(t, 200, resp.StatusCode, path)
-		require.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
+		if path == "/" || path == "/redirect.html" || path == "/worker.js" {
+			require.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
+		}
 	}
 	for _, path := range []string{"/config.json", "/package.json", "/package-lock.json", "/tests/world.mjs", "/spatest/spatest.go", "/../../go.mod", "/..%2f..%2fgo.mod", "/node_modules/playwright-core/index.js", "/.hidden.js", "/nothing.js"} {
 		resp, _ := get("GET", path, "")
@@ -65,7 +86,13 @@ func TestServesTheAppAlone(t *testing.T) {
 	resp, _ = get("POST", "/", "")
 	require.Equal(t, 405, resp.StatusCode)
 	s.SetConfig(spa.Config{ClientID: "x", API: "http://localhost:7/api"})
-	resp, body := get("GET", "/config.json", "")
+	resp, body := get("GET", "/signin-errors.json", "")
+	require.Equal(t, "application/json", resp.Header.Get("Content-Type"))
+	var catalogue []struct{ Code, Meaning string }
+	require.NoError(t, json.Unmarshal([]byte(body), &catalogue))
+	require.Greater(t, len(catalogue), 100)
+	_, body = get("GET", "/config.json", "")
 	require.Contains(t, body, `"clientId": "x"`)
+	resp, _ = get("GET", "/", "")
 	require.Contains(t, resp.Header.Get("Content-Security-Policy"), "connect-src 'self' http://localhost:7;")
 }

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, batches, browser, changesOf, create, edit, item, look, save, sentBy, signIn, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
+import { API_URL, batches, browser, changesOf, create, edit, item, look, save, sentBy, signIn, state, textField, textPointer, token, unanswered, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -43,10 +43,11 @@ const erase = (user) => ask(user, "POST", "/api/items/erase", { confirm: "erase 
 const line = (page, changes) =>
   page.evaluate(
     async ([text, changes]) => {
-      const [sync, { draftOf }] = [await import("./sync.js"), await import("./editor.js")];
+      const [sync, { view }] = [await import("./sync.js"), await import("./view.js")];
+      const { draftOf } = sync;
       const draft = (to) => draftOf({ [text]: to });
       const part = (to) => ({ members: { [text]: JSON.stringify(to) }, whole: false, shown: { [text]: to } });
-      const rows = new Map((await sync.view()).map(({ item }) => [item[text], item]));
+      const rows = new Map((await view()).map(({ item }) => [item[text], item]));
       for (const [what, name, to] of changes) {
         if (what === "create") await sync.create(draft(name));
         else if (what === "remove") await sync.remove(rows.get(name));
@@ -82,7 +83,7 @@ const shows = (page, names) =>
 async function offline(page) {
   await page.context().setOffline(true);
   await look(page);
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
 }
 
 /** Signs in on a device, to an empty list, and leaves an empty one. */
@@ -171,10 +172,10 @@ test("a batch whose answer is lost is sent again as it was, and changes nothing 
   });
   await line(page, [["create", "made"], ["replace", "to replace", "replaced"], ["patch", "to patch", "patched"], ["remove", "to delete"]]);
   await look(page);
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
   await put("bob", "replaced", "replaced elsewhere");
   await page.reload();
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
   assert.equal(await waits(page).count(), 4);
   await edit(page, "made", "made, and changed"); // not in the batch, which is as it was
   lost = 2;
@@ -197,7 +198,7 @@ test("an item that is there already under its ID is the one that was sent", asyn
     await route.abort();
   });
   await create(page, "sent long ago");
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
   await put("alice", "sent long ago", "changed elsewhere");
   // The API remembers a key for a day.
   await page.evaluate(async () => {

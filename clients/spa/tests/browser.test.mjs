@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, accessible, batches, browser, changesOf, choose, control, create, edit, item, look, picture, save, sentBy, signIn, textField, textPointer, tooLong, upToDate, visit } from "./world.mjs";
+import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, accessible, batches, browser, changesOf, choose, control, create, edit, item, look, picture, save, sentBy, signIn, textField, textPointer, tooLong, unanswered, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -59,8 +59,9 @@ test("sign in by redirect, work, sign out", async (t) => {
 
   for (let i = 0; i < 21; i++) await create(page, `thing ${i}`);
   await upToDate(page);
-  assert.equal(await page.getByRole("listitem").count(), 20);
-  await page.getByRole("button", { name: "Show more" }).click();
+  await page.reload(); // and it begins with the newest again
+  await item(page, "thing 20").waitFor();
+  await page.getByRole("listitem").last().scrollIntoViewIfNeeded();
   await page.getByRole("listitem").nth(21).waitFor();
 
   await page.getByRole("button", { name: "Sign out" }).click();
@@ -165,7 +166,7 @@ test("what is changed without a network is sent later, and seen elsewhere", asyn
   await edit(train, "edited", "edited twice");
   await train.getByRole("button", { name: "Delete to delete" }).click();
   await edit(train, "to fight over", "mine");
-  await train.getByText("Offline.").waitFor();
+  await unanswered(train);
   await picture(train, "offline");
   await train.reload(); // the laptop was closed, and opened still without a network
   for (const name of ["made and changed in the train", "edited twice", "mine"]) await item(train, name).getByText(/aits to be sent$/).waitFor();
@@ -295,6 +296,7 @@ test("when the API has forgotten what changed, the list is read again from the s
     const put = request.result.transaction("items", "readwrite").objectStore("items").put({ id: "0", [text]: "long gone", createdAt: "2099-01-01T00:00:00Z", etag: '"x"' });
     await new Promise((resolve) => (put.onsuccess = resolve));
     request.result.close();
+    new BroadcastChannel(name).postMessage({ ids: ["0"] }); // as another tab tells
   }, textPointer.slice(1));
   let forgotten = 0; // 1 from when the API is to say so, 2 when it has
   await page.route("**/api/items/delta?*token=*", (route) => {
@@ -416,7 +418,7 @@ test("what waits is its maker's alone", async (t) => {
   await upToDate(page);
   await page.context().setOffline(true);
   await create(page, "alice's secret");
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
   // Her sign-in is forgotten, as by a sign-out, before there is a network again.
   await page.evaluate(() => localStorage.clear());
   await page.context().clearCookies();

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, token, upToDate, visit } from "./world.mjs";
+import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, token, unanswered, upToDate, visit } from "./world.mjs";
 import * as world from "./world.mjs";
 
 after(() => browser.close());
@@ -183,9 +183,9 @@ test("what waits while another person signs in is sent as its maker's, or not at
   await upToDate(alice);
   let up = await takeDown(alice);
   await create(alice, "alice's note");
-  await alice.getByText("Offline.").waitFor();
+  await unanswered(alice);
   await signIn(bob, "bob");
-  await bob.getByText("Offline.").waitFor();
+  await unanswered(bob);
   const seen = watch(alice);
   await up();
   await sent(alice, "alice's note"); // by the timer
@@ -205,7 +205,7 @@ test("what waits while another person signs in is sent as its maker's, or not at
   await upToDate(last);
   up = await takeDown(alice);
   await create(alice, "alice's last note");
-  await alice.getByText("Offline.").waitFor();
+  await unanswered(alice);
   await press(last, "Sign out");
   await press(last, "Sign out and lose it");
   await alice.getByText(elsewhere).waitFor();
@@ -270,7 +270,7 @@ test("signing out asks before a change is lost", async (t) => {
   await upToDate(page);
   let up = await takeDown(page);
   await create(page, "kept or lost");
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
   for (const stay of [() => press(page, "Stay signed in"), () => page.keyboard.press("Escape")]) {
     await press(page, "Sign out");
     await dialog(page).getByText("1 change has not been sent").waitFor();
@@ -300,7 +300,7 @@ test("signing out asks before a change is lost", async (t) => {
   await upToDate(page);
   up = await takeDown(page);
   await create(page, "lost");
-  await page.getByText("Offline.").waitFor();
+  await unanswered(page);
   await press(page, "Sign out");
   await press(page, "Sign out and lose it");
   await signedOut(page).waitFor();

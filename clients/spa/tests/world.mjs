@@ -8,8 +8,8 @@ import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const { SPA_URL, SPA_CROSS_URL, SIGN_IN_URL, API_URL, CONTROL_URL, BROWSER, SCREENSHOTS } = process.env;
-export { SPA_URL, SPA_CROSS_URL, SIGN_IN_URL, API_URL, CONTROL_URL };
+const { SPA_URL, SPA_CROSS_URL, SPA_EXTERNAL_URL, SIGN_IN_URL, API_URL, CONTROL_URL, BROWSER, SCREENSHOTS } = process.env;
+export { SPA_URL, SPA_CROSS_URL, SPA_EXTERNAL_URL, SIGN_IN_URL, API_URL, CONTROL_URL };
 
 export const browser = await chromium.launch({ executablePath: BROWSER });
 
@@ -49,8 +49,8 @@ export const signedOut = (page) => page.getByRole("button", { name: /^Sign in (o
 
 /** Signs in by redirect. */
 export async function signIn(page, user, options) {
+  const home = [SPA_CROSS_URL, SPA_EXTERNAL_URL].find((url) => page.url().startsWith(url));
   await signedOut(page).click();
-  const home = page.url().startsWith(SPA_CROSS_URL) ? SPA_CROSS_URL : undefined;
   await choose(page, user, options);
   await page.waitForURL((url) => url.origin === (options?.home ?? home ?? SPA_URL) && url.pathname === "/");
   await page.getByRole("button", { name: "Sign out" }).waitFor();
@@ -76,6 +76,9 @@ export async function upToDate(page) {
 }
 
 const samples = JSON.parse(await readFile(new URL("../../../handler/items/content.samples.json", import.meta.url)));
+
+/** The page says that nobody answers. */
+export const unanswered = (page) => page.locator("#status:is([data-state=offline], [data-state=unreachable])").waitFor();
 
 /** A text that the API refuses for its length. */
 export const tooLong = (character) => character.repeat(samples.longest + 1);
@@ -120,7 +123,7 @@ export const batches = `${API_URL}/api/items/batch`;
 export function sentBy(page) {
   const sent = [];
   page.context().on("request", (request) => {
-    if (request.method() !== "GET" && request.method() !== "OPTIONS" && request.url().startsWith(API_URL)) sent.push(request);
+    if (!["GET", "HEAD", "OPTIONS"].includes(request.method()) && request.url().startsWith(API_URL)) sent.push(request);
   });
   return sent;
 }

@@ -23,6 +23,10 @@ type switches struct {
 
 // serveOwn serves what B2C does not have: the overview, and what scripts use.
 func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == runNowPath && s.runNow != nil {
+		s.runNow.ServeHTTP(w, r)
+		return
+	}
 	method := http.MethodGet
 	if r.URL.Path == "/dev/rollover" || r.URL.Path == "/dev/keys" {
 		method = http.MethodPost
@@ -83,9 +87,10 @@ type rootTenant struct {
 }
 
 type rootPolicy struct {
-	Name, Metadata, Keys, RunNow string
-	Value                        string // of the form
-	Kids                         []string
+	Name, Metadata, Keys string
+	RunNow, AtJWTms      string // Run now, here and as the portal's; the former may be empty
+	Value                string // of the form
+	Kids                 []string
 }
 
 type rootApplication struct {
@@ -122,7 +127,10 @@ func (s *Server) rootTenant(d *directory) rootTenant {
 			row.Name = "the tenant"
 		}
 		if p.name != PolicyROPC {
-			row.RunNow = runNow(p)
+			row.AtJWTms = runNow(p, "https://jwt.ms", "")
+			if s.runNow != nil {
+				row.RunNow = runNow(p, s.URL()+runNowPath, "form_post")
+			}
 		}
 		for _, k := range s.jwks(e).Keys {
 			row.Kids = append(row.Kids, k.Kid)
@@ -151,9 +159,12 @@ func (s *Server) rootTenant(d *directory) rootTenant {
 	return t
 }
 
+// runNowPath is where a sign-in that Run now started ends.
+const runNowPath = "/run-now"
+
 // runNow is the authorize URL that the portal's "Run user flow" makes when the
-// API's scopes are chosen.
-func runNow(p *policy) string {
+// API's scopes are chosen; mode is the response_mode, or empty as there.
+func runNow(p *policy, redirectURI, mode string) string {
 	d, scopes := p.dir, make([]string, len(publishedScopes))
 	for i, scope := range publishedScopes {
 		scopes[i] = d.appIDURI + "/" + scope
@@ -167,10 +178,13 @@ func runNow(p *policy) string {
 	}
 	q.add("client_id", d.client().id)
 	q.add("nonce", "defaultNonce")
-	q.add("redirect_uri", "https://jwt.ms")
+	q.add("redirect_uri", redirectURI)
 	q.add("scope", openid+strings.Join(scopes, " "))
 	q.add("response_type", "id_token token")
 	q.add("prompt", "login")
+	if mode != "" {
+		q.add("response_mode", mode)
+	}
 	return "/" + d.domain + "/oauth2/v2.0/authorize?" + strings.ReplaceAll(q.encode(), "+", "%20")
 }
 

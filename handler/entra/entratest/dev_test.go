@@ -1,9 +1,11 @@
 package entratest_test
 
 import (
+	"html"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -28,6 +30,41 @@ func TestOverview(t *testing.T) {
 	for _, text := range want {
 		require.Contains(t, got.body, text)
 	}
+}
+
+// The overview's Run now ends where Options say, and at jwt.ms on request, for each family.
+func TestOverviewsRunNow(t *testing.T) {
+	got := make(chan url.Values, 1)
+	s := start(t, entratest.Options{RunNow: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ParseForm() == nil {
+			got <- r.PostForm
+		}
+	})})
+	b := newBrowser(t)
+	overview := b.get(s.URL() + "/").body
+	for _, tenant := range []string{entratest.TenantDomain, entratest.ExternalTenantDomain, entratest.WorkforceTenantDomain} {
+		m := regexp.MustCompile(`<a href="(/` + regexp.QuoteMeta(tenant) + `[^"]+)">Run now</a><br><a href="([^"]+)">Run now at jwt.ms<`).FindStringSubmatch(overview)
+		require.NotNil(t, m, overview)
+		require.Contains(t, m[2], "redirect_uri=https%3A%2F%2Fjwt.ms&")
+		page := b.click(b.get(s.URL()+html.UnescapeString(m[1])), "alice", "read", "write")
+		require.Contains(t, page.body, `action="`+s.URL()+`/run-now"`)
+		form := url.Values{}
+		for _, field := range regexp.MustCompile(`name="([^"]+)" value="([^"]+)"`).FindAllStringSubmatch(page.body, -1) {
+			form.Set(field[1], html.UnescapeString(field[2]))
+		}
+		resp, err := http.PostForm(s.URL()+"/run-now", form)
+		require.NoError(t, err)
+		resp.Body.Close()
+		sent := waittest.For(t, got)
+		require.NotEmpty(t, sent.Get("access_token"))
+		require.NotEmpty(t, sent.Get("id_token"))
+	}
+
+	s = start(t, entratest.Options{})
+	overview = b.get(s.URL() + "/").body
+	require.NotContains(t, overview, ">Run now</a>")
+	require.Contains(t, overview, ">Run now at jwt.ms</a>")
+	require.Equal(t, 404, b.get(s.URL()+"/run-now").StatusCode)
 }
 
 func TestDevToken(t *testing.T) {

@@ -79,6 +79,11 @@ type Options struct {
 	// those of http://localhost:9912 and http://127.0.0.1:9912.
 	SPAOrigins []string
 
+	// RunNow, if not nil, gets what a sign-in posts (response_mode=form_post) that the
+	// overview's Run now started. Without it, Run now ends at https://jwt.ms alone, as the
+	// portal's does.
+	RunNow http.Handler
+
 	// SameDirectory makes the external tenant one of External ID's hybrid mode: it has the
 	// GUID of the B2C tenant, and the users' object IDs. Its applications are others.
 	SameDirectory bool
@@ -102,6 +107,7 @@ type Server struct {
 	hostGiven  bool
 	formerID   string // the claim
 	log        func(string)
+	runNow     http.Handler
 
 	b2c, external, workforce *directory
 	accountsKey              func() signingKey // of Microsoft accounts
@@ -132,6 +138,7 @@ func Start(o Options) (*Server, error) {
 		hostGiven:  o.PublicHost != "",
 		formerID:   o.FormerIDClaim,
 		log:        o.Log,
+		runNow:     o.RunNow,
 		closed:     make(chan struct{}),
 	}
 	if s.now == nil {

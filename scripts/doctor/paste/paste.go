@@ -5,6 +5,7 @@
 package paste
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf16"
 
 	"itemsapi/handler/config"
 	"itemsapi/handler/entra"
@@ -77,7 +79,7 @@ type Response struct {
 
 // Recognise tells what a text is.
 func Recognise(text string) Paste {
-	text = tidy(text)
+	text = tidy(fromUTF16(text))
 	p := recognise(text)
 	p.Message = redact(p.Message)
 	if p.Response != nil {
@@ -114,6 +116,23 @@ var secret = regexp.MustCompile(`(?i)((?:password|passwd|pwd|client_secret|clien
 
 // redact takes the values out.
 func redact(text string) string { return secret.ReplaceAllString(text, "$1$2…") }
+
+// fromUTF16 reads what Windows PowerShell's > writes, which begins with a byte order mark.
+func fromUTF16(text string) string {
+	var order binary.ByteOrder = binary.LittleEndian
+	switch {
+	case strings.HasPrefix(text, "\xff\xfe"):
+	case strings.HasPrefix(text, "\xfe\xff"):
+		order = binary.BigEndian
+	default:
+		return text
+	}
+	units := make([]uint16, (len(text)-2)/2)
+	for i := range units {
+		units[i] = order.Uint16([]byte(text[2+2*i:]))
+	}
+	return string(utf16.Decode(units))
+}
 
 // tidy takes off what a clipboard puts around a text.
 func tidy(text string) string {
@@ -218,6 +237,9 @@ func recognise(text string) Paste {
 	return within(text)
 }
 
+var decodedClaims = unknown("These are the claims of a token, decoded.",
+	"Copy the token itself: only it tells whether the signature is right. It starts with eyJ.")
+
 func unknown(trouble, fix string) Paste { return Paste{Kind: Unknown, Trouble: trouble, Fix: fix} }
 
 func message(what, text string) Paste { return Paste{Kind: Error, What: what, Message: text} }
@@ -296,6 +318,8 @@ func fromJSON(text string, members map[string]json.RawMessage) Paste {
 		return answer("this API's own answer", "application/problem+json")
 	case get("Authorization", "authorization") != "":
 		return sent("the Authorization header", []string{get("Authorization", "authorization")})
+	case strings.EqualFold(get("name"), "authorization"): // as a HAR file has it
+		return sent("the Authorization header", []string{get("value")})
 	case access != "":
 		return bare("access_token of a token response", access)
 	case status != 0 && has("message"), status != 0 && has("title"):
@@ -315,8 +339,7 @@ func fromJSON(text string, members map[string]json.RawMessage) Paste {
 	case has("accessToken"), has("access_token"):
 		return bare("the empty access token of a token response", "")
 	case has("iss", "aud"), has("iss", "exp"):
-		return unknown("These are the claims of a token, decoded.",
-			"Copy the token itself: only it tells whether the signature is right. It starts with eyJ.")
+		return decodedClaims
 	case has("issuer", "jwks_uri"), has("keys"):
 		return unknown("These are the sign-in's metadata or keys, which are right as far as this tells.",
 			"go run ./scripts/doctor reads them itself, and says whether the API can use them.")
@@ -574,6 +597,8 @@ func within(text string) Paste {
 	case len(found) > 1:
 		return unknown(fmt.Sprintf("There are %d tokens in the text.", len(found)),
 			"Paste the access token alone; an ID token stands beside it in many answers.")
+	case text[0] == '{' && strings.Contains(text, `"iss"`):
+		return decodedClaims // as https://jwt.ms shows them
 	case text[0] == '{':
 		return unknown("It starts like JSON, but is not one whole object.",
 			"Copy the whole token response, from { to }, or the access_token alone.")

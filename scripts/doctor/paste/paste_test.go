@@ -2,8 +2,10 @@ package paste_test
 
 import (
 	"encoding/base64"
+	"encoding/binary"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/require"
 
@@ -106,6 +108,10 @@ func TestRecognise(t *testing.T) {
 		{"a sentence of Bearer", "Bearer of bad news", paste.Unknown, "not a token"},
 		{"two tokens", token + " and " + token[:len(token)-4], paste.Unknown, "2 tokens"},
 		{"decoded claims", `{"iss":"x","aud":"y","exp":1}`, paste.Unknown, "decoded"},
+		{"decoded claims of jwt.ms", "{\n  \"typ\": \"JWT\"\n}.{\n  \"iss\": \"x\"\n}.[Signature]", paste.Unknown, "decoded"},
+		{"a header of a HAR file", `{"name":"authorization","value":"Bearer ` + token + `"}`, paste.Token, "header"},
+		{"a refused connection", "curl: (7) Failed to connect to localhost port 7071 after 0 ms", paste.Error, "curl: (7)"},
+		{"OAuth's error alone", `{"error":"invalid_grant"}`, paste.Error, "invalid_grant"},
 		{"metadata", `{"issuer":"x","jwks_uri":"y"}`, paste.Unknown, "metadata"},
 		{"settings", `{"IsEncrypted":false,"Values":{}}`, paste.Unknown, "settings"},
 		{"a GUID", "47840c35-e986-468b-8d2c-e25aa02d3d08", paste.Unknown, "GUID"},
@@ -144,6 +150,14 @@ func TestParts(t *testing.T) {
 		p := paste.Recognise(cut)
 		require.Equal(t, paste.Token, p.Kind, cut)
 		require.True(t, p.Cut, cut)
+	}
+
+	for _, order := range []binary.AppendByteOrder{binary.LittleEndian, binary.BigEndian} {
+		var b []byte
+		for _, unit := range utf16.Encode([]rune("\ufeff" + token + "\r\n")) {
+			b = order.AppendUint16(b, unit)
+		}
+		require.Equal(t, []string{"Bearer " + token}, paste.Recognise(string(b)).Authorization, "as Windows PowerShell writes a file")
 	}
 
 	p = paste.Recognise(strings.ReplaceAll(authorize, "&", "&amp;"))

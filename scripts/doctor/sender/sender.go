@@ -113,12 +113,13 @@ func gateway(a answer) (who, fix string) {
 	case body.StatusCode == http.StatusTooManyRequests, says("rate limit"):
 		fix = "Wait as long as it says, or raise the limit of its policy (rate-limit, rate-limit-by-key)."
 	case body.StatusCode == http.StatusUnauthorized:
-		fix = "Correct its validate-jwt policy (audience: B2C_API_CLIENT_ID; openid-config: the policy's metadata URL; " +
-			"validate-azure-ad-token does not take External ID), or let it pass tokens on unread."
+		fix = "Correct its validate-jwt policy (audience: B2C_API_CLIENT_ID; openid-config: the policy's metadata " +
+			"URL; validate-azure-ad-token does not take External ID), or let it pass tokens on unread."
 	case body.StatusCode == http.StatusForbidden:
 		fix = "Look for what forbids in its policies: ip-filter, or claims that validate-jwt requires."
 	case body.StatusCode == http.StatusNotFound:
-		fix = "It has no operation for this method and path: compare the URL suffix of its API and the operations with " +
+		fix = "It has no operation for this method and path: compare the URL suffix of its API and the operations " +
+			"with " +
 			config.CollectionPath + "."
 	default:
 		fix = "Its trace or log says which step failed: a policy, the openid-config address that it cannot read, or " +
@@ -146,22 +147,23 @@ func platform(a answer) (who, fix string) {
 		return "Azure: the app is stopped.", overview + " > Start. A stopped app may also be over its quota."
 	case a.says("has blocked your access"), a.header.Get("X-Ms-Forbidden-Ip") != "":
 		return "Azure: the app's access restrictions keep this machine out.",
-			"Portal: (the function app) > Settings > Networking > Public network access: add this machine's address, or " +
-				"call it from the network that may."
+			"Portal: (the function app) > Settings > Networking > Public network access: add this machine's " +
+				"address, or call it from the network that may."
 	case a.says("You do not have permission to view this directory or page"):
 		return "App Service authentication (EasyAuth), by its sentence: there is no token, or it is not one that it " +
 			"admits (its issuer, audiences, or \"only from this application itself\").", easyAuth
 	case a.says("Request Too Long", "Request Header Or Cookie Too Large", "size of the request headers is too long"),
 		a.status == http.StatusRequestHeaderFieldsTooLarge:
-		return "the platform in front of the Functions host: the request's headers are too long, most often by a token " +
-				"with many groups or claims, or by cookies.",
-			"Make the token smaller: fewer claims in the policy, groups as roles. Delete the cookies of the API's host; " +
-				"the API uses none."
+		return "the platform in front of the Functions host: the request's headers are too long, most often by a " +
+				"token with many groups or claims, or by cookies.",
+			"Make the token smaller: fewer claims in the policy, groups as roles. Delete the cookies of the API's " +
+				"host; the API uses none."
 	case a.says("Function host is not running"):
 		return "the Functions host, which is not running.",
 			"Portal: (the function app) > Diagnose and solve problems; its log stream says why it stops."
 	case a.says("404 Web Site not found"):
-		return "Azure: no app has this name.", "Check the address: the app's own is at " + overview + " > Default domain."
+		return "Azure: no app has this name.", "Check the address: the app's own is at " + overview + " > Default " +
+			"domain."
 	case a.says("<title>Application Error", ":( Application Error"):
 		return "Azure: the app did not start.", "Portal: (the function app) > Log stream says why."
 	case a.says("Your Functions app is up and running", "Your Azure Function App is up and running"):

@@ -199,9 +199,11 @@ const indent = 6 // of what stands below a name
 func (r *Report) line(c Check, column int) {
 	word, name := r.paint(c.Status), c.Name
 	room := r.screen.width - indent - column - 2
-	long := slices.ContainsFunc(strings.Fields(c.Detail), func(w string) bool { return utf8.RuneCountInString(w) > room })
+	long := slices.ContainsFunc(strings.Fields(c.Detail), func(w string) bool {
+		return utf8.RuneCountInString(w) > room
+	})
 	if utf8.RuneCountInString(name) > column || long {
-		r.heading(word, name)
+		r.heading(word, name, false)
 		for _, part := range wrap(elide(c.Detail, r.screen.width-indent), r.screen.width-indent) {
 			fmt.Fprintf(r.out, "%*s%s\n", indent, "", part)
 		}
@@ -219,7 +221,7 @@ func (r *Report) block(c Check) {
 	if c.Code != "" {
 		name += "  " + c.Code
 	}
-	r.heading(r.paint(c.Status), name)
+	r.heading(r.paint(c.Status), name, r.screen.colour)
 	const label = 10
 	for _, line := range []struct{ label, text string }{
 		{"what", c.Detail}, {"expected", members(c.Expected)}, {"actual", members(c.Actual)}, {"fix", c.Fix},
@@ -235,13 +237,13 @@ func (r *Report) block(c Check) {
 }
 
 // heading prints a name, which may be that of many checks.
-func (r *Report) heading(word, name string) {
+func (r *Report) heading(word, name string, bold bool) {
 	parts := []string{name}
 	if utf8.RuneCountInString(name) > r.screen.width-indent {
 		parts = wrap(name, r.screen.width-indent)
 	}
 	for _, part := range parts {
-		if r.screen.colour {
+		if bold {
 			part = "\x1b[1m" + part + "\x1b[0m"
 		}
 		fmt.Fprintf(r.out, "%s%s\n", word, part)

@@ -162,3 +162,22 @@ func TestDocumentedCodes(t *testing.T) {
 	}
 	require.Equal(t, len(rows), numbered, "a row for each")
 }
+
+// The other codes that people were reported to meet.
+func TestOtherCodes(t *testing.T) {
+	for _, code := range strings.Fields(`
+		AADSTS50011 AADSTS500011 AADSTS650053 AADSTS650057 AADSTS65001 AADSTS65004 AADSTS70011 AADSTS700016 AADSTS700054
+		AADSTS501481 AADSTS9002326 AADSTS7000218 AADSTS900144 AADSTS54005 AADSTS28002 AADSTS28003 AADSTS50020 AADSTS50194
+		AADSTS500207 AADSTS500208 AADSTS399266 AADSTS90002 AADSTS50076 AADSTS50079 AADSTS50105 AADSTS50173 AADSTS70008
+		AADSTS700082 AADSTS700084 AADSTS53003 AADSTS50146 AADSTS501461 AADSTS1100001 AADSTS901002 AADSTS9010010
+		IDX40001 IDX40002 IDX40004 IDX40005 IDX40009 IDX40011 IDX10503 IDX10511 IDX10214 IDX10208 IDX10206 IDX10205 IDX10223
+		IDX10222 IDX10225 IDX10504 IDX10609 IDX14121 IDX20803 IDX20807 IDW10201
+		interaction_in_progress endpoints_resolution_error openid_config_error untrusted_authority hash_empty_error
+		no_token_request_cache_error state_mismatch monitor_window_timeout timed_out popup_window_error
+	`) {
+		found := signin.Find("x " + code + ": y")
+		require.Len(t, found, 1, code)
+		require.Equal(t, code, found[0].Code)
+		require.True(t, found[0].Explained(), code)
+	}
+}

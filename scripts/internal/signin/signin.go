@@ -17,7 +17,7 @@ import (
 // Error is one error, explained.
 type Error struct {
 	Code    string   // AADB2C90117, AADSTS50011, interaction_in_progress, IDX10214
-	From    string   // who says it: b2c, entra, msal, dotnet or browser
+	From    string   // who says it: b2c, entra, msal, oauth (RFC 6749), dotnet or browser
 	Says    []string // sentences that tell the error where no code does
 	Meaning string   // what is said with it
 	Cause   string   // what most often leads to it
@@ -44,8 +44,8 @@ func init() {
 	}
 }
 
-// Errors returns the errors that are explained: B2C's, Entra ID's, MSAL's, .NET's and the
-// browser's, each in order of code.
+// Errors returns the errors that are explained: B2C's, Entra ID's, MSAL's, OAuth's, .NET's
+// and the browser's, each in order of code.
 func Errors() []Error { return slices.Clone(catalogue) }
 
 // codes finds what has the form of a code; MSAL's have no other mark than their underscores.
@@ -60,11 +60,12 @@ const (
 // one in its query or fragment, percent-encoded (RFC 3986, section 2.1) or not. It reads
 // the first 16 KiB. The sign-in's own codes come first, in the text's order and at most
 // three; one that is not explained comes with Code and From alone. Where there is none, the
-// innermost code of MSAL, which wraps others, and the first of .NET are found.
+// innermost code of MSAL, which wraps others, and the first of .NET are found, else a
+// sentence of theirs or of the browser, else OAuth's code, which says least.
 func Find(text string) []Error {
 	text = decoded(text)
 	var found []Error
-	var wrapped, dotnet *Error
+	var wrapped, dotnet, general *Error
 	add := func(e Error) {
 		known := slices.ContainsFunc(found, func(f Error) bool { return f.Code == e.Code })
 		if !known && len(found) < mostFound {
@@ -75,6 +76,9 @@ func Find(text string) []Error {
 		e, from := byCode[strings.ToLower(strings.TrimSuffix(code, ":"))], origin(code)
 		switch {
 		case from == "" && !e.Explained():
+		case e.From == "oauth" && general == nil:
+			general = &e
+		case e.From == "oauth":
 		case from == "":
 			wrapped = &e
 		case !e.Explained():
@@ -98,6 +102,9 @@ func Find(text string) []Error {
 			if slices.ContainsFunc(e.Says, func(s string) bool { return strings.Contains(text, s) }) {
 				return []Error{e}
 			}
+		}
+		if general != nil {
+			return []Error{*general}
 		}
 	}
 	return found

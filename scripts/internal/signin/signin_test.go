@@ -17,9 +17,9 @@ import (
 func TestErrors(t *testing.T) {
 	var codes []string
 	for _, e := range signin.Errors() {
-		require.Contains(t, []string{"b2c", "entra", "msal", "dotnet", "browser"}, e.From, e.Code)
+		require.Contains(t, []string{"b2c", "entra", "msal", "oauth", "dotnet", "browser"}, e.From, e.Code)
 		form := map[string]string{
-			"b2c": `^AADB2C([0-9]{5})?$`, "entra": `^AADSTS[0-9]{5,7}$`, "msal": `^[a-z]+(_[a-z]+)+$`,
+			"b2c": `^AADB2C([0-9]{5})?$`, "entra": `^AADSTS[0-9]{5,7}$`, "msal": `^[a-z]+(_[a-z]+)+$`, "oauth": `^[a-z]+(_[a-z]+)+$`,
 			"dotnet": `^ID[XW][0-9]{5}$`, "browser": `^browser\.[a-z_]+$`,
 		}
 		require.Regexp(t, form[e.From], e.Code)
@@ -87,6 +87,8 @@ func TestFind(t *testing.T) {
 		{"the sign-in's in MSAL's", "InteractionRequiredAuthError: interaction_required: AADB2C90077: x", "AADB2C90077"},
 		{".NET's", "IDX10214: Audience validation failed. Audiences: '(null)'", "IDX10214"},
 		{".NET's, without a code", "The audience '47840c35-e986-468b-8d2c-e25aa02d3d08' is invalid", "IDX10214"},
+		{"OAuth's, where nothing says more", "error=invalid_grant&error_description=oops", "invalid_grant"},
+		{"what says more than OAuth's", `Bearer error="invalid_token", error_description="The audience 'x' is invalid"`, "IDX10214"},
 		{"the browser's", "Access to fetch at 'https://a' from origin 'https://b' has been blocked by CORS policy: x", "browser.cors"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -98,7 +100,7 @@ func TestFind(t *testing.T) {
 	}
 	for _, tt := range []struct{ name, text string }{
 		{"empty", ""},
-		{"no code", "access_denied"},
+		{"no code", "denied"},
 		{"too few digits", "AADB2C9011"},
 		{"too many digits", "AADB2C901170"},
 		{"a colon, encoded, and then something else", "%3AADB2C90117"},

@@ -25,3 +25,14 @@ func TestFormerIDClaimIsADanger(t *testing.T) {
 	require.Contains(t, found[0].Detail, "extn.B2CObjectId")
 	require.Contains(t, found[0].Fix, "User attributes")
 }
+
+// A program of Entra's families is admitted by its app roles, which are shown then.
+func TestTokenOfAProgram(t *testing.T) {
+	w := newWorld(t)
+	maps.Copy(w.env, families(w))
+	w.env["APPLICATIONS"] = "accept"
+	w.stdin = accessToken(t, w, entratest.TokenRequest{Family: entratest.Workforce, Application: true})
+	r, status := w.json(t, "-token", "-")
+	require.Equal(t, 0, status)
+	require.Contains(t, r.with("token, scope")[0].Detail, "has read (roles: read write)")
+}

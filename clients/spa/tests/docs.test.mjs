@@ -1,0 +1,38 @@
+// What docs/spa.md shows for other frameworks works as it stands there.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, test } from "node:test";
+import { SPA_URL, browser, signIn, textPointer, upToDate, visit } from "./world.mjs";
+
+after(() => browser.close());
+
+test("auth.js and sync.js without the page, as the documentation binds them", async (t) => {
+  const docs = await readFile(new URL("../../../docs/spa.md", import.meta.url), "utf8");
+  const [, code] = /```js\n(.*?)```/s.exec(docs);
+  const page = await visit(t, { serviceWorkers: "block" });
+  await signIn(page, "alice");
+  await upToDate(page);
+  await page.context().route(`${SPA_URL}/follow.js`, (route) => route.fulfill({ contentType: "text/javascript", body: code }));
+  const msal = '<script src="node_modules/@azure/msal-browser/lib/msal-browser.min.js"></script>';
+  await page.context().route(`${SPA_URL}/blank.html`, (route) => route.fulfill({ contentType: "text/html", body: `<!doctype html><title>Another framework</title>${msal}` }));
+  const other = await page.context().newPage();
+  await other.goto(`${SPA_URL}/blank.html`);
+  const text = textPointer.slice(1);
+  const bound = await other.evaluate(async (text) => {
+    const [api, auth, sync, { follow }] = await Promise.all(["api", "auth", "sync", "follow"].map((name) => import(`/${name}.js`)));
+    const config = await (await fetch("/config.json")).json();
+    api.start(config);
+    await auth.start(config);
+    await auth.comeBack();
+    globalThis.rows = [];
+    await follow(await auth.current(), (rows) => (globalThis.rows = rows));
+    await sync.create(sync.draftOf({ [text]: "made by another framework" }));
+    await sync.run();
+    return true;
+  }, text);
+  assert.ok(bound);
+  const sent = ([text, name]) => globalThis.rows.some(({ item, entry }) => item[text] === name && !entry);
+  await other.waitForFunction(sent, [text, "made by another framework"]);
+  await page.getByText("made by another framework").first().waitFor();
+});
