@@ -167,9 +167,19 @@ async function signOut(agreed) {
   const unsent = store.person ? await store.empty(agreed) : 0;
   if (unsent) return askToLose(unsent);
   await auth.signOut(whose);
+  leaving(true);
   leave(whose, "You are signed out, and your list is no longer on this device.");
   await store.remove(whose);
   await guard(() => auth.endSession(whose));
+  leaving(false);
+}
+
+/**
+ * While the page is about to leave for the sign-in, nobody is to sign in on it.
+ * @param {boolean} on
+ */
+function leaving(on) {
+  for (const id of ["sign-in", "sign-in-popup"]) $(id).disabled = on;
 }
 
 /** @param {number} unsent */

@@ -391,6 +391,23 @@ test("by keyboard alone", async (t) => {
   await press("Escape");
   await page.getByRole("dialog").waitFor({ state: "hidden" });
   await focusOn("Edit typed");
+  await press("Tab");
+  await focusOn("Delete typed");
+  await press("Enter");
+  await page.waitForFunction(() => document.activeElement.id === "new");
+  await item(page, "typed").waitFor({ state: "detached" });
+  await press("Shift+Tab", "Shift+Tab", "Enter"); // over Dismiss, to Undo
+  await item(page, "typed").waitFor();
+  await page.getByRole("searchbox").focus();
+  await page.keyboard.type("nothing like it");
+  await item(page, "typed").waitFor({ state: "detached" });
+  await press("Escape"); // empties the field
+  await item(page, "typed").waitFor();
+  for (const view of ["Token", "Account"]) {
+    await page.getByRole("link", { name: view }).focus();
+    await press("Enter");
+    await page.waitForFunction((id) => document.activeElement.id === id, `${view.toLowerCase()}-heading`);
+  }
 });
 
 test("what cannot be kept on the device stays in the editor", async (t) => {
