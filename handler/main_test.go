@@ -489,7 +489,7 @@ func TestLostReplies(t *testing.T) {
 					require.NoError(t, json.Unmarshal([]byte(body), &item), body)
 					_, _, body = send(t, "GET", host.URL()+"/api/items/delta", token, "")
 					_, link, _ := strings.Cut(body, `"deltaLink":"`)
-					link = strings.TrimSuffix(link, "\"}\n")
+					link, _, _ = strings.Cut(link, `"`)
 
 					path, headers := "/api/items/"+item.ID, []string{"If-Match", item.ETag}
 					if method == "POST" {
@@ -597,7 +597,7 @@ func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
 		require.Less(t, strings.Index(body, ids[4]), strings.Index(body, ids[3]), "newest first")
 		_, next, ok := strings.Cut(body, `"nextLink":"`)
 		require.True(t, ok, body)
-		next = strings.TrimSuffix(next, "\"}\n")
+		next, _, _ = strings.Cut(next, `"`)
 		status, _, body = send(t, "GET", url+next, alice, "")
 		require.Equal(t, 200, status, body)
 		require.Contains(t, body, ids[0])
@@ -624,7 +624,7 @@ func testEndToEnd(t *testing.T, tenant *entratest.Server, url string) {
 		_, _, body = send(t, "GET", url+"/api/items/delta", token, "")
 		require.Equal(t, 2, strings.Count(body, `"etag"`))
 		_, link, _ := strings.Cut(body, `"deltaLink":"`)
-		link = strings.TrimSuffix(link, "\"}\n")
+		link, _, _ = strings.Cut(link, `"`)
 
 		a, b := batch.Value[0], batch.Value[1]
 		status, header, body = send(t, "PUT", url+"/api/items/"+a.ID, token, itemstest.Text("a2"), "If-Match", a.ETag)

@@ -3,7 +3,6 @@
 // was, under its key, until its answer is known.
 
 import * as api from "./api.js";
-import { Unreachable } from "./auth.js";
 import * as json from "./json.js";
 import * as store from "./store.js";
 
@@ -36,7 +35,7 @@ import * as store from "./store.js";
 
 /**
  * What becomes of a change that was sent.
- * @typedef {{answer?: any, id?: string, clock?: number, problem?: Problem, theirs?: Item}} Outcome
+ * @typedef {{answer?: any, id?: string, clock?: number, problem?: Problem, theirs?: Item, stop?: Why}} Outcome
  */
 
 /** How it went: why is a problem that concerns all changes, and retryAfter in how many seconds to try again.
@@ -248,7 +247,10 @@ async function flush() {
     if (!problem) {
       outcomes = data.value.map((/** @type {any} */ answer) => ({ answer }));
     } else if (faults.size) {
-      for (const [n, its] of faults) outcomes[n] = await judge(entries[n], n, its, problem, renewed);
+      for (const [n, its] of faults) {
+        outcomes[n] = await judge(entries[n], n, its, problem, renewed);
+        if (outcomes[n].stop) return outcomes[n].stop; // they stay as they are, and are sent again
+      }
     } else if (![400, 408, 413, 422].includes(status)) {
       if (!again) await settle(entries, outcomes);
       return { problem, status }; // it is not about these changes
@@ -348,7 +350,7 @@ async function judge({ op, id }, n, errors, problem, renewed) {
   if (pointer) Object.assign(refused.problem, { detail: undefined, errors });
   if (code !== "item.changed" && code !== "item.exists") return refused;
   const there = await call("GET", `${api.collection}/${id}`);
-  if (there.problem && there.status !== 404) throw new Unreachable("unreachable", api.host());
+  if (there.problem && there.status !== 404) return { stop: stopped(there.status, there.problem) };
   if (code === "item.exists") return { answer: there.data ?? { deleted: true } }; // it was us
   return { ...refused, theirs: there.data ?? undefined };
 }

@@ -34,6 +34,10 @@ func isPreflight(r *request) bool {
 	return r.method == "OPTIONS" && r.header.has("Origin") && r.header.has("Access-Control-Request-Method")
 }
 
+// originOf is the Origin that ASP.NET compares: two lines are one value, which no
+// origin is.
+func originOf(r *request) string { return strings.Join(r.header.values("Origin"), ",") }
+
 // mark sets the headers that let the page at origin read an answer. A refused
 // origin leaves the handler's own headers alone.
 func (c *cors) mark(answer *header, origin string) {
@@ -54,7 +58,7 @@ func (c *cors) mark(answer *header, origin string) {
 // preflight is the answer to a preflight, the same for every path.
 func (c *cors) preflight(r *request) header {
 	var h header
-	origin := r.header.get("Origin")
+	origin := originOf(r)
 	if !c.allows(origin) {
 		return h
 	}

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -56,13 +57,9 @@ func (h *Host) forward(r *request, w *worker) {
 var errFunctionTimeout = errors.New("it took longer than functionTimeout")
 
 func (h *Host) forwardRequest(r *request, id string) (*outgoing, error) {
-	host := r.header.get("Host")
-	if host == "" {
-		return nil, errors.New("forward mode cannot make a URL of an empty Host header")
-	}
 	o := &outgoing{method: r.method, body: r.body, content: len(r.body) > 0}
 	o.first = r.method + " " + forwardTarget(r.path, r.query) + " HTTP/1.1"
-	o.header.add("Host", host)
+	o.header.add("Host", r.header.get("Host"))
 	for _, name := range r.header.names() {
 		if !containsFold(contentHeaders, name) && !strings.EqualFold(name, "Host") {
 			o.header.add(name, joinRequest(name, r.header.values(name)))
@@ -77,12 +74,11 @@ func (h *Host) forwardRequest(r *request, id string) (*outgoing, error) {
 	h.addTrace(o)
 	if len(r.body) > 0 {
 		o.header.add("Content-Length", strconv.Itoa(len(r.body)))
-		switch types := r.header.values("Content-Type"); {
-		case len(types) == 0 || len(types) == 1 && types[0] == "":
-		case len(types) > 1 || !isMediaType(types[0]):
-			return nil, fmt.Errorf("forward mode cannot pass on the Content-Type %q", strings.Join(types, ", "))
-		default:
-			o.header.add("Content-Type", types[0])
+		types := slices.DeleteFunc(r.header.values("Content-Type"), func(t string) bool { return t == "" })
+		if contentType := strings.Join(types, ","); mediaType.MatchString(contentType) {
+			o.header.add("Content-Type", contentType)
+		} else if contentType != "" {
+			return nil, fmt.Errorf("forward mode cannot pass on the Content-Type %q", contentType)
 		}
 	} else if sendsLength(r.method) {
 		o.header.add("Content-Length", "0")
@@ -119,49 +115,27 @@ func joinRequest(name string, values []string) string {
 	}
 }
 
-// isMediaType is stricter than mime.ParseMediaType: a subtype is needed, and a
-// semicolon at the end is an error.
-func isMediaType(value string) bool {
-	mediaType, _, err := mime.ParseMediaType(value)
-	return err == nil && strings.Contains(mediaType, "/") && !strings.HasSuffix(strings.TrimSpace(value), ";")
-}
+// mediaType is what .NET takes for one. A parameter needs no value, and a semicolon
+// needs a parameter.
+var mediaType = regexp.MustCompile(strings.NewReplacer(
+	"TOKEN", "[!#$%&'*+.^_`|~0-9A-Za-z-]+", "QUOTED", `"(?:[^"\\]|\\.)*"`, " ", `[ \t]*`,
+).Replace(`^TOKEN / TOKEN (?:; TOKEN (?:= (?:TOKEN|QUOTED) )?)*$`))
 
 func (h *Host) forwardAnswer(r *request, a *answer, body []byte, id string) {
-	if !a.header.ascii() {
-		// The exception comes when status and reason are set already, and only the
-		// status is set again.
+	out := &reply{status: a.status, reason: a.reason(), body: string(body)}
+	var ok bool
+	out.header, ok = forwardHeader(a.header)
+	switch {
+	case !ok: // the host's exception replaces the status alone of what was set before it
 		h.logf("%s: 500, invocation %s: a header of the handler's answer is not ASCII", r, id)
-		fail := answerOf(500, "")
-		fail.reason = a.reason()
-		h.reply(r, fail)
+		h.reply(r, &reply{status: 500, reason: out.reason, header: out.header})
 		return
-	}
-	if a.tooMuch() {
+	case a.tooMuch():
 		h.fail(r, fmt.Sprintf("invocation %s: the handler sent a body with 204", id))
 		return
-	}
-	out := &reply{status: a.status, reason: a.reason(), body: string(body)}
-	for _, name := range a.header.names() {
-		values := a.header.values(name)
-		switch {
-		case strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "Transfer-Encoding"):
-			continue
-		case strings.EqualFold(name, "Cache-Control"):
-			values = []string{strings.Join(values, ", ")}
-		case containsFold(commaLists, name):
-			values = strings.Split(strings.Join(values, ","), ",")
-		}
-		for _, value := range values {
-			if value = strings.Trim(value, " \t"); value != "" {
-				out.header.add(name, value)
-			}
-		}
-	}
-	switch {
-	case a.status == 204:
 	case a.none && a.header.has("Content-Length"):
 		out.header.add("Content-Length", a.header.get("Content-Length"))
-	default:
+	case r.method != "HEAD":
 		out.header.add("Content-Length", strconv.Itoa(len(body)))
 	}
 	h.traced(out)
@@ -171,4 +145,68 @@ func (h *Host) forwardAnswer(r *request, a *answer, body []byte, id string) {
 	if a.status == 204 || a.status == 304 || out.header.hasToken("Connection", "close") {
 		r.last = true
 	}
+}
+
+// forwardHeader rebuilds an answer's header, those of the body last. It stops at a
+// line that is not ASCII and returns what came before.
+func forwardHeader(answer header) (out header, ok bool) {
+	names := answer.names()
+	slices.SortStableFunc(names, func(a, b string) int { return contentRank(a) - contentRank(b) })
+	for _, name := range names {
+		values := answer.values(name)
+		switch {
+		case !isASCII(strings.Join(values, "")):
+			return out, false
+		case strings.EqualFold(name, "Content-Length") || strings.EqualFold(name, "Transfer-Encoding"):
+			continue
+		case strings.EqualFold(name, "Cache-Control"):
+			values = []string{cacheControl(values)}
+		case containsFold(commaLists, name):
+			values = strings.Split(strings.Join(values, ","), ",")
+		}
+		for _, value := range values {
+			if value = strings.Trim(value, " \t"); value != "" {
+				out.add(name, value)
+			}
+		}
+	}
+	return out, true
+}
+
+func contentRank(name string) int {
+	if containsFold(contentHeaders, name) {
+		return 1
+	}
+	return 0
+}
+
+// cacheDirectives is the order in which .NET writes what it has read of Cache-Control;
+// others come last.
+var cacheDirectives = []string{
+	"no-store", "no-transform", "only-if-cached", "public", "must-revalidate", "proxy-revalidate", "no-cache",
+	"max-age", "s-maxage", "max-stale", "min-fresh", "private",
+}
+
+// cacheControl makes one line of all. One with a quoted list in it is left alone.
+func cacheControl(values []string) string {
+	joined := strings.Join(values, ", ")
+	if strings.Contains(joined, `"`) {
+		return joined
+	}
+	var directives []string
+	for directive := range strings.SplitSeq(joined, ",") {
+		if directive = strings.Trim(directive, " \t"); directive != "" {
+			directives = append(directives, directive)
+		}
+	}
+	slices.SortStableFunc(directives, func(a, b string) int { return cacheRank(a) - cacheRank(b) })
+	return strings.Join(directives, ", ")
+}
+
+func cacheRank(directive string) int {
+	name, _, _ := strings.Cut(directive, "=")
+	if i := slices.Index(cacheDirectives, strings.ToLower(name)); i >= 0 {
+		return i
+	}
+	return len(cacheDirectives)
 }

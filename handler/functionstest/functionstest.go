@@ -7,19 +7,21 @@
 // enableForwardingHttpRequest. Tests drive the handler through it over real HTTP,
 // and scripts/dev puts it in front of the handler on machines without Core Tools.
 //
-// What it imitates was recorded on host 4.1037; testdata holds the recordings and
-// TestRecordedExchanges replays them. It follows `func start` where that differs
-// from Azure: function keys are not checked, and without CORS origins there is no
-// CORS at all.
+// What it imitates was recorded on host 4.1037; testdata holds the recordings,
+// TestRecordedExchanges replays them, and the README there lists what still differs. It
+// follows `func start` where that differs from Azure: function keys are not checked, and
+// without CORS origins there is no CORS at all.
 //
 // It does not: speak the older Data/Metadata protocol (neither flag set), run
 // triggers other than HTTP, check route constraints, watch files, enforce a minimum
 // upload speed, speak TLS or HTTP/2, or reproduce anything of the platform in front
-// of the host (cold starts, scale-out, the 230 s limit, function keys). Two things
+// of the host (cold starts, scale-out, the 230 s limit, function keys). Four things
 // differ on purpose: a handler that cannot be started is an error of Start, where
-// the real host lets clients wait for two minutes; and a Host header that is neither
-// localhost nor a loopback address is refused with 403, so that no web page can
-// reach a developer's handler by pointing a name of its own at 127.0.0.1.
+// the real host lets clients wait for two minutes; on Windows bin/handler.exe is found
+// where host.json says bin/handler; a Host header that is neither localhost nor a
+// loopback address is refused with 403, so that no web page can reach a developer's
+// handler by pointing a name of its own at 127.0.0.1; and the page at / lists the
+// functions.
 package functionstest
 
 import (
@@ -98,6 +100,7 @@ type Config struct {
 	anyHost  bool          // accept every Host header
 	activity time.Duration // proxy mode: longest silence of the handler; 0 means 240 s
 	drain    time.Duration // for calls in flight at Close; 0 means 30 s
+	pause    time.Duration // proxy mode: longest one between two tries; 0 means 250 ms
 }
 
 // Host is a running host. Its methods may be called from any goroutine.
@@ -138,6 +141,7 @@ func Start(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	cfg.activity = cmp.Or(cfg.activity, 240*time.Second)
 	cfg.drain = cmp.Or(cfg.drain, 30*time.Second)
+	cfg.pause = cmp.Or(cfg.pause, 250*time.Millisecond)
 	app, err := readApp(cfg)
 	if err != nil {
 		return nil, err

@@ -706,7 +706,11 @@ func TestOldClientsAndOddRequests(t *testing.T) {
 	tests := []struct {
 		name, request, status, framing string
 	}{
-		{"HTTP/1.0 has no chunks", "GET /api/things HTTP/1.0\r\n\r\n", "200 OK", "until closed"},
+		{"HTTP/1.0 has no chunks", "GET /api/things HTTP/1.0\r\nHost: x\r\n\r\n", "200 OK", "until closed"},
+		{"HTTP/1.0 without Host", "GET /api/things HTTP/1.0\r\n\r\n", "500 Internal Server Error", "content-length"},
+		{"an empty Host", "GET /api/things HTTP/1.1\r\nHost: \r\n\r\n", "500 Internal Server Error", "content-length"},
+		{"an empty Host where no function is", "GET /api/none HTTP/1.1\r\nHost: \r\n\r\n", "404 Not Found", "content-length"},
+		{"the page at /", "PUT / HTTP/1.1\r\nHost: x\r\n\r\n", "200 OK", "content-length"},
 		{"101 headers", "GET /api/things HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 100) + "\r\n", "431 Request Header Fields Too Large", "content-length"},
 		{"100 headers", "GET /api/things HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("A: b\r\n", 99) + "\r\n", "200 OK", "chunked"},
 		{"a long query", "GET /api/things?q=" + strings.Repeat("q", 8200) + " HTTP/1.1\r\nHost: x\r\n\r\n", "414 URI Too Long", "content-length"},
@@ -731,6 +735,54 @@ func TestOldClientsAndOddRequests(t *testing.T) {
 			require.True(t, g.complete)
 		})
 	}
+}
+
+func TestABadByteInAHeaderEndsTheConnection(t *testing.T) {
+	bothModes(t, func(t *testing.T, m mode) {
+		f := start(t, plainApp(m), answering(ok200))
+		for _, line := range []string{"A: caf\xe9", "A: \xff", "\xe9: a", "\u00e9: a"} {
+			g := send(t, f.dial(t), []byte("GET /api/things HTTP/1.1\r\nHost: x\r\n"+line+"\r\n\r\n"))
+			require.Equal(t, "HTTP/1.1 400 Bad Request", g.first, "%q", line)
+			require.Equal(t, []string{"close"}, g.header.values("Connection"), "%q", line)
+			_, err := g.rest.ReadByte()
+			require.Equal(t, io.EOF, err, "%q", line)
+		}
+		require.Empty(t, f.saw("head", false))
+	})
+}
+
+func TestLengthsOfAnswersWithoutABody(t *testing.T) {
+	tests := []struct {
+		name, method, answer string
+		proxy, forward       []string // Content-Length
+	}{
+		{"204", "GET", "204 No Content\r\n", nil, nil},
+		{"204 that says 0", "GET", "204 No Content\r\nContent-Length: 0\r\n", nil, nil},
+		{"304", "GET", "304 Not Modified\r\n", nil, []string{"0"}},
+		{"chunked and empty", "GET", "200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", []string{"0"}, []string{"0"}},
+		{"ended at once", "GET", "200 OK\r\nConnection: close\r\n", []string{"0"}, []string{"0"}},
+		{"HEAD", "HEAD", "200 OK\r\n", nil, nil},
+		{"HEAD, chunked", "HEAD", "200 OK\r\nTransfer-Encoding: chunked\r\n", nil, nil},
+		{"HEAD with a length", "HEAD", "200 OK\r\nContent-Length: 7\r\n", []string{"7"}, []string{"7"}},
+		{"HEAD of a failure", "HEAD", "200 OK\r\nContent-Length: 7\r\nA: \xe9\r\n", nil, nil},
+	}
+	bothModes(t, func(t *testing.T, m mode) {
+		f := start(t, plainApp(m), script{})
+		for _, test := range tests {
+			st := step{Answer: []byte("HTTP/1.1 " + test.answer + "\r\n")}
+			if strings.Contains(test.answer, "close") {
+				st.Then = "close"
+			}
+			require.NoError(t, f.write(script{Steps: []step{st}}))
+			g := send(t, f.dial(t), []byte(test.method+" /api/things HTTP/1.1\r\nHost: x\r\n\r\n"))
+			want := test.proxy
+			if m == forwardMode {
+				want = test.forward
+			}
+			require.Equal(t, want, g.header.values("Content-Length"), test.name)
+			require.Empty(t, g.header.values("Transfer-Encoding"), test.name)
+		}
+	})
 }
 
 func TestAnAnswerTo204WithABodyIs500(t *testing.T) {

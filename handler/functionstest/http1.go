@@ -78,11 +78,13 @@ func (h header) hasToken(name, token string) bool {
 }
 
 func (h header) ascii() bool {
-	for _, f := range h {
-		for i := range len(f.value) {
-			if f.value[i] >= 0x80 {
-				return false
-			}
+	return !slices.ContainsFunc(h, func(f field) bool { return !isASCII(f.value) })
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
 		}
 	}
 	return true

@@ -147,14 +147,12 @@ func (h *Host) proxyAnswer(r *request, a *answer) (begun bool, err error) {
 		}
 	}
 	h.traced(out)
-	sized := a.none || !a.framing.chunked && a.framing.length >= 0
-	chunked := !sized && !r.oneZero
-	if chunked {
+	sized, chunked := a.none || !a.framing.chunked && a.framing.length >= 0, false
+	if !sized {
 		out.header.del("Content-Length")
-		out.header.add("Transfer-Encoding", "chunked")
 	}
 
-	// The head waits for the first bytes of the body.
+	// The head waits for the first bytes of the body, or for its end.
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := a.body.Read(buffer)
@@ -163,6 +161,10 @@ func (h *Host) proxyAnswer(r *request, a *answer) (begun bool, err error) {
 		}
 		var piece []byte
 		if !begun {
+			out.streamed = n > 0 || err != io.EOF
+			if chunked = out.streamed && !sized && !r.oneZero; chunked {
+				out.header.add("Transfer-Encoding", "chunked")
+			}
 			piece = h.head(r, out)
 			begun = true
 		}

@@ -73,20 +73,18 @@ func (f *function) match(path string) bool {
 	if path = strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"); path != "" {
 		parts = strings.Split(path, "/")
 	}
-	if slices.Contains(parts, "") { // a double slash matches no route, not even {*path}
-		return false
-	}
-	for i, s := range f.segments {
+	for i, part := range parts {
 		switch {
-		case s.rest:
+		case part == "" || i == len(f.segments): // {*path} may have a double slash inside, not before
+			return false
+		case f.segments[i].rest:
 			return true
-		case i >= len(parts):
-			return s.optional
-		case s.literal != "" && !strings.EqualFold(s.literal, parts[i]):
+		case f.segments[i].literal != "" && !strings.EqualFold(f.segments[i].literal, part):
 			return false
 		}
 	}
-	return len(parts) == len(f.segments)
+	missing := f.segments[len(parts):]
+	return len(missing) == 0 || missing[0].optional || missing[0].rest
 }
 
 // find returns the first function that answers method on path, nil if there is none.
@@ -171,16 +169,20 @@ func escape(text, safe string) string {
 
 // proxyTarget is the request target in proxy mode: the decoded path is encoded
 // again, so that %2F, which was not decoded, becomes %252F. The query stays but for
-// what no URL may hold.
+// what no URL may hold, and escapes of bytes over 127 come out in upper case.
 func proxyTarget(path, query string) string {
 	var b strings.Builder
 	b.WriteString(escape(path, pathSafe))
-	for i := range len(query) {
+	for i := 0; i < len(query); i++ {
 		c := query[i]
 		bare := c == '%'
 		if bare && i+2 < len(query) {
-			_, hex := unhex(query[i+1], query[i+2])
+			n, hex := unhex(query[i+1], query[i+2])
 			bare = !hex
+			if hex && n >= 0x80 {
+				c = n
+				i += 2
+			}
 		}
 		if bare || c <= ' ' || c >= 0x7f || strings.IndexByte(queryIllegal, c) >= 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
@@ -217,7 +219,8 @@ func forwardTarget(path, query string) string {
 	return removeDotSegments(b.String()) + forwardQuery(query)
 }
 
-// forwardQuery joins the values of a key that comes twice, in any case, by commas.
+// forwardQuery joins the values of a key that comes twice, in any case, by commas. The
+// key is spelled as the second time.
 func forwardQuery(query string) string {
 	type entry struct {
 		key    string
@@ -233,9 +236,13 @@ func forwardQuery(query string) string {
 		i := slices.IndexFunc(entries, func(e *entry) bool { return strings.EqualFold(e.key, key) })
 		if i < 0 {
 			entries = append(entries, &entry{key, []string{value}})
-		} else {
-			entries[i].values = append(entries[i].values, value)
+			continue
 		}
+		e := entries[i]
+		if len(e.values) == 1 {
+			e.key = key
+		}
+		e.values = append(e.values, value)
 	}
 	var b strings.Builder
 	separator := byte('?')

@@ -14,7 +14,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		{
 			"api", "things/{*path}",
-			[]string{"/api/things", "/api/things/", "/api/things/a", "/API/Things/a/b/c", "/api/things/a%2Fb"},
+			[]string{"/api/things", "/api/things/", "/api/things/a", "/API/Things/a/b/c", "/api/things/a%2Fb", "/api/things/a//b", "/api/things/a//"},
 			[]string{"/api", "/api/thing", "/things", "/api/things//a", "/api//things", "//api/things", "/api/thingsx", "/"},
 		},
 		{"api", "things/{id}", []string{"/api/things/1", "/api/things/1/"}, []string{"/api/things", "/api/things/1/2"}},
@@ -22,7 +22,7 @@ func TestRoutes(t *testing.T) {
 		{"api", "things/{id}/parts/{**rest}", []string{"/api/things/1/parts", "/api/things/1/parts/2/3"}, []string{"/api/things/1", "/api/things/1/x"}},
 		{"", "openapi.json", []string{"/openapi.json"}, []string{"/api/openapi.json", "/"}},
 		{"", "", []string{"/"}, []string{"/a"}},
-		{"", "{*all}", []string{"/", "/a", "/a/b"}, []string{"/a//b"}},
+		{"", "{*all}", []string{"/", "/a", "/a/b", "/a//b"}, []string{"//a"}},
 		{"/v1/api/", "/x/", []string{"/v1/api/x"}, []string{"/api/x"}},
 	}
 	for _, test := range tests {
@@ -73,9 +73,11 @@ func TestTargets(t *testing.T) {
 		{"/%zz%", "/%25zz%25", "/%25zz%25"},
 		{"/a:b@c;d=e,f", "/a:b@c;d=e,f", "/a:b@c;d=e,f"},
 		{"/a?", "/a?", "/a"},
-		{"/a?a=1&A=2&b", "/a?a=1&A=2&b", "/a?a=1,2&b="},
+		{"/a?a=1&A=2&b", "/a?a=1&A=2&b", "/a?A=1,2&b="},
 		{"/a?=c&&d=%", "/a?=c&&d=%25", "/a?=c&d=%25"},
 		{"/a?q=%FF", "/a?q=%FF", "/a?q=%EF%BF%BD"},
+		{"/a?q=%c3%a9%2b", "/a?q=%C3%A9%2b", "/a?q=%C3%A9%2B"},
+		{"/a?x=1&y=2&X=3&x=4", "/a?x=1&y=2&X=3&x=4", "/a?X=1,3,4&y=2"},
 	}
 	for _, test := range tests {
 		path, query, found := strings.Cut(test.sent, "?")

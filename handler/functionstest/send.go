@@ -22,7 +22,6 @@ const (
 	clientTries    = 4  // of a request without content whose connection the handler closed
 	proxyTries     = 10 // of any request that got no answer, in proxy mode
 	firstDelay     = 50 * time.Millisecond
-	longestDelay   = 250 * time.Millisecond
 	continueWait   = time.Second // for "100 Continue"
 	idleConnection = time.Minute
 )
@@ -88,7 +87,7 @@ func (h *Host) sendProxy(ctx context.Context, o *outgoing) (*answer, error) {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
 		}
-		delay = min(2*delay, longestDelay)
+		delay = min(2*delay, h.cfg.pause)
 	}
 }
 

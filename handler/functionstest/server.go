@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"itemsapi/handler/loopbacktest"
 )
@@ -191,6 +192,11 @@ func (r *request) parse() (status int, err error) {
 			return bad("the query is not ASCII")
 		}
 	}
+	for _, f := range r.header {
+		if !utf8.ValidString(f.value) {
+			return bad("a header line is not UTF-8")
+		}
+	}
 	var ok bool
 	if r.path, ok = decodePath(path); !ok {
 		return bad("the path is malformed")
@@ -234,7 +240,7 @@ func (h *Host) handle(r *request) {
 	case strings.EqualFold(strings.TrimSuffix(r.path, "/"), "/admin/host/ping") &&
 		(r.method == "GET" || r.method == "POST"):
 		h.hostPing(r)
-	case r.path == "/" && r.method == "GET":
+	case r.path == "/": // by whatever method
 		h.reply(r, answerOf(http.StatusOK, h.homepage()))
 	default:
 		h.reply(r, answerOf(http.StatusNotFound, ""))
@@ -275,6 +281,10 @@ func (h *Host) invoke(r *request) {
 			"sets", h.app.bodyLimit))
 		return
 	}
+	if r.header.get("Host") == "" {
+		h.fail(r, "no URL can be made of an empty Host header")
+		return
+	}
 	if h.app.mode == forwardMode && r.framing.chunked {
 		h.fail(r, "forward mode cannot pass on a body with Transfer-Encoding: chunked")
 		return
@@ -309,19 +319,21 @@ func (h *Host) invoke(r *request) {
 // String names the request for the log, without its query, which may hold secrets.
 func (r *request) String() string { return r.method + " " + escape(r.path, pathSafe) }
 
-// reply is an answer to a client whose body is at hand.
+// reply is an answer to a client.
 type reply struct {
 	status    int
 	reason    string // "": the usual one
 	header    header
 	body      string
+	streamed  bool // its body is not at hand, but follows
 	preflight bool
 }
 
 // answerOf is an answer made by the host.
 func answerOf(status int, text string) *reply {
-	a := &reply{status: status, body: text, header: header{{"Content-Length", strconv.Itoa(len(text))}}}
+	a := &reply{status: status, body: text}
 	if text != "" {
+		a.header.add("Content-Length", strconv.Itoa(len(text)))
 		a.header.add("Content-Type", "text/plain; charset=utf-8")
 	}
 	return a
@@ -359,6 +371,12 @@ func (h *Host) head(r *request, a *reply) []byte {
 	if r.last && !a.header.hasToken("Connection", "close") {
 		a.header.set("Connection", "close")
 	}
+	switch { // .NET's server sees to these itself
+	case a.status == http.StatusNoContent:
+		a.header.del("Content-Length")
+	case !a.streamed && r.method != "HEAD" && a.status != http.StatusNotModified && !a.header.has("Content-Length"):
+		a.header.add("Content-Length", "0")
+	}
 	if !a.header.has("Date") {
 		a.header.add("Date", time.Now().UTC().Format(http.TimeFormat))
 	}
@@ -366,7 +384,7 @@ func (h *Host) head(r *request, a *reply) []byte {
 		a.header.add("Server", "Kestrel")
 	}
 	if h.cors != nil && !h.cors.broken() && r.header.has("Origin") && !a.preflight {
-		h.cors.mark(&a.header, r.header.get("Origin"))
+		h.cors.mark(&a.header, originOf(r))
 	}
 	reason := a.reason
 	if reason == "" {

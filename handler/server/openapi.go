@@ -43,7 +43,7 @@ func (c Config) Description() ([]byte, error) {
 		"{readScope}", inString(c.ReadScope),
 		"{writeScope}", inString(c.WriteScope),
 	).Replace(filled))
-	if err := text.Indent(); err != nil {
+	if err := text.Indent(jsontext.WithIndent("  ")); err != nil { // YAML has no tabs
 		return nil, fmt.Errorf("fill in the description: %w", err)
 	}
 	return append(text, '\n'), nil

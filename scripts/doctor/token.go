@@ -214,7 +214,7 @@ func cutOff(token string) string {
 	if strings.Count(token, ".") != 2 || n >= rs256Length {
 		return ""
 	}
-	return fmt.Sprintf(" Its signature has %d characters, and those of RS256 have %d at least: the end of the token " +
+	return fmt.Sprintf(" Its signature has %d characters, and those of RS256 have %d at least: the end of the token "+
 		"was "+
 		"cut off.", n, rs256Length)
 }

@@ -208,7 +208,7 @@ func TestPastes(t *testing.T) {
 		{"nothing", " \n", "", "There is nothing"},
 		{"a cut token", good[:len(good)/2], "token.malformed", "three parts"},
 		{"a token without its end", good[:len(good)-102], "sig.invalid", "was cut off"},
-		{"a token without its end, in the middle of a byte", good[:len(good)-103], "token.malformed", "was cut off"},
+		{"a token without its end, in the middle of a byte", good[:len(good)-105], "token.malformed", "was cut off"},
 		{"an edited token", good[:len(good)-8] + "AAAAAAAA", "sig.invalid", "edited"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -453,7 +453,8 @@ func (p *plan) client(ctx context.Context, w wanted, api application) (applicati
 		if missing == nil {
 			continue
 		}
-		if err := p.patch(ctx, &app, fmt.Sprintf("lacks the %s redirect URI %s", kind.what, strings.Join(missing, ", ")),
+		lacks := fmt.Sprintf("lacks the %s redirect URI %s", kind.what, strings.Join(missing, ", "))
+		if err := p.patch(ctx, &app, lacks,
 			kind.patch(&merged)); err != nil {
 			return app, err
 		}

@@ -160,6 +160,7 @@ func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
 		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
 		"EXTERNAL_METADATA_URL":    tenant.MetadataTemplateOf(entratest.External),
 		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
+		"CALLER_RATE":              "0",
 	}
 	var env []string
 	for _, s := range config.Settings {

@@ -270,17 +270,17 @@ test("what is refused is taken out of its batch, and the others get through", as
 });
 
 test("answers that name no change: the batch is sent again, or in parts", async (t) => {
-  const page = await start(t, "alice", ["status of 503", "status of 413"]);
+  const page = await start(t, "alice", ["status of 503", "status of 429", "status of 413"]);
   const sent = await gate(page, (route, n) => {
-    if (n === 0) return route.fulfill(problem(503, { retryAfter: 1 }));
-    return n > 1 && changesOf(route.request()).length > 3 ? route.fulfill(problem(413)) : route.continue();
+    if (n < 2) return route.fulfill(problem([503, 429][n], { retryAfter: 1 }));
+    return n > 2 && changesOf(route.request()).length > 3 ? route.fulfill(problem(413)) : route.continue();
   });
   await line(page, each(10, (i) => ["create", `thing ${i}`]));
   await look(page);
   await page.getByText("10 changes wait to be sent.").waitFor();
   await allSent(page); // by the timer
-  assert.deepEqual(sent.map(key), each(2, () => key(sent[0])));
-  assert.deepEqual(sent.map((r) => r.postData()), each(2, () => sent[0].postData()));
+  assert.deepEqual(sent.map(key), each(3, () => key(sent[0])));
+  assert.deepEqual(sent.map((r) => r.postData()), each(3, () => sent[0].postData()));
 
   sent.length = 0;
   await line(page, each(10, (i) => ["create", `large ${i}`]));
