@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SPA_URL, browser, choose, create, edit, item, look, save, signedOut, signIn, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
+import { API_URL, SPA_URL, browser, choose, contentOf, create, edit, item, look, save, signedOut, signIn, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -27,10 +27,11 @@ const sent = (page, name) => item(page, name).getByText("aits to be").waitFor({ 
 
 test("search looks at all items, while one types", async (t) => {
   const page = await start(t, "alice");
-  await page.evaluate(async (text) => {
+  const contents = Array.from({ length: 60 }, (_, i) => contentOf(i === 7 ? "Crème brûlée" : `thing ${i}`));
+  await page.evaluate(async (contents) => {
     const sync = await import("./sync.js");
-    for (let i = 0; i < 60; i++) await sync.create(sync.draftOf({ [text]: i === 7 ? "Crème brûlée" : `thing ${i}` }));
-  }, textPointer.slice(1));
+    for (const content of contents) await sync.create(sync.draftOf(content));
+  }, contents);
   await item(page, "thing 59").waitFor();
   assert.equal(await item(page, "Crème brûlée").count(), 0); // far down
   const search = page.getByRole("searchbox", { name: "Search" });

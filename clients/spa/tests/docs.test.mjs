@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, test } from "node:test";
-import { SPA_URL, browser, signIn, textPointer, upToDate, visit } from "./world.mjs";
+import { SPA_URL, browser, contentOf, signIn, textPointer, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -14,12 +14,13 @@ test("auth.js and sync.js without the page, as the documentation binds them", as
   await signIn(page, "alice");
   await upToDate(page);
   await page.context().route(`${SPA_URL}/follow.js`, (route) => route.fulfill({ contentType: "text/javascript", body: code }));
-  const msal = '<script src="node_modules/@azure/msal-browser/lib/msal-browser.min.js"></script>';
-  await page.context().route(`${SPA_URL}/blank.html`, (route) => route.fulfill({ contentType: "text/html", body: `<!doctype html><title>Another framework</title>${msal}` }));
+  // A page of the app's without the app.
+  await page.context().route(`${SPA_URL}/redirect.js`, (route) => route.fulfill({ contentType: "text/javascript", body: "" }));
   const other = await page.context().newPage();
-  await other.goto(`${SPA_URL}/blank.html`);
+  await other.goto(`${SPA_URL}/redirect.html`);
+  await other.addScriptTag({ url: "node_modules/@azure/msal-browser/lib/msal-browser.min.js" });
   const text = textPointer.slice(1);
-  const bound = await other.evaluate(async (text) => {
+  const bound = await other.evaluate(async (content) => {
     const [api, auth, sync, { follow }] = await Promise.all(["api", "auth", "sync", "follow"].map((name) => import(`/${name}.js`)));
     const config = await (await fetch("/config.json")).json();
     api.start(config);
@@ -27,10 +28,10 @@ test("auth.js and sync.js without the page, as the documentation binds them", as
     await auth.comeBack();
     globalThis.rows = [];
     await follow(await auth.current(), (rows) => (globalThis.rows = rows));
-    await sync.create(sync.draftOf({ [text]: "made by another framework" }));
+    await sync.create(sync.draftOf(content));
     await sync.run();
     return true;
-  }, text);
+  }, contentOf("made by another framework"));
   assert.ok(bound);
   const sent = ([text, name]) => globalThis.rows.some(({ item, entry }) => item[text] === name && !entry);
   await other.waitForFunction(sent, [text, "made by another framework"]);

@@ -4,11 +4,10 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, browser, edit, item, look, signIn, textPointer, token, upToDate, visit } from "./world.mjs";
+import { API_URL, browser, contentOf, edit, item, look, signIn, token, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
-const text = textPointer.slice(1);
 const many = 10_000;
 
 async function post(path, body) {
@@ -36,7 +35,7 @@ async function measured(t, page, what, work) {
 test(`${many} items: first sync, search, scroll and edit`, async (t) => {
   await erase();
   t.after(erase);
-  const batches = Array.from({ length: many / 50 }, (_, b) => ({ items: Array.from({ length: 50 }, (_, i) => ({ [text]: `thing ${b * 50 + i}` })) }));
+  const batches = Array.from({ length: many / 50 }, (_, b) => ({ items: Array.from({ length: 50 }, (_, i) => contentOf(`thing ${b * 50 + i}`)) }));
   for (const batch of batches) await post("batch", batch);
 
   const page = await visit(t, { expected: ["status of 410"] });
@@ -75,7 +74,7 @@ test(`${many} items: first sync, search, scroll and edit`, async (t) => {
     }
   });
   await measured(t, page, "a delta", async () => {
-    await post("batch", { items: [{ [text]: "from elsewhere" }] });
+    await post("batch", { items: [contentOf("from elsewhere")] });
     await look(page);
     await page.evaluate(() => scrollTo(0, 0));
     await item(page, "from elsewhere").waitFor();

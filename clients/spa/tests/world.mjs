@@ -85,6 +85,9 @@ export const tooLong = (character) => character.repeat(samples.longest + 1);
 
 export const textPointer = samples.text;
 
+/** A valid content with this text. */
+export const contentOf = (text) => ({ ...samples.good[0], [samples.text.slice(1)]: text });
+
 /** The editor's field for the text by which the tests know an item. */
 export const textField = (page) => page.locator(`#field-${samples.text.slice(1)}`);
 
