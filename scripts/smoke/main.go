@@ -68,7 +68,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	address := f.String("url", "", "the API's `address`, such as https://NAME.azurewebsites.net")
 	token := f.String("token", getenv("SMOKE_TOKEN"), "an access `token` with both scopes; default SMOKE_TOKEN")
 	f.Lookup("token").DefValue = ""
-	origin := f.String("origin", "", "an `origin` that the API's CORS must allow, such as https://app.contoso.com")
+	origins := f.String("origin", "", "`origins` that the API's CORS must allow, with commas between them, such as\n"+
+		"https://app.contoso.com")
 	wait := f.Duration("wait", 2*time.Minute, "how long the first answer may take: roles and a new instance\ntake a "+
 		"while")
 	if err := f.Parse(args); err != nil {
@@ -88,7 +89,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	s.Hide(*token)
 	fmt.Fprintf(out, "%s\n\n", s.base)
 	if s.withoutToken(ctx, *wait) {
-		s.crossOrigin(ctx, *origin)
+		s.crossOrigin(ctx, *origins)
 		s.withToken(ctx, *token)
 		s.warm(ctx)
 	}
@@ -193,19 +194,25 @@ func (s *smoke) withoutToken(ctx context.Context, wait time.Duration) bool {
 	}
 }
 
-func (s *smoke) crossOrigin(ctx context.Context, origin string) {
+func (s *smoke) crossOrigin(ctx context.Context, origins string) {
 	preflight := func(origin string) (string, error) {
 		a, err := s.call(ctx, http.MethodOptions, config.CollectionPath, "", "Origin", origin,
 			"Access-Control-Request-Method", "GET", "Access-Control-Request-Headers", "authorization")
 		return a.header.Get("Access-Control-Allow-Origin"), err
 	}
-	if origin == "" {
+	if strings.Trim(origins, ", ") == "" {
 		s.Skip("a page of yours", "no -origin")
-	} else if allowed, err := preflight(origin); err != nil || allowed != origin {
-		s.Fail("a page of yours", origin+" may not call.",
-			"Add it, without a slash at its end: azd env set API_CORS_ORIGINS "+
-				""+origin+", then azd provision. Portal: (the function app) > API > CORS.")
-	} else {
+	}
+	for origin := range strings.SplitSeq(origins, ",") {
+		if origin = strings.TrimSpace(origin); origin == "" {
+			continue
+		}
+		if allowed, err := preflight(origin); err != nil || allowed != origin {
+			s.Fail("a page of yours", origin+" may not call.",
+				"Add it, without a slash at its end: azd env set API_CORS_ORIGINS "+
+					""+origin+", then azd provision. Portal: (the function app) > API > CORS.")
+			continue
+		}
 		s.OK("a page of yours", "%s may call", origin)
 	}
 	switch allowed, err := preflight(foreignOrigin); {
