@@ -664,13 +664,13 @@ func isVerified(code string) bool {
 
 func TestExtraIssuers(t *testing.T) {
 	s := tenant(t, entratest.Options{})
-	var logged strings.Builder
+	log := &logged{}
 	c := configFor(s, entratest.PolicySignUpSignIn)
 	mine := "https://contoso.b2clogin.com/" + entratest.TenantID + "/v2.0/"
 	theirs := "https://fabrikam.b2clogin.com/11111111-1111-4111-8111-111111111111/v2.0/"
 	formless := strings.TrimSuffix(mine, "/")
 	c.Trust[0].ExtraIssuers = []string{mine, theirs, formless}
-	c.Log = slog.New(slog.NewTextHandler(&logged, nil))
+	c.Log = slog.New(slog.NewTextHandler(log, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	v := start(t, ctx, c)
@@ -685,11 +685,11 @@ func TestExtraIssuers(t *testing.T) {
 	// The key is the right one: user flows of unrelated tenants have shared keys.
 	_, refusal = check(ctx, v, changed(s, map[string]any{"iss": theirs}), "read")
 	require.Equal(t, "iss.other_tenant", codeOf(refusal))
-	require.Contains(t, logged.String(), "extra issuer refused")
-	require.Contains(t, logged.String(), theirs)
+	require.Contains(t, log.String(), "extra issuer refused")
+	require.Contains(t, log.String(), theirs)
 	_, refusal = check(ctx, v, changed(s, map[string]any{"iss": formless}), "read")
 	require.Equal(t, "iss.other_host", codeOf(refusal))
-	require.Contains(t, logged.String(), "does not have the form")
+	require.Contains(t, log.String(), "does not have the form")
 }
 
 func TestSubjectIsOIDElseSub(t *testing.T) {

@@ -100,12 +100,7 @@ func (c *keyCache) run(ctx context.Context) {
 		c.mu.Unlock()
 
 		set, err := c.fetch(ctx)
-		if set != nil {
-			c.log.Info("keys read", "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped, c.age())
-		}
-		if err != nil {
-			c.report(err)
-		}
+		age := c.age()
 
 		c.mu.Lock()
 		c.fetching = false
@@ -116,6 +111,13 @@ func (c *keyCache) run(ctx context.Context) {
 		close(c.fetched)
 		c.fetched = make(chan struct{})
 		c.mu.Unlock()
+		// Now, as the doctor goes on when it is told.
+		if set != nil {
+			c.log.Info("keys read", "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped, age)
+		}
+		if err != nil {
+			c.report(err, age)
+		}
 
 		var wait time.Duration
 		if err == nil {
@@ -133,12 +135,12 @@ func (c *keyCache) run(ctx context.Context) {
 	}
 }
 
-func (c *keyCache) report(err error) {
+func (c *keyCache) report(err error, age slog.Attr) {
 	level := slog.LevelWarn
 	if set := c.set.Load(); set != nil && c.now().Sub(set.read) < warnAfter {
 		level = slog.LevelInfo
 	}
-	c.log.Log(context.Background(), level, "keys not read", c.age(), "error", err.Error())
+	c.log.Log(context.Background(), level, "keys not read", age, "error", err.Error())
 }
 
 // age is how old the keys are that have been used until now; nothing before the first.
