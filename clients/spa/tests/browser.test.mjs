@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, CONTROL_URL, SIGN_IN_URL, SPA_CROSS_URL, SPA_URL, accessible, batches, browser, changesOf, choose, control, create, edit, item, look, picture, save, sentBy, signIn, textField, textPointer, tooLong, unanswered, upToDate, visit } from "./world.mjs";
+import { accessible, API_URL, batches, browser, changesOf, choose, control, CONTROL_URL, create, edit, item, look, picture, save, sentBy, SIGN_IN_URL, signedOut, signIn, SPA_CROSS_URL, SPA_URL, textField, textPointer, tooLong, unanswered, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -65,9 +65,9 @@ test("sign in by redirect, work, sign out", async (t) => {
   await page.getByRole("listitem").nth(21).waitFor();
 
   await page.getByRole("button", { name: "Sign out" }).click();
-  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+  await signedOut(page).waitFor();
   await page.reload();
-  await page.getByRole("button", { name: "Sign in or sign up" }).waitFor();
+  await signedOut(page).waitFor();
 });
 
 test("sign in by popup; cancelling says so", async (t) => {

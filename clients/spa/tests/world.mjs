@@ -44,8 +44,8 @@ export async function choose(page, user, { withhold } = {}) {
   await page.getByRole("button", { name: user, exact: true }).click();
 }
 
-/** A page's signed-out state. */
-export const signedOut = (page) => page.getByRole("button", { name: /^Sign in (or sign up|as somebody else)$/ });
+/** A page's signed-out state, back from the sign-in, too: until then the button is disabled. */
+export const signedOut = (page) => page.getByRole("button", { name: /^Sign in (or sign up|as somebody else)$/, disabled: false });
 
 /** Signs in by redirect. */
 export async function signIn(page, user, options) {
