@@ -1,7 +1,7 @@
 package spatest_test
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,24 +118,40 @@ func TestBrowser(t *testing.T) {
 	folder := filepath.Join(root, "clients", "spa")
 	tests, err := filepath.Glob(filepath.Join(folder, "tests", "*.test.mjs"))
 	require.NoError(t, err)
-	arguments := []string{"--test", "--test-reporter=spec", "--test-concurrency=1"}
-	if *only != "" {
-		arguments = append(arguments, "--test-name-pattern="+*only)
+	run := func(pattern string) (string, error) {
+		arguments := []string{"--test", "--test-reporter=spec", "--test-concurrency=1", "--test-name-pattern=" + pattern}
+		for _, file := range tests {
+			arguments = append(arguments, filepath.Join("tests", filepath.Base(file)))
+		}
+		cmd := exec.CommandContext(ctx, "node", arguments...)
+		cmd.Dir = folder
+		cmd.Env = append(os.Environ(),
+			"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),
+			"SPA_EXTERNAL_URL="+external.URL(), "CONTROL_URL="+control.URL, "BROWSER="+browser)
+		said, err := cmd.CombinedOutput()
+		return string(said), err
 	}
-	for _, file := range tests {
-		arguments = append(arguments, filepath.Join("tests", filepath.Base(file)))
+	said, err := run(cmp.Or(*only, "."))
+	t.Log(said)
+	// A whole browser on a busy machine loses a connection or a frame now and then. So a
+	// failure or two are looked at again, and said; what fails twice is a fault.
+	if failed := failures(said); err != nil && len(failed) > 0 && len(failed) <= 2 {
+		t.Logf("run once more, as they failed: %q", failed)
+		said, err = run("^(" + strings.Join(failed, "|") + ")$")
+		t.Log(said)
 	}
-	cmd := exec.CommandContext(ctx, "node", arguments...)
-	cmd.Dir = folder
-	cmd.Env = append(os.Environ(),
-		"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),
-		"SPA_EXTERNAL_URL="+external.URL(), "CONTROL_URL="+control.URL, "BROWSER="+browser)
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	err = cmd.Run()
-	t.Log(said.String())
 	require.NoError(t, err)
-	require.NotContains(t, said.String(), "ℹ pass 0")
+	require.NotContains(t, said, "ℹ pass 0")
+}
+
+// failures are the names of the tests that node says failed, as patterns.
+func failures(said string) (names []string) {
+	for _, m := range regexp.MustCompile(`(?m)^✖ (.+) \([0-9.]+ms\)$`).FindAllStringSubmatch(said, -1) {
+		if name := regexp.QuoteMeta(m[1]); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func findBrowser() string {
@@ -169,4 +187,17 @@ func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
 		}
 	}
 	return env
+}
+
+func TestFailures(t *testing.T) {
+	require.Equal(t, []string{`two tabs \(or more\)`, "by keyboard"}, failures(`✔ well (12.5ms)
+✖ two tabs (or more) (27296.912828ms)
+  locator.waitFor: Timeout
+✖ by keyboard (1ms)
+✖ failing tests:
+
+test at tests/browser.test.mjs:315:1
+✖ two tabs (or more) (27296.912828ms)
+`))
+	require.Empty(t, failures("✔ well (12.5ms)\nℹ fail 0\n"))
 }
