@@ -176,15 +176,7 @@ func (q *kql) summarize(rows []row) (out []row) {
 
 func (q *kql) aggregate() aggregate {
 	name := q.next()
-	q.take("(")
-	var of []expression
-	for q.peek() != ")" {
-		of = append(of, q.or())
-		if q.peek() == "," {
-			q.next()
-		}
-	}
-	q.next()
+	of := q.list()
 	values := func(rows []row) (all []any) {
 		for _, r := range rows {
 			if v := of[0](r); v != nil {
@@ -279,15 +271,7 @@ func (q *kql) comparison() expression {
 		}
 	case "in":
 		q.next()
-		q.take("(")
-		var all []expression
-		for q.peek() != ")" {
-			all = append(all, q.sum())
-			if q.peek() == "," {
-				q.next()
-			}
-		}
-		q.next()
+		all := q.list()
 		return func(r row) any {
 			return slices.ContainsFunc(all, func(b expression) bool { return a(r) == b(r) })
 		}
@@ -366,9 +350,9 @@ func (q *kql) value() expression {
 	}
 }
 
-func (q *kql) call(name string) expression {
+// list reads expressions in parentheses, with commas between them.
+func (q *kql) list() (of []expression) {
 	q.take("(")
-	var of []expression
 	for q.peek() != ")" {
 		of = append(of, q.or())
 		if q.peek() == "," {
@@ -376,6 +360,11 @@ func (q *kql) call(name string) expression {
 		}
 	}
 	q.next()
+	return of
+}
+
+func (q *kql) call(name string) expression {
+	of := q.list()
 	functions := map[string]func(...any) any{
 		"ago":        func(a ...any) any { return q.now.Add(-a[0].(time.Duration)) },
 		"bin":        func(a ...any) any { return a[0].(time.Time).Truncate(a[1].(time.Duration)) },

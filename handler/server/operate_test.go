@@ -41,19 +41,7 @@ func TestQueries(t *testing.T) {
 	defer tenant.Close()
 
 	// Every refusal.
-	type special struct {
-		untrusted    entratest.Family
-		applications bool
-	}
-	worlds := map[special]*world{}
-	for _, is := range []special{{}, {untrusted: entratest.B2C}, {untrusted: entratest.External}, {applications: true}} {
-		c := trustingAllBut(tenant, is.untrusted)
-		c.Applications, c.Log = is.applications, logger
-		verifier, err := entra.New(t.Context(), c)
-		require.NoError(t, err)
-		require.Eventually(t, func() bool { return verifier.Ready() == nil }, 20*time.Second, 10*time.Millisecond)
-		worlds[is] = newWorld(t, func(c *server.Config) { c.Verify, c.Log = verifier.Verify, logger })
-	}
+	worlds := refusing(t, tenant, logger)
 	verified := map[string]bool{}
 	for _, code := range entra.Codes() {
 		broken, err := tenant.Broken(code)

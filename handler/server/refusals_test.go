@@ -1,9 +1,11 @@
 package server_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -48,19 +50,7 @@ func TestRefusals(t *testing.T) {
 	tenant, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	defer tenant.Close()
-	type special struct {
-		untrusted    entratest.Family
-		applications bool // are admitted
-	}
-	worlds := map[special]*world{}
-	for _, is := range []special{{}, {untrusted: entratest.B2C}, {untrusted: entratest.External}, {applications: true}} {
-		c := trustingAllBut(tenant, is.untrusted)
-		c.Applications = is.applications
-		verifier, err := entra.New(t.Context(), c)
-		require.NoError(t, err)
-		require.Eventually(t, func() bool { return verifier.Ready() == nil }, 20*time.Second, 10*time.Millisecond)
-		worlds[is] = newWorld(t, func(c *server.Config) { c.Verify = verifier.Verify })
-	}
+	worlds := refusing(t, tenant, nil)
 	var got []refused
 	for _, code := range entra.Codes() {
 		broken, err := tenant.Broken(code)
@@ -133,6 +123,26 @@ func trustingAllBut(tenant *entratest.Server, untrusted entratest.Family) entra.
 		return x.Family() == entra.Family(untrusted)
 	})
 	return c
+}
+
+// special is what an API has to be like for some of the codes.
+type special struct {
+	untrusted    entratest.Family
+	applications bool // are admitted
+}
+
+// refusing are APIs of all kinds that the codes need. They log to log, if it is not nil.
+func refusing(t *testing.T, tenant *entratest.Server, log *slog.Logger) map[special]*world {
+	worlds := map[special]*world{}
+	for _, is := range []special{{}, {untrusted: entratest.B2C}, {untrusted: entratest.External}, {applications: true}} {
+		c := trustingAllBut(tenant, is.untrusted)
+		c.Applications, c.Log = is.applications, log
+		verifier, err := entra.New(t.Context(), c)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return verifier.Ready() == nil }, 20*time.Second, 10*time.Millisecond)
+		worlds[is] = newWorld(t, func(c *server.Config) { c.Verify, c.Log = verifier.Verify, cmp.Or(log, c.Log) })
+	}
+	return worlds
 }
 
 // brokenRequest is the one that is refused with a code.
