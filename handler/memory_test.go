@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -189,6 +190,10 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 			require.Equal(t, atOnce, counts[tt.status]+counts[429]+counts[503]+counts[504], "%v", counts)
 			require.Less(t, most, 256)
+			// And one alone gets its answer then: nothing was left taken, and it is a load that works.
+			path := cmp.Or(tt.path, deltaLinks[0]+"&limit=22")
+			status, _, answer := send(t, tt.method, p.url+path, tokens[0], tt.body)
+			require.Equal(t, tt.status, status, answer[:min(len(answer), 500)])
 		})
 	}
 }
