@@ -10,6 +10,8 @@ import { $, account, guard, notice, showProblem } from "./page.js";
 // B2C's "cancelled by the user", the person's no to what the app asks for, and a window that was closed.
 const cancelled = /AADB2C90091|AADSTS65004/;
 const forgotten = /AADB2C90118/;
+// MSAL's, of a page that was left and came back; the catalogue explains it to who writes an app.
+const underWay = "interaction_in_progress";
 
 /**
  * Shows what went wrong, and what leads on. Who forgot their password goes to the policy
@@ -25,6 +27,10 @@ export async function explain(error, problem) {
     return;
   }
   if (forgotten.test(message) && auth.canReset()) return auth.resetPassword();
+  if (error.errorCode === underWay) {
+    const detail = "It was left and has not ended, by Back perhaps, or goes on in another window.";
+    return showProblem({ ...problem, title: "A sign-in has begun already", detail, code: underWay, actions: leads(error) });
+  }
   const known = error.errorCode || /AAD(B2C|STS)/.test(message) ? await find(error.errorCode ?? "", message) : undefined;
   const correlation = /Correlation ID: ([0-9a-f-]{36})/i.exec(message)?.[1];
   showProblem({
@@ -41,8 +47,7 @@ export async function explain(error, problem) {
 /** @param {any} error */
 function leads(error) {
   if (!account && $("signed-out").hidden) return [{ text: "Try again", go: () => location.reload() }];
-  // MSAL believes that a sign-in is under way, of a page that was left and came back.
-  if (error.errorCode === "interaction_in_progress") return [{ text: "Start over", go: () => location.reload() }];
+  if (error.errorCode === underWay) return [{ text: "Start over", go: () => location.reload() }];
   if (!error.errorCode) return [];
   if (account) {
     const who = account;

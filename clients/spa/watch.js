@@ -4,7 +4,7 @@
 
 import * as api from "./api.js";
 import { OtherUser, SignInNeeded, Unreachable } from "./auth.js";
-import { $, account, fail, hideProblem, showProblem, speak } from "./page.js";
+import { $, account, fail, hideProblem, notice, showProblem, speak } from "./page.js";
 import { initial, next, pause, says, spoken } from "./state.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
@@ -107,7 +107,9 @@ function took({ problem, status = 0, retryAfter, dropped }) {
     store.tell({ learned: at });
     closed = "";
     const erased = erasure(dropped);
-    return erased ? showProblem(erased) : hideProblem("list");
+    if (!erased) return hideProblem("list");
+    notice("deleted"); // there is nothing to undo
+    return showProblem(erased);
   }
   const kind = retryAfter !== undefined ? "busy" : status >= 500 ? "broken" : "refused";
   happened({ type: "failed", kind, at, title: problem.title, retryAfter });
