@@ -53,7 +53,8 @@ type options struct {
 type world struct {
 	root    string // of the module
 	tenant  *entratest.Server
-	storage string   // what is said of it
+	storage string   // its address
+	kept    string   // what is said of it
 	apiURL  string   // http://localhost:7071
 	spa     string   // what is said of the single-page app
 	env     []string // the handler's settings
@@ -204,7 +205,7 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 			return "", err
 		}
 		w.closers = append(w.closers, s.Close)
-		w.storage = s.URL() + "  (strict stand-in, in memory)"
+		w.storage, w.kept = s.URL(), "a strict stand-in for Table Storage, in memory"
 		return s.ConnectionString(), nil
 	}
 	dir := filepath.Join(w.root, ".dev", "azurite")
@@ -232,8 +233,8 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 			fmt.Fprintf(o.messages, "dev: %v\n", err)
 		}
 	})
-	w.storage = fmt.Sprintf("http://%s/devstoreaccount1  (Azurite, kept in %s)", s.Addr(),
-		filepath.Join(".dev", "azurite"))
+	w.storage = fmt.Sprintf("http://%s/devstoreaccount1", s.Addr())
+	w.kept = "Azurite, kept in " + filepath.Join(".dev", "azurite")
 	return s.ConnectionString(), nil
 }
 
