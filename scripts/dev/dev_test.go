@@ -192,6 +192,7 @@ func TestScreenKeepsItsWord(t *testing.T) {
 	for _, port := range []string{"9911", "10002", "7071"} {
 		require.Contains(t, stderr, "port "+port+", wanted by", "a second world names the ports that are taken")
 	}
+	require.Contains(t, stderr, "dev exec -- COMMAND", "and the way out")
 
 	token, _, status := finish(t, dev(t, "token", "-user", "bob", "-scope", "read"))
 	require.Equal(t, 0, status)

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"itemsapi/clients/spa/spatest"
@@ -245,7 +246,9 @@ func installNode(ctx context.Context, root string, messages io.Writer, what, dir
 		return errors.New("npm comes with Node.js, which is not on PATH")
 	}
 	fmt.Fprintf(messages, "Installing %s with npm, once.\n", what)
-	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", dir)
+	// Without a network npm would try for minutes, and say nothing.
+	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", dir,
+		"--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("install %s: npm ci: %w\n%s", what, err, out)
@@ -430,7 +433,11 @@ func checkFree(wanted map[string]string) error {
 		listeners, err := loopbacktest.Listen(wanted[what])
 		if err != nil {
 			_, port, _ := net.SplitHostPort(wanted[what])
-			taken = append(taken, fmt.Sprintf("port %s, wanted by %s, is in use (%v)", port, what, err))
+			sentence := fmt.Sprintf("port %s, wanted by %s, is in use", port, what)
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				sentence = fmt.Sprintf("port %s, wanted by %s, cannot be had: %v", port, what, err)
+			}
+			taken = append(taken, sentence)
 		}
 		for _, l := range listeners {
 			l.Close()
@@ -439,7 +446,8 @@ func checkFree(wanted map[string]string) error {
 	if taken == nil {
 		return nil
 	}
-	return fmt.Errorf("%s. Stop the other program; another world may be running", strings.Join(taken, "; "))
+	return fmt.Errorf("%s\nStop the other program, which may be another local world. Or run one command in a\n"+
+		"world on other ports: go run ./scripts/dev exec -- COMMAND", strings.Join(taken, "\n     "))
 }
 
 // lineWriter calls line for each line written to it.
