@@ -32,7 +32,8 @@ func thisShell() shell {
 // word quotes an argument, where it needs it.
 func (s shell) word(argument string) string {
 	if argument != "" && !strings.ContainsFunc(argument, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && !strings.ContainsRune(s.special, r)
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') &&
+			!strings.ContainsRune(s.special, r)
 	}) {
 		return argument
 	}

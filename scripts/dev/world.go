@@ -180,7 +180,8 @@ func (w *world) startSPA(ctx context.Context, o options) error {
 			return nil
 		}
 		if err := installNode(ctx, w.root, o.messages, "MSAL.js", dir); err != nil {
-			w.spa = "not started: " + firstLine(err.Error())
+			w.spa = "not started: npm could not install MSAL.js; is there a network?"
+			fmt.Fprintf(o.messages, "dev: %v\n", err)
 			return nil
 		}
 		s, err = spatest.Start(spaAddr, filepath.Join(w.root, dir))
@@ -192,11 +193,6 @@ func (w *world) startSPA(ctx context.Context, o options) error {
 	w.closers = append(w.closers, s.Close)
 	w.spa = s.URL()
 	return nil
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }
 
 func (w *world) startStorage(ctx context.Context, o options, address string) (connection string, err error) {

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -152,7 +153,7 @@ func (n names) rename(repository fs.FS, tracked []string) ([]file, error) {
 		if info.Mode()&0o111 != 0 {
 			f.mode = 0o755
 		}
-		if !strings.HasPrefix(name, recordings) {
+		if !strings.HasPrefix(name, recordings) && utf8.Valid(text) { // pictures stay as they are, too
 			if err := n.apply(rules, &f); err != nil {
 				return nil, err
 			}
