@@ -32,7 +32,7 @@ type evidence struct {
 // step it has the groups of rules tried that the evidence now suffices for, and ends
 // when pass reports false.
 func (e *evidence) gather(ctx context.Context, c Credentials, pass func(Group) bool) {
-	if e.read(c); !pass(GroupRequest) {
+	if e.raw, e.shape = c.token(); !pass(GroupRequest) {
 		return
 	}
 	if e.parse(); !pass(GroupForm) || !pass(GroupKind) || !pass(GroupHeader) || !pass(GroupFamily) {

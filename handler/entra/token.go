@@ -273,6 +273,16 @@ func (v value) strings() (list []string) {
 	}
 }
 
+// from is when the token becomes valid, or 0 where it does not say.
+func (t *token) from() (at int64) {
+	for _, s := range [...]seconds{t.nbf, t.iat} {
+		if s.valid {
+			at = max(at, s.at)
+		}
+	}
+	return at
+}
+
 func numericDate(v value) seconds {
 	s := seconds{present: true}
 	if v.kind != '0' || len(v.text) > 12 {
