@@ -282,17 +282,14 @@ func (v *Verifier) labels() string {
 // that no Trust has a scope of that name. Verify waits at most 2 s for keys, and only
 // for keys that are not known yet.
 func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Caller, error) {
-	if err := v.checkNeeds(need); err != nil {
-		return nil, err
-	}
 	now := v.now()
-	raw, shape := c.token()
-	var hash tokenHash
-	if shape == sound && len(raw) <= maxToken {
-		hash = hashOf(raw)
-		if caller := v.memory.find(&hash, now, need); caller != nil {
+	if raw, shape := c.token(); shape == sound {
+		if caller := v.memory.find(raw, now, need); caller != nil {
 			return caller, nil
 		}
+	}
+	if err := v.checkNeeds(need); err != nil {
+		return nil, err
 	}
 	// A copy, so that a call that ends above allocates none of it.
 	e := &evidence{verifier: v, needs: slices.Clone(need), now: now}
@@ -305,7 +302,7 @@ func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Ca
 		return nil, newRefusal(broken, e)
 	}
 	caller := e.caller()
-	v.memory.keep(&hash, e, caller)
+	v.memory.keep(e, caller)
 	return caller, nil
 }
 

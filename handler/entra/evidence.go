@@ -26,6 +26,7 @@ type evidence struct {
 	keys     *keySet
 	keyError error // why there are no keys, or errUnknownKey
 	verified bool  // the signature is right
+	hash     tokenHash
 }
 
 // gather goes through the verification from the first step to the last. After each
@@ -193,7 +194,7 @@ func (e *evidence) awaitMetadata(ctx context.Context) bool {
 // verify checks the signature, with the entry's own keys.
 func (e *evidence) verify() {
 	if e.entry != nil && e.keys != nil && e.keyError == nil {
-		e.verified = verifySignature(e.keys.keys[e.token.kid], &e.token)
+		e.verified, e.hash = verifySignature(e.keys.keys[e.token.kid], e.raw, &e.token)
 	}
 }
 

@@ -2,6 +2,7 @@ package entra
 
 import (
 	"context"
+	"crypto/sha256"
 	"strings"
 	"time"
 )
@@ -65,23 +66,26 @@ func PanicInExplanation(code string) (restore func()) {
 
 // Forgetting returns what makes the verifier forget a token.
 func (v *Verifier) Forgetting(token string) func() {
-	hash := hashOf(token)
-	place := v.memory.place(&hash)
+	place := v.memory.place(token)
 	return func() { place.Store(nil) }
 }
 
 // Remembers reports whether the verifier remembers a token.
 func (v *Verifier) Remembers(token string) bool {
-	hash := hashOf(token)
-	a := v.memory.place(&hash).Load()
-	return a != nil && a.hash == hash
+	place := v.memory.place(token)
+	if place == nil {
+		return false
+	}
+	a := place.Load()
+	return a != nil && a.hash == sha256.Sum256([]byte(token))
 }
 
 // Remember has the verifier remember a token that its first entry admitted for ever, with
 // texts as long as may be.
 func (v *Verifier) Remember(raw string) {
-	hash := hashOf(raw)
 	long := strings.Repeat("x", maxRemembered/2)
-	e := &evidence{verifier: v, entry: v.entries[0], keys: &keySet{}, token: token{exp: seconds{at: 1 << 40}}}
-	v.memory.keep(&hash, e, &Caller{Subject: long, Client: long, Scopes: []string{"read", "write"}})
+	e := &evidence{
+		verifier: v, entry: v.entries[0], keys: &keySet{}, raw: raw, token: token{exp: seconds{at: 1 << 40}},
+	}
+	v.memory.keep(e, &Caller{Subject: long, Client: long, Scopes: []string{"read", "write"}})
 }

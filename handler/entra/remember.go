@@ -17,25 +17,35 @@ import (
 const (
 	// remembered is how many tokens are, and maxRemembered how many bytes of text each may
 	// bring with it; together they take less than 4 MiB.
-	remembered    = 4096
-	maxRemembered = 512
+	rememberedBits = 12
+	remembered     = 1 << rememberedBits
+	maxRemembered  = 512
 )
 
-// memory has a place for a token by its hash. A later one takes the place of an earlier
-// one, so strangers, whose tokens are never admitted, can fill nothing, and callers only
-// make each other's tokens be checked as if they were new.
+// memory has a place for a token by the end of its signature, which is as good as random. A
+// later one takes the place of an earlier one, so strangers, whose tokens are never
+// admitted, can fill nothing, and callers only make each other's tokens be checked as if
+// they were new.
 type memory [remembered]atomic.Pointer[admitted]
 
+// place is where a token is kept, or nil where that cannot be.
+func (m *memory) place(token string) *atomic.Pointer[admitted] {
+	if len(token) < 8 || len(token) > maxToken {
+		return nil
+	}
+	end := binary.LittleEndian.Uint64([]byte(token[len(token)-8:]))
+	return &m[end*0x9E3779B97F4A7C15>>(64-rememberedBits)] // Fibonacci hashing
+}
+
+// tokenHash is the SHA-256 of a whole token.
 type tokenHash [sha256.Size]byte
 
-// hashOf does not change the token's bytes, and copying them would take as long as the rest.
-func hashOf(token string) tokenHash {
-	return sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token)))
-}
+// bytesOf are the token's own, only to be read: copying them takes half as long as hashing.
+func bytesOf(token string) []byte { return unsafe.Slice(unsafe.StringData(token), len(token)) }
 
 // admitted is what is kept of a token: nothing that could be sent as one.
 type admitted struct {
-	hash        tokenHash // of the whole token
+	hash        tokenHash
 	entry       *entry
 	kid         string
 	key         any // that the signature was checked with
@@ -44,15 +54,16 @@ type admitted struct {
 	caller Caller
 }
 
-func (m *memory) place(hash *tokenHash) *atomic.Pointer[admitted] {
-	return &m[binary.LittleEndian.Uint64(hash[:])%remembered]
-}
-
 // find returns the caller of a token that was admitted before and would be now, or nil.
 // The key is asked for anew, as it may have been withdrawn, or replaced under the same ID.
-func (m *memory) find(hash *tokenHash, now time.Time, needs []Need) *Caller {
-	a := m.place(hash).Load()
-	if a == nil || a.hash != *hash || early(now, a.from) || expired(now, a.until) {
+func (m *memory) find(token string, now time.Time, needs []Need) *Caller {
+	place := m.place(token)
+	if place == nil {
+		return nil
+	}
+	a := place.Load()
+	if a == nil || early(now, a.from) || expired(now, a.until) ||
+		a.hash != sha256.Sum256(bytesOf(token)) {
 		return nil
 	}
 	// Each reading of a key set makes its keys new, so this is the set itself, too.
@@ -80,19 +91,19 @@ func (m *memory) find(hash *tokenHash, now time.Time, needs []Need) *Caller {
 
 // keep remembers a token that was admitted, unless its texts are longer than any that
 // Microsoft issues. The texts are copied, as they are parts of the token.
-func (m *memory) keep(hash *tokenHash, e *evidence, c *Caller) {
-	t := &e.token
-	if len(t.kid)+len(c.Tenant)+len(c.Subject)+len(c.Client) > maxRemembered {
+func (m *memory) keep(e *evidence, c *Caller) {
+	t, place := &e.token, m.place(e.raw)
+	if place == nil || len(t.kid)+len(c.Tenant)+len(c.Subject)+len(c.Client) > maxRemembered {
 		return
 	}
 	a := &admitted{
-		hash: *hash, entry: e.entry, kid: strings.Clone(t.kid), key: e.keys.keys[t.kid], from: t.from(), until: t.exp.at,
+		hash: e.hash, entry: e.entry, kid: strings.Clone(t.kid), key: e.keys.keys[t.kid], from: t.from(), until: t.exp.at,
 		caller: *c,
 	}
 	a.caller.Tenant, a.caller.Subject = strings.Clone(c.Tenant), strings.Clone(c.Subject)
 	a.caller.Client = strings.Clone(c.Client)
 	a.caller.Scopes, a.caller.Roles = slices.Clone(c.Scopes), slices.Clone(c.Roles)
-	m.place(hash).Store(a)
+	place.Store(a)
 }
 
 // granted are a user's scopes, or a program's roles.
