@@ -11,10 +11,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,13 +31,15 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	rounds := flag.Int("rounds", 8, "how often floor and handler are measured in turn")
+	against := flag.String("against", "", "an earlier `COMMIT` whose handler is measured, too")
+	only := flag.Bool("processes", false, "measure the whole processes alone")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [-rounds N]\n\nMeasures the handler against floors of "+
+		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [-rounds N] [-against COMMIT]\n\nMeasures the handler against floors of "+
 			"the same run.")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if err := run(ctx, *rounds); err != nil {
+	if err := run(ctx, *rounds, *against, *only); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
@@ -64,7 +66,15 @@ func (r *report) print(what string, value float64, unit, kind string, limit floa
 	fmt.Printf("%-58s %9.2f %-8s %s %7.2f  %s\n", what, value, unit, kind, limit, verdict)
 }
 
-func run(ctx context.Context, rounds int) error {
+// verdict is an error if a figure is over its limit.
+func (r *report) verdict() error {
+	if r.over > 0 {
+		return fmt.Errorf("%d figures are over their limit; on a busy machine try again", r.over)
+	}
+	return nil
+}
+
+func run(ctx context.Context, rounds int, against string, only bool) error {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
@@ -73,6 +83,9 @@ func run(ctx context.Context, rounds int) error {
 	fmt.Printf("%s %s/%s, %d CPUs, %d rounds\n\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(),
 		rounds)
 	r := &report{}
+	if only {
+		return errors.Join(processes(ctx, dir, against, rounds, r), r.verdict())
+	}
 
 	verify, err := benchmark(ctx, dir, "./handler/entra", "Verify", short, rounds)
 	if err != nil {
@@ -124,10 +137,10 @@ func run(ctx context.Context, rounds int) error {
 	if err := startUp(ctx, dir, 3*rounds, r); err != nil {
 		return err
 	}
-	if r.over > 0 {
-		return fmt.Errorf("%d figures are over their limit; on a busy machine try again", r.over)
+	if err := processes(ctx, dir, against, rounds, r); err != nil {
+		return err
 	}
-	return nil
+	return r.verdict()
 }
 
 type figure struct{ ns, allocs float64 }
@@ -214,13 +227,10 @@ func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 }
 
 func startOnce(ctx context.Context, path string, measureMemory bool) (took time.Duration, rss float64, err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freePort()
 	if err != nil {
 		return 0, 0, err
 	}
-	address := l.Addr().String()
-	l.Close()
-	_, port, _ := net.SplitHostPort(address)
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = []string{
 		"FUNCTIONS_CUSTOMHANDLER_PORT=" + port,
@@ -241,7 +251,7 @@ func startOnce(ctx context.Context, path string, measureMemory bool) (took time.
 	}()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for {
-		resp, err := client.Get("http://" + address + "/")
+		resp, err := client.Get("http://127.0.0.1:" + port + "/")
 		if err == nil {
 			resp.Body.Close()
 			took = time.Since(start)
