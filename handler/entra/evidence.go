@@ -63,7 +63,7 @@ func (e *evidence) parse() {
 	if e.shape != sound {
 		return
 	}
-	if e.token, e.shape = parseToken(e.raw, e.verifier.claims...); e.shape != sound {
+	if e.shape = e.token.parse(e.raw, e.verifier.claims...); e.shape != sound {
 		return
 	}
 	e.policy, e.agree = e.token.policy()

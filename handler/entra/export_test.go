@@ -36,7 +36,8 @@ func ScanObject(data []byte) (names []string, err error) {
 
 // ParseToken shows the reading of a token to the fuzzer.
 func ParseToken(raw string) (claims map[string]string, ok bool) {
-	t, s := parseToken(raw)
+	var t token
+	s := t.parse(raw)
 	return map[string]string{
 		"alg": t.alg, "kid": t.kid, "iss": t.iss, "aud": t.aud, "sub": t.sub, "scp": t.scp,
 		"signature": string(t.signature),

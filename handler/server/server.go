@@ -205,7 +205,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			attributes = append(attributes, slog.String("error", err.Error()))
 		}
 	}
-	s.Log.LogAttrs(ctx, level, "request", attributes...)
+	if h := s.Log.Handler(); h.Enabled(ctx, level) {
+		record := slog.NewRecord(time.Now(), level, "request", 0) // without the place in the code, which is one
+		record.AddAttrs(attributes...)
+		_ = h.Handle(ctx, record) // there is nowhere else to say it
+	}
 }
 
 // origin is what the log may have of a token whose signature is right: nothing that names
