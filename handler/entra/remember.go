@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -90,18 +89,18 @@ func (m *memory) find(token string, now time.Time, needs []Need) *Caller {
 }
 
 // keep remembers a token that was admitted, unless its texts are longer than any that
-// Microsoft issues. The texts are copied, as they are parts of the token.
+// Microsoft issues. They are copied, as they are parts of the token.
 func (m *memory) keep(e *evidence, c *Caller) {
 	t, place := &e.token, m.place(e.raw)
-	if place == nil || len(t.kid)+len(c.Tenant)+len(c.Subject)+len(c.Client) > maxRemembered {
+	texts := t.kid + c.Subject + c.Client
+	if place == nil || len(texts) > maxRemembered {
 		return
 	}
 	a := &admitted{
-		hash: e.hash, entry: e.entry, kid: strings.Clone(t.kid), key: e.keys.keys[t.kid], from: t.from(), until: t.exp.at,
+		hash: e.hash, entry: e.entry, kid: texts[:len(t.kid)], key: e.keys.keys[t.kid], from: t.from(), until: t.exp.at,
 		caller: *c,
 	}
-	a.caller.Tenant, a.caller.Subject = strings.Clone(c.Tenant), strings.Clone(c.Subject)
-	a.caller.Client = strings.Clone(c.Client)
+	a.caller.Subject, a.caller.Client = texts[len(t.kid):][:len(c.Subject)], texts[len(t.kid)+len(c.Subject):]
 	a.caller.Scopes, a.caller.Roles = slices.Clone(c.Scopes), slices.Clone(c.Roles)
 	place.Store(a)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // maxToken is the longest token that is looked at, in bytes. Most have some 900;
@@ -120,8 +121,7 @@ func (t *token) read(raw string) (broken bool) {
 	fail := func(f fault) bool { t.fault = f; return true }
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	var space [2 << 10]byte // on the stack, and enough for most tokens
-	decoded, err := decodeSegment(space[:0], header)
+	decoded, err := decodeSegment(make([]byte, 0, strict.DecodedLen(len(header)+len(payload))), header)
 	if err != nil {
 		return fail(cutFault("The token's header is not base64url without padding."))
 	}
@@ -133,7 +133,7 @@ func (t *token) read(raw string) (broken bool) {
 		return fail(cutFault("The token's signature is not base64url without padding."))
 	}
 	t.signed = raw[:len(header)+1+len(payload)]
-	text := string(decoded)
+	text := unsafe.String(unsafe.SliceData(decoded), len(decoded)) // nothing changes decoded any more
 
 	t.badAlg = true
 	if err := scanObject(text[:n], t.headerMember); err != nil {
