@@ -11,7 +11,6 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
-
 	"github.com/google/uuid"
 
 	"itemsapi/handler/items"
