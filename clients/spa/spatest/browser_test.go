@@ -38,7 +38,7 @@ var only = flag.String("only", "", "run the browser tests alone whose names matc
 //
 //	go test ./clients/spa/spatest -run TestBrowser -only 'two tabs|keyboard'
 func TestBrowser(t *testing.T) {
-	browser := findBrowser()
+	browser := spatest.Browser()
 	if browser == "" && os.Getenv("CI") != "true" {
 		t.Skip("skipped: no browser (apt-get install chromium)")
 	}
@@ -152,18 +152,6 @@ func failures(said string) (names []string) {
 		}
 	}
 	return names
-}
-
-func findBrowser() string {
-	if path := os.Getenv("BROWSER_PATH"); path != "" {
-		return path
-	}
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
 }
 
 func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
