@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"itemsapi/handler/config"
@@ -81,7 +80,7 @@ func (w *World) Close() {
 func (w *World) settings() (env []string) {
 	values := map[string]string{
 		"B2C_TENANT":               entratest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit}, ","),
+		"B2C_POLICIES":             entratest.PolicySignUpSignIn + "," + entratest.PolicyProfileEdit,
 		"B2C_API_CLIENT_ID":        entratest.APIClientID,
 		"B2C_APP_ID_URI":           entratest.AppIDURI,
 		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
