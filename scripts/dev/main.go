@@ -23,8 +23,8 @@ import (
 	"syscall"
 )
 
-const usage = `Usage: go run ./scripts/dev [-azurite] [-func]
-       go run ./scripts/dev exec [-azurite] -- COMMAND [ARG ...]
+const usage = `Usage: go run ./scripts/dev [-azurite] [-func] [-sign-in-url URL]
+       go run ./scripts/dev exec [-azurite] [-sign-in-url URL] -- COMMAND [ARG ...]
        go run ./scripts/dev token [-user NAME] [-scope LIST] [-policy NAME] [-broken CODE [-curl]]
        go run ./scripts/dev host -app DIR -port N [-forward]
 

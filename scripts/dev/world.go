@@ -42,10 +42,11 @@ const (
 
 // options say what kind of world.
 type options struct {
-	azurite   bool // items in Azurite, kept on disk
-	coreTools bool // the real host
-	anyPorts  bool // other ports where the fixed ones are taken
-	spa       bool // the single-page app, too
+	azurite   bool   // items in Azurite, kept on disk
+	coreTools bool   // the real host
+	anyPorts  bool   // other ports where the fixed ones are taken
+	spa       bool   // the single-page app, too
+	signInURL string // of a TLS proxy in front of the sign-in
 	messages  io.Writer
 	log       func(name, line string) // what the parts say; nil discards
 }
@@ -114,7 +115,7 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 
 	err = at(signInAddr, func(address string) (err error) {
 		w.tenant, err = entratest.Start(entratest.Options{
-			Addr: address, RunNow: http.HandlerFunc(w.serveRunNow),
+			Addr: address, RunNow: http.HandlerFunc(w.serveRunNow), PublicURL: o.signInURL,
 			Log: func(line string) { o.log("sign-in", line) },
 		})
 		return err

@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if f.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	}
-	browser := spatest.Browser()
+	browser := spatest.FindBrowser()
 	if browser == "" {
 		return errors.New("there is no Chromium on PATH; BROWSER_PATH can name one")
 	}

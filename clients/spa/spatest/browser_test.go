@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,10 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/clients/spa/spatest"
-	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
-	"itemsapi/handler/functionstest"
-	"itemsapi/handler/tables/tablestest"
 )
 
 const root = "../../.."
@@ -38,7 +34,7 @@ var only = flag.String("only", "", "run the browser tests alone whose names matc
 //
 //	go test ./clients/spa/spatest -run TestBrowser -only 'two tabs|keyboard'
 func TestBrowser(t *testing.T) {
-	browser := spatest.Browser()
+	browser := spatest.FindBrowser()
 	if browser == "" && os.Getenv("CI") != "true" {
 		t.Skip("skipped: no browser (apt-get install chromium)")
 	}
@@ -57,27 +53,12 @@ func TestBrowser(t *testing.T) {
 	var offset atomic.Int64
 	answering := func() {}
 	t.Cleanup(func() { answering() })
-	tenant, err := entratest.Start(entratest.Options{
-		Addr: "localhost:0", SPAOrigins: origins, Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) },
+	world, err := spatest.StartWorld(t.Context(), root, origins, func() time.Time {
+		return time.Now().Add(time.Duration(offset.Load()))
 	})
 	require.NoError(t, err)
-	t.Cleanup(tenant.Close)
-	storage, err := tablestest.Start(tablestest.Options{})
-	require.NoError(t, err)
-	t.Cleanup(storage.Close)
-
-	handler := filepath.Join(t.TempDir(), "handler")
-	if runtime.GOOS == "windows" {
-		handler += ".exe"
-	}
-	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", handler, "itemsapi/handler").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	host, err := functionstest.Start(t.Context(), functionstest.Config{
-		Dir: root, Executable: handler, CORS: origins, Env: append(os.Environ(), settings(tenant, storage)...),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { host.Close() })
-	require.NoError(t, host.Ready(t.Context()))
+	t.Cleanup(world.Close)
+	tenant, host := world.Tenant, world.Host
 	app.SetConfig(spatest.Local(tenant, host.URL()))
 	external.SetConfig(spatest.LocalExternal(tenant, host.URL()))
 
@@ -152,29 +133,6 @@ func failures(said string) (names []string) {
 		}
 	}
 	return names
-}
-
-func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
-	values := map[string]string{
-		"B2C_TENANT":               entratest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit}, ","),
-		"B2C_API_CLIENT_ID":        entratest.APIClientID,
-		"B2C_APP_ID_URI":           entratest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
-		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
-		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
-		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
-		"EXTERNAL_METADATA_URL":    tenant.MetadataTemplateOf(entratest.External),
-		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
-		"CALLER_RATE":              "0",
-	}
-	var env []string
-	for _, s := range config.Settings {
-		if s.Name != "FUNCTIONS_CUSTOMHANDLER_PORT" {
-			env = append(env, s.Name+"="+values[s.Name])
-		}
-	}
-	return env
 }
 
 func TestFailures(t *testing.T) {

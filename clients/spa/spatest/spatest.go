@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -59,22 +58,6 @@ func LocalExternal(tenant *entratest.Server, apiURL string) spa.Config {
 
 // ErrNotInstalled says that MSAL.js is not there: npm ci --prefix clients/spa.
 var ErrNotInstalled = errors.New("MSAL.js is not installed; run npm ci --prefix clients/spa")
-
-// Browser is the program that pages are looked at with: BROWSER_PATH, or a Chromium that
-// is on PATH; "" if there is none.
-func Browser() string {
-	if path := os.Getenv("BROWSER_PATH"); path != "" {
-		return path
-	}
-	for _, name := range []string{
-		"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge",
-	} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
-}
 
 // Server serves the app.
 type Server struct {
