@@ -30,7 +30,7 @@ func runWorld(ctx context.Context, args []string) error {
 	f := newFlags("dev", worldUsage)
 	var o options
 	f.BoolVar(&o.azurite, "azurite", false, "keep the items in Azurite (needs npm), where they survive a restart")
-	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the double of its host")
+	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the stand-in for their host")
 	signInURLFlag(f, &o)
 	if err := parse(f, args); err != nil {
 		return err
