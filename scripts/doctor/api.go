@@ -77,7 +77,7 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 		d.Skip(name, "the token has characters that no header takes")
 		return
 	case base.Scheme == "http" && !loopback.Is(base.Host):
-		d.Fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.",
+		d.Fail(name, "It was not sent: -url is http to another machine, where anyone on the way could read it.",
 			"Use https.")
 		return
 	}
@@ -191,7 +191,7 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 		d.Fail(name, "The API allows whatever origin asks.",
 			"List the origins of the pages that call it; something echoes the Origin header.")
 	case allowed == "*" && strings.EqualFold(a.header.Get("Access-Control-Allow-Credentials"), "true"):
-		d.Fail(name, "It allows * with credentials, which no browser takes.",
+		d.Fail(name, "It allows * with credentials, which no browser accepts.",
 			"List the origins, and switch credentials off.")
 	case allowed == "*" && !every:
 		d.Warn(name, "Every origin is allowed (*).", "List the origins of the pages that call the API.")

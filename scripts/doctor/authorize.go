@@ -78,7 +78,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 	}
 	switch {
 	case need == nil:
-		d.Fail(name, fmt.Sprintf("%q is none that this API's tokens are got by (AADB2C90086).", l.Shown(grant)),
+		d.Fail(name, fmt.Sprintf("%q is not a grant that yields tokens for this API (AADB2C90086).", l.Shown(grant)),
 			"Use authorization_code or refresh_token; password and client_credentials where the policy takes them.")
 	case missing != nil:
 		d.Fail(name, grant+" needs "+strings.Join(missing, " and ")+" as well (AADB2C90083).", "Send it.")
@@ -94,7 +94,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 	}
 	want := l.tenant.AppIDURI + "/.default"
 	if given := form.Get("scope"); given != want {
-		d.Fail("sign-in, scope", fmt.Sprintf("It is %q; a program that signs in as itself asks for %s alone "+
+		d.Fail("sign-in, scope", fmt.Sprintf("It is %q; a program that signs in as itself asks only for %s "+
 			"(AADB2C99068).", l.Shown(given), want), "Ask for "+want+". What the program may do are app roles.")
 		return
 	}

@@ -148,11 +148,11 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 	local := loopback.Is(u.Host)
 	if local {
 		reach = setting + "METADATA_URL points to this machine: start the sign-in stand-in with go run " +
-			"./scripts/dev, or empty " + setting + "METADATA_URL to use the tenant itself."
+			"./scripts/dev, or clear " + setting + "METADATA_URL to use the tenant itself."
 	}
 	others, orTenant, standIn := "", "", ""
 	if local {
-		standIn = " The stand-in on this machine has tenants and policies of its own; for others empty " +
+		standIn = " The stand-in on this machine has tenants and policies of its own; for others clear " +
 			"B2C_METADATA_URL."
 	}
 	if policies == 1 {
