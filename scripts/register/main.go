@@ -35,9 +35,9 @@ const usage = `usage: go run ./scripts/register -tenant NAME [-family FAMILY] [f
 
 Creates or repairs the API's and the client's application in the tenant
 NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
-local.settings.json and, for B2C, to clients/spa/config.json. What others
-registered stays. FAMILY is b2c (the default), external for Entra External ID,
-or entra for Entra ID.
+local.settings.json and, for B2C, to the config.json of clients/spa and
+clients/mobile. What others registered stays. FAMILY is b2c (the default),
+external for Entra External ID, or entra for Entra ID.
 
 It needs a token for Microsoft Graph of somebody who may register applications and
 consent for all: GRAPH_TOKEN, or else Azure CLI's, after
@@ -83,11 +83,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	f.StringVar(&w.flow, "flow", "", "`name` of the client's user flow in an external tenant\n(default: the only one)")
 	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated "+
 		"(default http://localhost:9912)")
-	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated")
+	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated (default: the mobile app's, with the\n"+
+		"scheme that clients/mobile/app.json has)")
 	policies := f.String("policies", "B2C_1_signupsignin,B2C_1_profileedit",
-		"comma `list` of B2C's user flows: sign-up or sign-in first, profile editing second")
-	apiURL := f.String("api-url", "", "the API's `address`, for the single-page app (default: what its config.json "+
-		"has)")
+		"comma `list` of B2C's user flows: sign-up or sign-in first, profile editing second,\npassword reset third")
+	apiURL := f.String("api-url", "", "the API's `address`, for the apps (default: what their config.json has)")
 	check := f.Bool("check", false, "change nothing; tell what differs, exit code 1 if something does")
 	dryRun := f.Bool("dry-run", false, "change nothing; show the calls that would be made")
 	dir := f.String("dir", ".", "the project's `folder`")
@@ -95,6 +95,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 		"`URL` of Microsoft Graph; another one only on this machine")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if len(natives) == 0 {
+		natives = mobileApp(*dir)
 	}
 	if err := prepare(f, &w, *family, origins, natives, *endpoint); err != nil {
 		return err
@@ -177,6 +180,16 @@ func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, e
 	return nil
 }
 
+// mobileApp is the redirect URI of the project's mobile app, or nothing where there is none.
+func mobileApp(dir string) list {
+	var app struct{ Expo struct{ Scheme string } }
+	text, err := os.ReadFile(filepath.Join(dir, "clients", "mobile", "app.json"))
+	if err != nil || json.Unmarshal(text, &app) != nil || app.Expo.Scheme == "" {
+		return nil
+	}
+	return list{app.Expo.Scheme + "://oauth2redirect"}
+}
+
 // given reports whether a flag stands on the command line.
 func given(f *flag.FlagSet, name string) (given bool) {
 	f.Visit(func(f *flag.Flag) { given = given || f.Name == name })
@@ -245,7 +258,10 @@ func write(ctx context.Context, out io.Writer, dir string, w wanted, r registere
 	}
 	report("local.settings.json", localSettings(dir, append(settings, [2]string{w.prefix + "METADATA_URL", ""})))
 	if ofB2C {
-		report("clients/spa/config.json", spaConfig(dir, w, r, policies, apiURL))
+		report("clients/spa/config.json", appConfig(dir, "spa", w, r, policies, apiURL))
+		if len(mobileApp(dir)) > 0 {
+			report("clients/mobile/config.json", appConfig(dir, "mobile", w, r, policies, apiURL))
+		}
 	}
 
 	fmt.Fprintln(out, "\nThe values:")
@@ -362,8 +378,8 @@ func known(name string) bool {
 	return false
 }
 
-func spaConfig(dir string, w wanted, r registered, policies []string, apiURL string) error {
-	name := filepath.Join(dir, "clients", "spa", "config.json")
+func appConfig(dir, app string, w wanted, r registered, policies []string, apiURL string) error {
+	name := filepath.Join(dir, "clients", app, "config.json")
 	var c spa.Config
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -374,9 +390,14 @@ func spaConfig(dir string, w wanted, r registered, policies []string, apiURL str
 	}
 	c.ClientID = r.clientID
 	c.Authority = "https://" + w.tenant + ".b2clogin.com/" + w.tenant + ".onmicrosoft.com/" + policies[0]
-	c.LocalMetadata = ""
+	if c.LocalMetadata != "" {
+		c.LocalMetadata, c.Policies.PasswordReset = "", "" // the local world's
+	}
 	c.Scopes.Read, c.Scopes.Write = r.appIDURI+"/"+w.read, r.appIDURI+"/"+w.write
 	c.Policies.SignUpSignIn, c.Policies.EditProfile = policies[0], policies[min(1, len(policies)-1)]
+	if len(policies) > 2 {
+		c.Policies.PasswordReset = policies[2]
+	}
 	if apiURL != "" {
 		c.API = strings.TrimSuffix(strings.TrimRight(apiURL, "/"), "/api") + "/api"
 	}
