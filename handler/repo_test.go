@@ -22,7 +22,6 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"itemsapi/handler/config"
-	"itemsapi/handler/entra"
 	"itemsapi/handler/server"
 )
 
@@ -362,28 +361,6 @@ func TestSampleSettings(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// The README has every setting and every code between backticks, but for those of
-// refused tokens, which have a page of their own.
-func TestReadme(t *testing.T) {
-	readme := read(t, "README.md")
-	require.Contains(t, readme, "](docs/refusals.md)")
-	for _, code := range entra.Codes() {
-		require.Contains(t, read(t, "docs/refusals.md"), "## `"+code+"`")
-	}
-	var names []string
-	for _, s := range config.Settings {
-		names = append(names, s.Name)
-	}
-	kinds := regexp.MustCompile(`(?m)^\t"([a-z_.]+)":\s+\{http\.Status`).FindAllStringSubmatch(read(t, "handler/server/problem.go"), -1)
-	require.GreaterOrEqual(t, len(kinds), 16, "the table of kinds was not understood")
-	for _, kind := range kinds {
-		names = append(names, kind[1])
-	}
-	for _, name := range names {
-		require.Contains(t, readme, "`"+name+"`", "the README lacks %s", name)
-	}
-}
-
 // clients/items.http shows every operation that the API describes, and no other.
 func TestItemsHTTP(t *testing.T) {
 	var doc struct {
@@ -414,7 +391,6 @@ func TestItemsHTTP(t *testing.T) {
 // What is written down to be typed is there, and what machines read can be read.
 func TestWhatIsTyped(t *testing.T) {
 	script := regexp.MustCompile(`go run \./(scripts/[a-z-]+)`)
-	link := regexp.MustCompile(`\]\(([^)#:]+)\)`)
 	for _, name := range repoFiles(t) {
 		switch path.Ext(name) {
 		case ".md", ".yml", ".yaml":
@@ -424,10 +400,6 @@ func TestWhatIsTyped(t *testing.T) {
 		text := read(t, name)
 		for _, m := range script.FindAllStringSubmatch(text, -1) {
 			require.DirExists(t, filepath.Join(module, m[1]), "%s says %s", name, m[0])
-		}
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			_, err := os.Stat(filepath.Join(module, path.Dir(name), m[1]))
-			require.NoError(t, err, "%s links to %s", name, m[1])
 		}
 		if path.Ext(name) != ".md" {
 			var anything map[string]any

@@ -48,11 +48,14 @@ async function erase() {
       }
       ({ more } = data);
       erased += data.erased;
+      notice("deleted"); // there is nothing to undo
       if (!more) notice("erased", `Everything is erased: ${erased} on the server, and what was on this device.`);
     }
   } finally {
     $("erase-now").disabled = false;
     $("erasing").close();
+    // The dialog came with the page: nothing had the focus before it.
+    /** @type {HTMLElement | null} */ (document.querySelector("section:not([hidden]) h2[tabindex]"))?.focus();
   }
   await watch.look();
 }

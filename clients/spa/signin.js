@@ -8,6 +8,9 @@ import { $, account, guard, notice, showProblem } from "./page.js";
 
 /** @typedef {import("./known.js").Known} Known */
 
+// MSAL's, of a page that was left and came back; the catalogue explains it to who writes an app.
+const underWay = "interaction_in_progress";
+
 /**
  * Shows what went wrong, and what leads on. Who forgot their password goes to the policy
  * for that, and a cancelled sign-in is not an error.
@@ -23,6 +26,10 @@ export async function explain(error, problem) {
   }
   if (forgotten.test(message) && auth.canReset()) return auth.resetPassword();
   const code = error.errorCode ?? "";
+  if (code === underWay) {
+    const detail = "It was left and has not ended, by Back perhaps, or goes on in another window.";
+    return showProblem({ ...problem, title: "A sign-in has begun already", detail, code, actions: leads(error) });
+  }
   showProblem({
     ...problem,
     ...explained(isSignIns(code, message) ? await all() : [], error, code, message),
@@ -34,8 +41,7 @@ export async function explain(error, problem) {
 /** @param {any} error */
 function leads(error) {
   if (!account && $("signed-out").hidden) return [{ text: "Try again", go: () => location.reload() }];
-  // MSAL believes that a sign-in is under way, of a page that was left and came back.
-  if (error.errorCode === "interaction_in_progress") return [{ text: "Start over", go: () => location.reload() }];
+  if (error.errorCode === underWay) return [{ text: "Start over", go: () => location.reload() }];
   if (!error.errorCode) return [];
   if (account) {
     const who = account;

@@ -4,7 +4,7 @@
 
 import * as api from "./api.js";
 import { Unreachable } from "./auth.js";
-import { $, account, fail, hideProblem, showProblem, speak } from "./page.js";
+import { $, account, fail, hideProblem, notice, showProblem, speak } from "./page.js";
 import { eventOf, failureOf, initial, next, pause, says, spoken } from "./state.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
@@ -108,7 +108,9 @@ function took(result) {
     store.tell({ learned: at });
     closed = "";
     const erased = erasure(dropped);
-    return erased ? showProblem(erased) : hideProblem("list");
+    if (!erased) return hideProblem("list");
+    notice("deleted"); // there is nothing to undo
+    return showProblem(erased);
   }
   const { code = "" } = problem;
   if (status === 429) return hideProblem("list"); // it waits as it was told to

@@ -89,6 +89,12 @@ var audienceRules = []rule{
 		}, claimAud, claimAzp),
 }
 
+// expired reports whether a token is too old that was valid until then.
+func expired(now time.Time, until int64) bool { return now.Unix() >= until+int64(skew/time.Second) }
+
+// early reports whether a token is not valid yet that is from then on.
+func early(now time.Time, from int64) bool { return from > now.Unix()+int64(skew/time.Second) }
+
 var timeRules = []rule{
 	{
 		code: "time.malformed", status: http.StatusUnauthorized, title: "The token's times cannot be read",
@@ -105,9 +111,7 @@ var timeRules = []rule{
 	{
 		code: "time.expired", status: http.StatusUnauthorized, title: "The token has expired",
 		description: "The token has expired",
-		applies: func(e *evidence) bool {
-			return e.token.exp.valid && e.now.Unix() >= e.token.exp.at+int64(skew/time.Second)
-		},
+		applies:     func(e *evidence) bool { return e.token.exp.valid && expired(e.now, e.token.exp.at) },
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token expired %s ago, at %s.",
 					span(e.now.Unix()-e.token.exp.at), instant(e.token.exp.at)),
@@ -119,13 +123,10 @@ var timeRules = []rule{
 	{
 		code: "time.not_yet_valid", status: http.StatusUnauthorized, title: "The token is not valid yet",
 		description: "The token is not valid yet",
-		applies: func(e *evidence) bool {
-			limit := e.now.Unix() + int64(skew/time.Second)
-			return e.token.nbf.valid && e.token.nbf.at > limit || e.token.iat.valid && e.token.iat.at > limit
-		},
+		applies:     func(e *evidence) bool { return early(e.now, e.token.from()) },
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token becomes valid in %s, by this machine's clock (%s).",
-					span(max(e.token.nbf.at, e.token.iat.at)-e.now.Unix()), instant(e.now.Unix())),
+					span(e.token.from()-e.now.Unix()), instant(e.now.Unix())),
 				"One clock is wrong. Compare this machine's with the Date header of the sign-in's answers."
 		},
 		actual: []claim{claimNbf, claimIat},

@@ -26,13 +26,14 @@ type evidence struct {
 	keys     *keySet
 	keyError error // why there are no keys, or errUnknownKey
 	verified bool  // the signature is right
+	hash     tokenHash
 }
 
 // gather goes through the verification from the first step to the last. After each
 // step it has the groups of rules tried that the evidence now suffices for, and ends
 // when pass reports false.
 func (e *evidence) gather(ctx context.Context, c Credentials, pass func(Group) bool) {
-	if e.read(c); !pass(GroupRequest) {
+	if e.raw, e.shape = c.token(); !pass(GroupRequest) {
 		return
 	}
 	if e.parse(); !pass(GroupForm) || !pass(GroupKind) || !pass(GroupHeader) || !pass(GroupFamily) {
@@ -62,7 +63,7 @@ func (e *evidence) parse() {
 	if e.shape != sound {
 		return
 	}
-	if e.token, e.shape = parseToken(e.raw, e.verifier.claims...); e.shape != sound {
+	if e.shape = e.token.parse(e.raw, e.verifier.claims...); e.shape != sound {
 		return
 	}
 	e.policy, e.agree = e.token.policy()
@@ -193,7 +194,7 @@ func (e *evidence) awaitMetadata(ctx context.Context) bool {
 // verify checks the signature, with the entry's own keys.
 func (e *evidence) verify() {
 	if e.entry != nil && e.keys != nil && e.keyError == nil {
-		e.verified = verifySignature(e.keys.keys[e.token.kid], &e.token)
+		e.verified, e.hash = verifySignature(e.keys.keys[e.token.kid], e.raw, &e.token)
 	}
 }
 

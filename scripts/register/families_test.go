@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"itemsapi/clients/spa"
 	"itemsapi/handler/config"
 	"itemsapi/scripts/register/graphtest"
 )
@@ -20,7 +21,10 @@ func TestFreshTenantOfEachFamily(t *testing.T) {
 	for _, tt := range []struct {
 		family, prefix, tenant, granted, signIn string
 	}{
-		{"external", "EXTERNAL_", "contoso", "openid offline_access", "https://contoso.ciamlogin.com/"},
+		{
+			"external", "EXTERNAL_", "contoso", "openid offline_access",
+			"https://contoso.ciamlogin.com/contoso.onmicrosoft.com",
+		},
 		{
 			"entra", "ENTRA_", "contoso.onmicrosoft.com", "openid offline_access profile",
 			"https://login.microsoftonline.com/contoso.onmicrosoft.com",
@@ -81,6 +85,16 @@ func TestFreshTenantOfEachFamily(t *testing.T) {
 			require.Equal(t, "api://"+id, trust.AppIDURI)
 			require.Equal(t, []string{client["appId"].(string)}, trust.AllowedClients)
 
+			// And so does the single-page app.
+			var app spa.Config
+			require.NoError(t, json.Unmarshal([]byte(appConfig(t, dir)), &app))
+			require.Equal(t, tt.signIn, app.Authority)
+			require.Equal(t, client["appId"], app.ClientID)
+			require.Equal(t, "api://"+id+"/write", app.Scopes.Write)
+			require.Equal(t, "http://localhost:7071/api", app.API)
+			require.Empty(t, app.LocalMetadata)
+			require.NotContains(t, appConfig(t, dir), "policies", "these families have none")
+
 			before := state(t, s)
 			s.Writes()
 			for _, args := range [][]string{nil, {"-check"}, {"-dry-run"}} {
@@ -94,14 +108,24 @@ func TestFreshTenantOfEachFamily(t *testing.T) {
 	}
 }
 
+// appConfig is the single-page app's config.json.
+func appConfig(t *testing.T, dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, "clients", "spa", "config.json"))
+	require.NoError(t, err)
+	return string(text)
+}
+
 // A real B2C tenant that is set already stays, as people move from it.
 func TestRealB2CStays(t *testing.T) {
 	s, dir := directory(t), project(t)
 	_, err := register(s, dir)
 	require.NoError(t, err)
+	app := appConfig(t, dir)
 	s.AddFlow("flow", "Sign up")
-	_, err = register(s, dir, "-family", "external")
+	out, err := register(s, dir, "-family", "external")
 	require.NoError(t, err)
+	require.Contains(t, out, "clients/spa/config.json stays")
+	require.Equal(t, app, appConfig(t, dir))
 	text, err := os.ReadFile(filepath.Join(dir, "local.settings.json"))
 	require.NoError(t, err)
 	require.Contains(t, string(text), `"B2C_TENANT": "contoso"`)

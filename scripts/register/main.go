@@ -35,9 +35,10 @@ const usage = `usage: go run ./scripts/register -tenant NAME [-family FAMILY] [f
 
 Creates or repairs the API's and the client's application in the tenant
 NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
-local.settings.json and, for B2C, to the config.json of clients/spa and
-clients/mobile. What others registered stays. FAMILY is b2c (the default),
-external for Entra External ID, or entra for Entra ID.
+local.settings.json and to the config.json of clients/spa and clients/mobile (for
+External ID and Entra ID not over that of a real B2C tenant). What others
+registered stays. FAMILY is b2c (the default), external for Entra External ID, or
+entra for Entra ID.
 
 It needs a token for Microsoft Graph of somebody who may register applications and
 consent for all: GRAPH_TOKEN, or else Azure CLI's, after
@@ -257,10 +258,23 @@ func write(ctx context.Context, out io.Writer, dir string, w wanted, r registere
 		fmt.Fprintln(out, "  (no azd environment here; after azd init, run this again)")
 	}
 	report("local.settings.json", localSettings(dir, append(settings, [2]string{w.prefix + "METADATA_URL", ""})))
-	if ofB2C {
-		report("clients/spa/config.json", appConfig(dir, "spa", w, r, policies, apiURL))
-		if len(mobileApp(dir)) > 0 {
-			report("clients/mobile/config.json", appConfig(dir, "mobile", w, r, policies, apiURL))
+	authority := "https://" + w.tenant + ".b2clogin.com/" + w.tenant + ".onmicrosoft.com/" + policies[0]
+	switch {
+	case w.userFlow:
+		authority = "https://" + w.tenant + ".ciamlogin.com/" + w.tenant + ".onmicrosoft.com"
+	case !ofB2C:
+		authority = "https://login.microsoftonline.com/" + tenant
+	}
+	apps := []string{"clients/spa/config.json"}
+	if len(mobileApp(dir)) > 0 {
+		apps = append(apps, "clients/mobile/config.json")
+	}
+	for _, app := range apps {
+		if err := writeConfig(filepath.Join(dir, app), w, r, authority, policies, apiURL); errors.Is(err, errOfB2C) {
+			fmt.Fprintf(out, "  (%s stays, as it is that of a B2C tenant; to write it for this\n"+
+				"  tenant, take its \"policies\" out and run this again)\n", app)
+		} else {
+			report(app, err)
 		}
 	}
 
@@ -269,10 +283,6 @@ func write(ctx context.Context, out io.Writer, dir string, w wanted, r registere
 		fmt.Fprintf(out, "  %s=%s\n", s[0], s[1])
 	}
 	if !ofB2C {
-		authority := "https://" + w.tenant + ".ciamlogin.com/"
-		if !w.userFlow {
-			authority = "https://login.microsoftonline.com/" + tenant
-		}
 		fmt.Fprintf(out, `
 Clients sign in at %s as %s, and ask for openid, profile and
   %s/%s
@@ -378,8 +388,11 @@ func known(name string) bool {
 	return false
 }
 
-func appConfig(dir, app string, w wanted, r registered, policies []string, apiURL string) error {
-	name := filepath.Join(dir, "clients", app, "config.json")
+// errOfB2C says that the app signs in at a real B2C tenant, which people move from: they
+// say when it is to sign in elsewhere.
+var errOfB2C = errors.New("it is the configuration for a B2C tenant")
+
+func writeConfig(name string, w wanted, r registered, authority string, policies []string, apiURL string) error {
 	var c spa.Config
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -388,16 +401,23 @@ func appConfig(dir, app string, w wanted, r registered, policies []string, apiUR
 	if err := json.Unmarshal(text, &c); err != nil {
 		return fmt.Errorf("read it: %w", err)
 	}
+	switch {
+	case w.prefix == families["b2c"].prefix:
+		c.Policies.SignUpSignIn, c.Policies.EditProfile = policies[0], policies[min(1, len(policies)-1)]
+		if len(policies) > 2 {
+			c.Policies.PasswordReset = policies[2]
+		} else if c.LocalMetadata != "" {
+			c.Policies.PasswordReset = "" // the local world's
+		}
+	case c.LocalMetadata == "" && c.Policies.SignUpSignIn != "":
+		return errOfB2C
+	default:
+		c.Policies = spa.Config{}.Policies
+	}
 	c.ClientID = r.clientID
-	c.Authority = "https://" + w.tenant + ".b2clogin.com/" + w.tenant + ".onmicrosoft.com/" + policies[0]
-	if c.LocalMetadata != "" {
-		c.LocalMetadata, c.Policies.PasswordReset = "", "" // the local world's
-	}
+	c.Authority = authority
+	c.LocalMetadata = ""
 	c.Scopes.Read, c.Scopes.Write = r.appIDURI+"/"+w.read, r.appIDURI+"/"+w.write
-	c.Policies.SignUpSignIn, c.Policies.EditProfile = policies[0], policies[min(1, len(policies)-1)]
-	if len(policies) > 2 {
-		c.Policies.PasswordReset = policies[2]
-	}
 	if apiURL != "" {
 		c.API = strings.TrimSuffix(strings.TrimRight(apiURL, "/"), "/api") + "/api"
 	}

@@ -95,10 +95,8 @@ func TestFreshTenant(t *testing.T) {
 	require.Empty(t, local.Values["B2C_METADATA_URL"], "the local world's no more")
 	require.Equal(t, "UseDevelopmentStorage=true", local.Values["TABLES_CONNECTION_STRING"], "the rest stays")
 	require.Contains(t, local.Host, "CORS")
-	text, err = os.ReadFile(filepath.Join(dir, "clients", "spa", "config.json"))
-	require.NoError(t, err)
 	var c spa.Config
-	require.NoError(t, json.Unmarshal(text, &c))
+	require.NoError(t, json.Unmarshal([]byte(appConfig(t, dir)), &c))
 	require.Equal(t, client["appId"], c.ClientID)
 	require.Equal(t, "https://contoso.b2clogin.com/contoso.onmicrosoft.com/B2C_1_signupsignin", c.Authority)
 	require.Empty(t, c.LocalMetadata)

@@ -262,6 +262,8 @@ test("what is refused is taken out of its batch, and the others get through", as
   await page.context().setOffline(false);
   await send(page);
   await item(page, "and another").waitFor();
+  await item(page, "used before").getByRole("button", { name: "Create it again" }).waitFor();
+  await state(page, "used-before");
   await item(page, "used before").getByRole("button", { name: "Create it again" }).click();
   await item(page, "used before").getByText("deleted elsewhere").waitFor({ state: "detached" });
   await send(page);

@@ -480,6 +480,7 @@ test("a foreign origin is refused by CORS", async (t) => {
 
 test("on a phone, and in the dark", async (t) => {
   const page = await visit(t, { viewport: { width: 360, height: 700 }, colorScheme: "dark" });
+  await signedOut(page).waitFor();
   await picture(page, "phone-dark-signed-out");
   await signIn(page, "alice");
   await upToDate(page);

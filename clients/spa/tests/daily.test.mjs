@@ -2,16 +2,20 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SPA_URL, browser, choose, contentOf, create, edit, item, look, save, signedOut, signIn, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
+import { API_URL, SIGN_IN_URL, SPA_URL, browser, choose, contentOf, create, edit, item, look, save, signedOut, signIn, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
-const erase = async (user) => {
-  const answer = await fetch(`${API_URL}/api/items/erase`, {
-    method: "POST", headers: { Authorization: `Bearer ${await token(user)}`, "Content-Type": "application/json" }, body: '{"confirm":"erase everything"}',
+/** Calls the API as the user, from another device. */
+const ask = async (user, method, path, body, headers) => {
+  const answer = await fetch(`${API_URL}/api/items${path}`, {
+    method, headers: { Authorization: `Bearer ${await token(user)}`, "Content-Type": "application/json", ...headers }, body: JSON.stringify(body),
   });
-  assert.equal(answer.status, 200);
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+  return answer.json();
 };
+
+const erase = (user) => ask(user, "POST", "/erase", { confirm: "erase everything" });
 
 /** A page of the user's, with nothing in it. */
 async function start(t, user, options) {
@@ -211,4 +215,70 @@ test("everything is erased after a fresh sign-in, on all devices", async (t) => 
   await page.getByText("Nothing here yet").waitFor();
   await look(other);
   await other.getByText("Nothing here yet").waitFor();
+});
+
+test("a conflict is solved, and everything erased, by keyboard alone", async (t) => {
+  const page = await start(t, "alice", { expected: ["ERR_INTERNET_DISCONNECTED", "net::ERR_FAILED", "status of 410", "status of 412"] });
+  const press = async (...keys) => {
+    for (const key of keys) await page.keyboard.press(key);
+  };
+  const focusOn = (name) => page.waitForFunction((name) => (document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent) === name, name);
+  /** Goes on with Tab, or back, until this has the focus: as far as it takes, and no farther than around the page. */
+  const to = async (name, key = "Tab") => {
+    for (let i = 0; i < 40; i++) {
+      if ((await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent)) === name) return;
+      await press(key);
+    }
+    assert.fail(`${key} does not come to ${name}`);
+  };
+  const { id, etag } = await ask("alice", "POST", "", contentOf("to fight over"));
+  await look(page);
+  await item(page, "to fight over").waitFor();
+  await page.context().setOffline(true);
+  await to("Edit to fight over");
+  await press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await press("Control+a");
+  await page.keyboard.type("mine");
+  await press("Enter");
+  await item(page, "mine").waitFor();
+  await focusOn("Edit mine");
+  await ask("alice", "PUT", `/${id}`, contentOf("theirs"), { "If-Match": etag });
+  await page.context().setOffline(false);
+  await look(page);
+  await item(page, "mine").getByText("It was changed elsewhere meanwhile").waitFor();
+  await focusOn("Keep mine"); // the row was redrawn, and its buttons are others
+  await press("Tab");
+  await focusOn("Take theirs");
+  await press("Shift+Tab", "Enter");
+  await item(page, "mine").getByText("changed elsewhere").waitFor({ state: "detached" });
+  await focusOn("Edit mine");
+  await sent(page, "mine");
+
+  await to("Account", "Shift+Tab");
+  await press("Enter");
+  await focusOn("Your account");
+  await press("Tab");
+  await focusOn("Erase everything …");
+  await press("Enter");
+  await focusOn("Keep everything"); // what does no harm comes first
+  await press("Enter");
+  await page.getByRole("dialog").waitFor({ state: "hidden" });
+  await focusOn("Erase everything …");
+  await press("Enter");
+  await focusOn("Keep everything");
+  await press("Tab", "Enter");
+  await page.waitForURL((url) => url.origin === SIGN_IN_URL);
+  await page.getByRole("button", { name: "alice", exact: true }).focus();
+  await press("Enter");
+  await page.getByRole("dialog", { name: "Erase everything?" }).waitFor();
+  await focusOn("Keep everything");
+  await press("Tab");
+  await focusOn("Erase everything now");
+  await press("Enter");
+  await page.getByText("Everything is erased: 1 on the server").waitFor();
+  await page.waitForFunction(() => document.activeElement.matches("h2")); // and not nowhere
+  await to("Dismiss", "Shift+Tab");
+  await press("Enter");
+  await page.getByText("Everything is erased").waitFor({ state: "detached" });
 });

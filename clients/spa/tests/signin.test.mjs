@@ -132,6 +132,7 @@ test("a sign-in that was left and never ended can be started over", async (t) =>
   await signedOut(page).click();
   const alert = page.getByRole("alert");
   await alert.getByText("interaction_in_progress").waitFor();
+  await state(page, "start-over");
   await page.unroute(away);
   await alert.getByRole("button", { name: "Start over" }).click();
   await signIn(page, "bob");
