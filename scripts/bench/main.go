@@ -4,9 +4,11 @@
 //	go run ./scripts/bench
 //
 // A machine's speed drifts, so floor and handler are measured in turn, several
-// times, and the smallest figure of each counts. It ends with status 1 if a
-// figure is over its limit. It is not part of the tests: a noisy machine must
-// not fail them.
+// times, and the smallest figure of each counts. Last come whole processes: the
+// handler beside a peer that is written the straightforward way (package plain),
+// and beside the handler of an earlier commit (-against). It ends with status 1
+// if a figure is over its limit. It is not part of the tests: a noisy machine
+// must not fail them.
 package main
 
 import (
@@ -34,8 +36,7 @@ func main() {
 	against := flag.String("against", "", "an earlier `COMMIT` whose handler is measured, too")
 	only := flag.Bool("processes", false, "measure the whole processes alone")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [-rounds N] [-against COMMIT]\n\nMeasures the handler against floors of "+
-			"the same run.")
+		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [flags]\n\nMeasures the handler against floors of the same run.")
 		flag.PrintDefaults()
 	}
 	flag.Parse()

@@ -6,11 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"slices"
 	"time"
 
+	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/functionstest"
 	"itemsapi/handler/tables/tablestest"
@@ -56,7 +55,7 @@ func StartWorld(ctx context.Context, root string, origins []string, now func() t
 		return nil, fmt.Errorf("build the handler: %w: %s", err, said)
 	}
 	w.Host, err = functionstest.Start(ctx, functionstest.Config{
-		Dir: root, Executable: handler, CORS: origins, Env: w.environment(),
+		Dir: root, Executable: handler, CORS: origins, Env: append(os.Environ(), w.settings()...),
 	})
 	if err != nil {
 		return nil, err
@@ -78,24 +77,26 @@ func (w *World) Close() {
 	_ = os.RemoveAll(w.dir)
 }
 
-// ofSettings are how the names of the handler's settings begin.
-var ofSettings = regexp.MustCompile(`^(B2C|EXTERNAL|ENTRA|TABLES|ITEMS|AUTH|CALLER)_|^APPLICATIONS=|^LOG_LEVEL=`)
-
-// environment is this process's, with this world's settings in place of any there.
-func (w *World) environment() []string {
-	return append(slices.DeleteFunc(os.Environ(), ofSettings.MatchString),
-		"B2C_TENANT="+entratest.TenantName,
-		"B2C_POLICIES="+entratest.PolicySignUpSignIn+","+entratest.PolicyProfileEdit,
-		"B2C_API_CLIENT_ID="+entratest.APIClientID,
-		"B2C_APP_ID_URI="+entratest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS="+entratest.ClientID,
-		"B2C_METADATA_URL="+w.Tenant.MetadataTemplate(),
-		"EXTERNAL_TENANT="+entratest.ExternalTenantName,
-		"EXTERNAL_API_CLIENT_ID="+entratest.ExternalAPIClientID,
-		"EXTERNAL_METADATA_URL="+w.Tenant.MetadataTemplateOf(entratest.External),
-		"TABLES_CONNECTION_STRING="+w.storage.ConnectionString(),
-		"CALLER_RATE=0",
-	)
+func (w *World) settings() (env []string) {
+	values := map[string]string{
+		"B2C_TENANT":               entratest.TenantName,
+		"B2C_POLICIES":             entratest.PolicySignUpSignIn + "," + entratest.PolicyProfileEdit,
+		"B2C_API_CLIENT_ID":        entratest.APIClientID,
+		"B2C_APP_ID_URI":           entratest.AppIDURI,
+		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
+		"B2C_METADATA_URL":         w.Tenant.MetadataTemplate(),
+		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
+		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
+		"EXTERNAL_METADATA_URL":    w.Tenant.MetadataTemplateOf(entratest.External),
+		"TABLES_CONNECTION_STRING": w.storage.ConnectionString(),
+		"CALLER_RATE":              "0",
+	}
+	for _, s := range config.Settings {
+		if s.Name != "FUNCTIONS_CUSTOMHANDLER_PORT" {
+			env = append(env, s.Name+"="+values[s.Name])
+		}
+	}
+	return env
 }
 
 // FindBrowser returns a browser's path: BROWSER_PATH, else a Chromium of this machine, else "".
