@@ -31,7 +31,7 @@ func runHost(ctx context.Context, args []string) error {
 	}
 	switch {
 	case *dir == "":
-		return errors.New("host wants -app DIR, the folder with host.json")
+		return errors.New("host expects -app DIR, the folder with host.json")
 	case *port < 0 || *port > 65535:
 		return fmt.Errorf("%d is not a port", *port)
 	}

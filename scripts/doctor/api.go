@@ -22,9 +22,9 @@ func apiURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
-		return nil, errors.New("-url wants the API's address, such as http://localhost:7071")
+		return nil, errors.New("-url expects the API's address, such as http://localhost:7071")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("-url wants the API's address alone, without a user, ? and #")
+		return nil, errors.New("-url expects only the API's address, without a user, ? and #")
 	}
 	path := strings.TrimRight(u.Path, "/")
 	path = strings.TrimSuffix(path, "/"+config.Collection)

@@ -247,7 +247,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 		case err != nil || metadata == nil || keys.Host == "":
 			fix = "The metadata name no jwks_uri that can be used; whatever answers there is not the sign-in."
 		case !strings.EqualFold(keys.Host, metadata.Host) || keys.Scheme != metadata.Scheme:
-			fix = "The API takes keys from the metadata's own host alone. Behind a custom domain let the front end " +
+			fix = "The API takes keys only from the metadata's own host. Behind a custom domain let the front end " +
 				"pass on the original Host, or name in " + p.tenant.Prefix + "HOST the host that jwks_uri has."
 		case strings.Contains(p.handler.err, "no usable key"):
 			fix = "RSA keys of 2048 to 4096 bits with a key ID are usable. Portal: Azure AD B2C > Identity " +
