@@ -21,8 +21,9 @@ const worldUsage = usage + `Flags without a command:
 `
 
 func signInURLFlag(f *flag.FlagSet, o *options) {
-	f.StringVar(&o.signInURL, "sign-in-url", "", "the `URL` of a TLS proxy that you run in front of the sign-in, such as\n"+
-		"https://localhost:9443, for MSAL's native libraries")
+	f.StringVar(&o.signInURL, "sign-in-url", "",
+		"the `URL` of a TLS proxy that you run in front of the sign-in, such as\n"+
+			"https://localhost:9443, for MSAL's native libraries")
 }
 
 // runWorld starts everything, shows how to use it, and waits.

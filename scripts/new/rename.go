@@ -93,7 +93,10 @@ func (n names) rules() []rule {
 		{"<h1>" + title + "<", "<h1>" + n.title() + "<", []string{"clients/spa/index.html"}},
 		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/spa/manifest.webmanifest"}},
 		{">" + title + "</a>", ">" + n.title() + "</a>", []string{"clients/spa/index.html"}},
-		{">Your " + c + "<", ">Your " + n.collection + "<", []string{"clients/spa/index.html"}},
+		{
+			">Your " + c + "<", ">Your " + n.collection + "<",
+			[]string{"clients/spa/index.html", "clients/mobile/Items.tsx"},
+		},
 		{
 			`name: "` + title + `"`, `name: "` + n.title() + `"`,
 			[]string{"clients/spa/tests/browser.test.mjs", "clients/spa/tests/people.test.mjs"},
@@ -103,6 +106,12 @@ func (n names) rules() []rule {
 			[]string{"clients/spa/tests/browser.test.mjs"},
 		},
 		{"`" + c + " of ", "`" + n.collection + " of ", []string{"clients/spa/store.js", "clients/spa/README.md"}},
+
+		// The mobile app's: of the app, of what opens it and of its list.
+		{"com.example." + c, "com.example." + n.collection, nil},
+		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/mobile/app.json"}},
+		{`"` + title + `"`, `"` + n.title() + `"`, []string{"clients/mobile/App.tsx", "clients/mobile/tests/app.test.mjs"}},
+		{">" + title + "<", ">" + n.title() + "<", []string{"clients/mobile/App.tsx"}},
 	}
 }
 

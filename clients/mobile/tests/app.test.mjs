@@ -7,7 +7,12 @@ import { accessible, API_URL, browser, choose, picture, SPA_EXTERNAL_URL, SPA_UR
 after(() => browser.close());
 
 const viewport = { width: 390, height: 844 };
-const open = (t, url = SPA_URL, expected = []) => visit(t, { url, viewport, isMobile: true, hasTouch: true, expected });
+async function open(t, url = SPA_URL, expected = []) {
+  const page = await visit(t, { url, viewport, isMobile: true, hasTouch: true, expected });
+  page.context().setDefaultTimeout(60_000); // a busy machine is not a fault
+  page.setDefaultTimeout(60_000);
+  return page;
+}
 const press = (page, name) => page.getByRole("button", { name, exact: true }).click();
 const heading = (page, name) => page.getByRole("heading", { name, exact: true });
 const row = (page, name) => page.getByRole("button", { name: new RegExp(`^${name}( |$)`) });
