@@ -1,8 +1,8 @@
 // Command pictures makes the pictures of the README: it starts the local world, runs
-// commands as its screen shows them, uses the single-page app in a headless browser, and
-// keeps what is seen there in docs/pictures. What a picture of a terminal shows is what
+// commands as its screen shows them, uses the two apps in a headless browser, and keeps
+// what is seen there in docs/pictures. What a picture of a terminal shows is what
 // the commands printed, without the headers that say nothing there. It needs npm (for the
-// app and the browser's driver), Chromium and curl, and the fixed ports of scripts/dev.
+// apps and the browser's driver), Chromium and curl, and the fixed ports of scripts/dev.
 package main
 
 import (
@@ -85,10 +85,40 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("take the pictures: %w\n%s", err, said)
 	}
+	if err := mobile(ctx, root, pictures); err != nil {
+		return err
+	}
 	if err := shrink(pictures); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "They are in %s. Look at each before you commit it.\n", pictures)
+	return nil
+}
+
+// mobile takes the mobile app's picture from its test, which drives the app on the web at
+// a phone's size.
+func mobile(ctx context.Context, root, pictures string) error {
+	if _, err := in(ctx, root, "", "npm", "ci", "--no-audit", "--no-fund", "--prefix", "clients/mobile"); err != nil {
+		return err
+	}
+	taken, err := os.MkdirTemp("", "pictures-")
+	if err != nil {
+		return fmt.Errorf("make a folder for pictures: %w", err)
+	}
+	defer os.RemoveAll(taken)
+	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=30m", "-run=TestApp", "./clients/mobile")
+	test.Dir = root
+	test.Env = append(os.Environ(), "SCREENSHOTS="+taken)
+	if said, err := test.CombinedOutput(); err != nil {
+		return fmt.Errorf("use the mobile app: %w\n%s", err, said)
+	}
+	picture, err := os.ReadFile(filepath.Join(taken, "refusal-light.png"))
+	if err != nil {
+		return fmt.Errorf("take the mobile app's picture: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(pictures, "mobile-refusal.png"), picture, 0o644); err != nil {
+		return fmt.Errorf("keep the mobile app's picture: %w", err)
+	}
 	return nil
 }
 
