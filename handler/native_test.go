@@ -41,6 +41,9 @@ func TestNativeApp(t *testing.T) {
 		{"flutter_appauth", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "com.example.items://oauth/redirect"},
 		{"MSAL for Android", tenant.URL() + "/tfp/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "msauth://com.example.items/fh1QXYC7hDu6vDr8yxhZcQ%3D%3D"},
 		{"MSAL for iOS", tenant.URL() + "/tfp/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "msauth.com.example.items://auth"},
+		{"Expo Go", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "exp://127.0.0.1:8081/--/oauth2redirect"},
+		{"Capacitor", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "capacitor://localhost/callback"},
+		{"MSAL.NET", tenant.URL() + "/tfp/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "https://contoso.b2clogin.com/oauth2/nativeclient"},
 		{"a desktop app", tenant.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn, "http://127.0.0.1:51004/callback"},
 	} {
 		t.Run(tt.library, func(t *testing.T) {

@@ -3,7 +3,7 @@ package main
 // Random sequences of operations, on several handlers over one storage, with
 // faults everywhere: requests and replies lost on both sides of the handler, a
 // storage that is too busy, handlers killed. Clients repeat what was not answered,
-// as the README tells them to. At the end everything that a client was told must
+// as docs/changes.md tells them to. At the end everything that a client was told must
 // have happened, once, and nothing else; and anyone who followed the delta has what
 // the list has.
 

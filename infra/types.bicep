@@ -7,7 +7,7 @@ type tags = {
 }
 
 @export()
-@description('Whose tokens are accepted: the API\'s settings of its tenants, by the names that the README of the project explains. An empty one counts as not set.')
+@description('Whose tokens are accepted: the API\'s settings of its tenants, by the names that docs/settings.md explains. An empty one counts as not set.')
 type signInSettings = {
   B2C_TENANT: string?
   B2C_POLICIES: string?

@@ -5,10 +5,13 @@
 // each tab keeps its own person, in sessionStorage, and every token is asked for by
 // their account; MSAL's active account, which all tabs share, is not used.
 
+import { OtherUser, ownerOf, SignedOut, SignInNeeded, Unreachable } from "./person.js";
+
+export * from "./person.js";
+
 /** @typedef {import("@azure/msal-browser").AccountInfo} Account */
 /** @typedef {import("@azure/msal-browser").AuthenticationResult} Result */
 /** @typedef {import("@azure/msal-browser").PublicClientApplication} Application */
-/** @typedef {{iss?: string, tid?: string, oid?: string, sub?: string}} Claims */
 
 /**
  * config.json. The authority of Azure AD B2C ends with the policy that policies name as
@@ -119,17 +122,6 @@ const scopes = () => [config.scopes.read, config.scopes.write];
  * @returns {Person}
  */
 const person = (account) => ({ name: account.name || account.username || "somebody", owner: owner(account), account, session: new AbortController() });
-
-/**
- * Whose token it is, "tenant/user" as the API sees its owners: the tenant's GUID in iss,
- * and oid, else sub. "" where it does not say.
- * @param {Claims} claims
- */
-export function ownerOf({ iss, tid, oid, sub }) {
-  const tenant = /^https?:\/\/[^/]+\/(?:tfp\/)?([0-9a-f-]{36})\//i.exec(iss ?? "")?.[1] ?? tid;
-  const user = [oid, sub].map((id) => id?.trim()).find((id) => id && !/^not supported currently/i.test(id));
-  return tenant && user ? `${tenant}/${user}`.toLowerCase() : "";
-}
 
 /** @param {Account} account */
 function owner({ homeAccountId, localAccountId, idTokenClaims }) {
@@ -375,37 +367,6 @@ async function inTime(answer) {
 }
 
 const unreachable = ["no_network_connectivity", "post_request_failed", "get_request_failed", "network_error", "endpoints_resolution_error"];
-
-/** Only the person can go on, by signing in. */
-export class SignInNeeded extends Error {}
-
-/** The person was signed out, by another tab for instance. */
-export class SignedOut extends Error {}
-
-/** Somebody else's token came where the person's was asked for. */
-export class OtherUser extends Error {
-  /**
-   * @param {{name: string}} who
-   * @param {string} [other]
-   */
-  constructor(who, other = "somebody else") {
-    super(`This page is for ${who.name}, and the sign-in answered for ${other}. Nothing was sent, and nothing is lost.`);
-  }
-}
-
-/** No answer could be read: there is no network, nobody answers, or CORS keeps it from this page. */
-export class Unreachable extends Error {
-  /**
-   * @param {"offline" | "unreachable" | "cors"} kind
-   * @param {string} host
-   * @param {ErrorOptions} [options]
-   */
-  constructor(kind, host, options) {
-    super(kind === "offline" ? "There is no network." : kind === "cors" ? `${host} answers, but not to this page.` : `${host} does not answer.`, options);
-    this.kind = kind;
-    this.host = host;
-  }
-}
 
 /** Whether there is a policy to edit the profile with. */
 export const canEditProfile = () => Boolean(config.policies?.editProfile);

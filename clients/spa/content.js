@@ -27,7 +27,7 @@ export const details = ({ properties = {} }) =>
  *   show   what stands in the field for a value; without it the value itself
  *   read   the member's JSON for what was typed (or ticked), undefined for none; throws
  *          an Error that says what would be right
- * @type {import("./editor.js").Field[]}
+ * @type {import("./draft.js").Field[]}
  */
 export const fields = [
   {

@@ -1,14 +1,10 @@
 // The form that edits an item: its fields are those of content.js.
 
 import { fields } from "./content.js";
-import * as json from "./json.js";
+import { draftOf, shownOf } from "./draft.js";
 import { $, element } from "./page.js";
 
-/**
- * A field of the editor, one for each member; content.js says what the parts are.
- * @typedef {{name: string, label: string, hint?: string, type?: string, rows?: number, show?: (value: any) => string,
- *   read: (typed: any) => string | undefined}} Field
- */
+/** @typedef {import("./draft.js").Field} Field */
 
 /** @type {Field[]} */
 const all = fields;
@@ -48,12 +44,9 @@ export const typed = () => Object.fromEntries([...inputs].map(([name, input]) =>
  */
 export function fill(item, over) {
   /** @param {any} input @param {unknown} value */
-  const put = (input, value) => {
-    if (input.type === "checkbox") input.checked = Boolean(value);
-    else input.value = value ?? "";
-  };
-  for (const { name, show = json.text } of all) {
-    put(inputs.get(name), item?.[name] === undefined ? undefined : show(item[name]));
+  const put = (input, value) => (input.type === "checkbox" ? (input.checked = value) : (input.value = value));
+  for (const [name, value] of Object.entries(shownOf(item))) {
+    put(inputs.get(name), value);
     say(name, "");
   }
   before = typed();
@@ -73,37 +66,12 @@ export function say(name = all[0].name, text) {
 }
 
 /**
- * What is to be sent, or null where it cannot be. What was not touched of an item is
- * not sent if it is more than a text or a tick: another spelling of it would do no good.
+ * What is to be sent, or null where it cannot be: then the fields say why.
  * @param {Record<string, any> | null} item
- * @returns {import("./sync.js").Draft | null}
  */
 export function read(item) {
-  /** @type {Record<string, string | undefined>} */
-  const members = {};
-  /** @type {Record<string, any>} */
-  const shown = {};
-  let whole = true;
-  let wrong = null;
-  for (const { name, read } of all) {
-    const input = inputs.get(name);
-    const value = item?.[name];
-    say(name, "");
-    if (item && valueOf(input) === before[name] && (typeof value === "object" || json.isNumber(value))) {
-      whole = false;
-      continue;
-    }
-    try {
-      const member = read(valueOf(input));
-      members[name] = member;
-      shown[name] = member === undefined ? undefined : json.parse(member);
-    } catch (/** @type {any} */ error) {
-      say(name, error.message);
-      wrong ??= input;
-    }
-  }
-  // In a part, null is what takes a member away.
-  if (!whole) for (const name in members) if (item?.[name] !== undefined) members[name] ??= "null";
-  wrong?.focus();
-  return wrong ? null : { members, whole, shown };
+  const { draft, wrong } = draftOf(item, typed(), before);
+  for (const { name } of all) say(name, wrong[name] ?? "");
+  inputs.get(Object.keys(wrong)[0])?.focus();
+  return draft;
 }

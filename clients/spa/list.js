@@ -4,6 +4,7 @@
 import * as content from "./content.js";
 import * as editor from "./editor.js";
 import { $, account, button, element, guard, notice, speak, titled } from "./page.js";
+import { refusal, waits } from "./refused.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
 import * as view from "./view.js";
@@ -121,8 +122,6 @@ function focusRow(id, text) {
   (buttons.find((b) => b.textContent === text) ?? buttons[0] ?? $("new")).focus();
 }
 
-const waits = { create: "Waits to be sent", change: "Your change waits to be sent", delete: "Waits to be deleted" };
-
 /**
  * @param {Row} row
  * @returns {HTMLElement}
@@ -160,32 +159,16 @@ function row({ item, entry }) {
  * @param {Entry} entry
  */
 function refused(item, entry) {
-  const { problem = {}, theirs } = entry;
-  const box = element("div", { className: "problem" });
-  const choices = element("div", { className: "row" });
-  if (["item.changed", "item.not_found", "item.deleted"].includes(problem.code ?? "")) {
-    /** @param {Item} which */
-    const inWords = (which) => `“${content.title(which)}”${content.details(which) ? ` with ${content.details(which)}` : ""}`;
-    box.append(
-      element("h3", { textContent: theirs ? "It was changed elsewhere meanwhile" : "It was deleted elsewhere meanwhile" }),
-      element("p", { textContent: entry.op === "delete" ? "You deleted it." : `You made it ${inWords(item)}.` }),
-    );
-    if (theirs) {
-      box.append(element("p", { textContent: `Now it is ${inWords(theirs)}.` }));
-      choices.append(button("Keep mine", () => changed(sync.retry(entry))), button("Take theirs", () => changed(sync.drop(entry))));
-    } else {
-      if (entry.op !== "delete") choices.append(button("Create it again", () => changed(sync.drop(entry).then(() => sync.create(sync.draftOf(item))))));
-      choices.append(button("Discard my change", () => changed(sync.drop(entry))));
-    }
-  } else {
-    box.append(element("h3", { textContent: problem.title }), element("p", { textContent: problem.detail ?? "" }));
-    for (const e of problem.errors ?? []) box.append(element("p", { textContent: `${e.pointer}: ${e.detail}` }));
-    if (problem.fix) box.append(element("p", { className: "fix", textContent: problem.fix }));
-    if (entry.op !== "delete") choices.append(button("Edit", () => openEditor(item)));
-    choices.append(button("Try again", () => changed(sync.retry(entry))), button("Discard", () => changed(sync.drop(entry))));
-  }
-  box.append(choices);
-  return box;
+  const { title, words, fix, choices } = refusal(item, entry);
+  const buttons = choices.map(({ text, go }) => button(text, () => (go ? changed(go()) : openEditor(item))));
+  return element(
+    "div",
+    { className: "problem" },
+    element("h3", { textContent: title }),
+    ...words.map((textContent) => element("p", { textContent })),
+    fix ? element("p", { className: "fix", textContent: fix }) : null,
+    element("div", { className: "row" }, ...buttons),
+  );
 }
 
 /** @param {Promise<unknown>} [work] */

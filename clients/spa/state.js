@@ -2,6 +2,8 @@
 // what happens, list.js shows what this says. It asks nobody and keeps nothing, so
 // that it can be tested by itself.
 
+import { OtherUser, SignInNeeded, Unreachable } from "./person.js";
+
 /**
  * Where the list stands:
  *   starting     nothing was learnt on this page yet
@@ -51,6 +53,31 @@ export function next(state, event) {
   }
 }
 
+/**
+ * The event that a run of sync.js, or what kept it from its end, makes; at is in ms.
+ * @param {{problem?: {title?: string}, status?: number, retryAfter?: number}} result
+ * @param {number} at
+ * @returns {Event}
+ */
+export function eventOf({ problem, status = 0, retryAfter }, at) {
+  if (!problem) return { type: "learned", at };
+  const kind = retryAfter !== undefined ? "busy" : status >= 500 ? "broken" : "refused";
+  return { type: "failed", kind, at, title: problem.title, retryAfter };
+}
+
+/**
+ * @param {any} error
+ * @param {number} at
+ * @returns {Event}
+ */
+export function failureOf(error, at) {
+  if (error instanceof Unreachable) return { type: "failed", kind: error.kind, at, host: error.host };
+  const signIn = error instanceof SignInNeeded || error instanceof OtherUser;
+  // Another user's token came: no trying again by itself.
+  const retryAfter = error instanceof OtherUser ? Infinity : undefined;
+  return { type: "failed", kind: signIn ? "sign-in" : "broken", at, title: error.message, retryAfter };
+}
+
 /** @param {number | undefined} ms */
 const clock = (ms) => new Date(ms ?? 0).toLocaleTimeString();
 
@@ -88,7 +115,7 @@ function sentence({ kind, learned, host, title, until }) {
 export function says(state, waiting) {
   const wait = waiting === 1 ? "1 change waits to be sent." : `${waiting} changes wait to be sent.`;
   if (state.kind === "current") return waiting ? wait : sentence(state);
-  const since = state.learned ? `The list is of ${clock(state.learned)}.` : "";
+  const since = state.learned ? `The list is from ${clock(state.learned)}.` : "";
   return [sentence(state), since, waiting ? wait : ""].filter(Boolean).join(" ");
 }
 

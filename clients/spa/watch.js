@@ -3,9 +3,9 @@
 // nobody touches looks less often.
 
 import * as api from "./api.js";
-import { OtherUser, SignInNeeded, Unreachable } from "./auth.js";
+import { Unreachable } from "./auth.js";
 import { $, account, fail, hideProblem, notice, showProblem, speak } from "./page.js";
-import { initial, next, pause, says, spoken } from "./state.js";
+import { eventOf, failureOf, initial, next, pause, says, spoken } from "./state.js";
 import * as store from "./store.js";
 import * as sync from "./sync.js";
 import * as view from "./view.js";
@@ -100,10 +100,11 @@ function silent(host) {
 api.onSilence(silent);
 
 /** @param {Awaited<ReturnType<typeof sync.run>>} result */
-function took({ problem, status = 0, retryAfter, dropped }) {
+function took(result) {
+  const { problem, status = 0, dropped } = result;
   const at = Date.now();
+  happened(eventOf(result, at));
   if (!problem) {
-    happened({ type: "learned", at });
     store.tell({ learned: at });
     closed = "";
     const erased = erasure(dropped);
@@ -111,8 +112,6 @@ function took({ problem, status = 0, retryAfter, dropped }) {
     notice("deleted"); // there is nothing to undo
     return showProblem(erased);
   }
-  const kind = retryAfter !== undefined ? "busy" : status >= 500 ? "broken" : "refused";
-  happened({ type: "failed", kind, at, title: problem.title, retryAfter });
   const { code = "" } = problem;
   if (status === 429) return hideProblem("list"); // it waits as it was told to
   if (code === closed) return;
@@ -135,9 +134,8 @@ function cures({ code = "", status }) {
 
 /** @param {any} error */
 async function broke(error) {
-  const at = Date.now();
+  happened(failureOf(error, Date.now()));
   if (error instanceof Unreachable) {
-    happened({ type: "failed", kind: error.kind, at, host: error.host });
     if (error.kind !== "cors") return hideProblem("list");
     if (closed === "cors") return;
     return showProblem({
@@ -149,10 +147,6 @@ async function broke(error) {
       close: () => void (closed = "cors"),
     });
   }
-  const signIn = error instanceof SignInNeeded || error instanceof OtherUser;
-  // Another user's token came: no trying again by itself.
-  const retryAfter = error instanceof OtherUser ? Infinity : undefined;
-  happened({ type: "failed", kind: signIn ? "sign-in" : "broken", at, title: error.message, retryAfter });
   if (error.constructor.name !== closed) await fail(error, "list", () => (closed = error.constructor.name));
 }
 

@@ -3,8 +3,8 @@
 // sign-in are none of its business.
 
 const files = [
-  "./", "app.js", "api.js", "auth.js", "content.js", "editor.js", "erase.js", "json.js", "list.js", "page.js", "state.js", "store.js",
-  "signin.js", "sync.js", "token.js", "view.js", "watch.js", "style.css", "icon.svg", "manifest.webmanifest", "config.json", "node_modules/@azure/msal-browser/lib/msal-browser.min.js",
+  "./", "app.js", "api.js", "auth.js", "content.js", "draft.js", "editor.js", "erase.js", "json.js", "known.js", "list.js", "page.js", "person.js",
+  "refused.js", "state.js", "store.js", "signin.js", "sync.js", "token.js", "view.js", "watch.js", "style.css", "icon.svg", "manifest.webmanifest", "config.json", "node_modules/@azure/msal-browser/lib/msal-browser.min.js",
 ];
 const name = "app";
 const patience = 2000; // ms

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Config holds the settings, checked and with defaults filled in.
@@ -384,7 +385,7 @@ var Settings = []Setting{
 		false,
 		"full",
 		"code",
-		"full: a refusal carries expected, actual and fix; code: the code alone",
+		"full: a refusal carries expected, actual and fix; code: only the code",
 		setExplain,
 	},
 	{"LOG_LEVEL", false, "info", "debug", "debug, info, warn or error", setLogLevel},
@@ -442,7 +443,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 	if t := c.Entra.Tenant; t != "" && (t == c.External.Tenant || t == c.External.directory()) {
 		problems = append(
 			problems,
-			"ENTRA_TENANT and EXTERNAL_TENANT name the same tenant: it is of one kind alone. Unset the one that it "+
+			"ENTRA_TENANT and EXTERNAL_TENANT name the same tenant, which is of one kind only. Unset the one that it "+
 				"is not",
 		)
 	}
@@ -603,7 +604,7 @@ func (t *Trust) formerProblems(entra Trust) (problems []string) {
 
 // directory is how an external tenant stands in addresses.
 func (t *Trust) directory() string {
-	if guidRE.MatchString(t.Tenant) {
+	if guidForm.MatchString(t.Tenant) {
 		return t.Tenant
 	}
 	return t.Tenant + ".onmicrosoft.com"
@@ -631,23 +632,36 @@ func (t *Trust) fill(host, directory, appIDURI string) {
 }
 
 var (
-	tenantRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	policyRE = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
-	domainRE = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
-	formerRE = regexp.MustCompile(`^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
-	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	scopeRE  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
-	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
-	tableRE  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{2,62}$`)
-	accounts = regexp.MustCompile(`^[a-z0-9]{3,24}$`)
+	tenantForm = formed(63, `^[a-z0-9][a-z0-9-]*$`)
+	policyForm = formed(256, `(?i)^b2c_1a?_[0-9a-z._-]+$`)
+	domainForm = formed(253, `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+	formerForm = formed(211, `^(extension_|extn\.)[A-Za-z0-9_.-]+$`)
+	guidForm   = formed(36, `^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	scopeForm  = formed(256, `^[A-Za-z0-9._~-]+$`)
+	hostForm   = formed(259, `^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+	tableForm  = formed(63, `^[A-Za-z][A-Za-z0-9]{2,}$`)
+	account    = formed(24, `^[a-z0-9]{3,}$`)
 )
+
+// form is what a text has to look like: how long it may be, in bytes, and an expression that
+// is compiled when it is first asked for, so that the handler starts sooner.
+type form struct {
+	most int
+	expr func() *regexp.Regexp
+}
+
+func formed(most int, expr string) form {
+	return form{most, sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })}
+}
+
+func (f form) MatchString(s string) bool { return len(s) <= f.most && f.expr().MatchString(s) }
 
 func setTenant(t *Trust, v string) error {
 	v = strings.ToLower(v)
-	if name := tenantName(v); name != v && tenantRE.MatchString(name) {
+	if name := tenantName(v); name != v && tenantForm.MatchString(name) {
 		return fmt.Errorf("expects just the name: %q", name)
 	}
-	if !tenantRE.MatchString(v) {
+	if !tenantForm.MatchString(v) {
 		return fmt.Errorf("%q is not a tenant name (letters, digits and dashes)", v)
 	}
 	t.Tenant = v
@@ -688,7 +702,7 @@ func setEntraTenant(t *Trust, v string) error {
 	if err := oneTenant(v); err != nil {
 		return err
 	}
-	if v = strings.ToLower(v); !guidRE.MatchString(v) && !domainRE.MatchString(v) {
+	if v = strings.ToLower(v); !guidForm.MatchString(v) && !domainForm.MatchString(v) {
 		return fmt.Errorf("%q is neither a GUID nor a domain of the tenant", v)
 	}
 	t.Tenant = v
@@ -698,7 +712,7 @@ func setEntraTenant(t *Trust, v string) error {
 func setPolicies(t *Trust, v string) error {
 	seen := map[string]bool{}
 	for _, name := range list(v) {
-		if !policyRE.MatchString(name) {
+		if !policyForm.MatchString(name) {
 			return fmt.Errorf(
 				"%q is not the name of a user flow or custom policy, which starts with B2C_1_ or B2C_1A_",
 				name,
@@ -741,7 +755,7 @@ func setAllowedClients(t *Trust, v string) error {
 }
 
 func setFormerTenant(t *Trust, v string) error {
-	if v = strings.ToLower(v); !guidRE.MatchString(v) || strings.Trim(v, "0-") == "" {
+	if v = strings.ToLower(v); !guidForm.MatchString(v) || strings.Trim(v, "0-") == "" {
 		return fmt.Errorf("%q is not the GUID of a tenant. Portal: Azure AD B2C > Overview, or the tenant's metadata, "+
 			"shows it", v)
 	}
@@ -750,7 +764,7 @@ func setFormerTenant(t *Trust, v string) error {
 }
 
 func setFormerIDClaim(t *Trust, v string) error {
-	if !formerRE.MatchString(v) {
+	if !formerForm.MatchString(v) {
 		return fmt.Errorf("%q is not the name of a directory extension in a token, extension_… or extn.…: any other "+
 			"claim may be the user's to choose", v)
 	}
@@ -782,14 +796,14 @@ func scope(v string) (string, error) {
 	if i := strings.LastIndexByte(v, '/'); i >= 0 {
 		return "", fmt.Errorf("%q is a full scope value, but tokens carry the short name, %q", v, v[i+1:])
 	}
-	if !scopeRE.MatchString(v) {
+	if !scopeForm.MatchString(v) {
 		return "", fmt.Errorf("%q is not a scope name", v)
 	}
 	return v, nil
 }
 
 func setHost(t *Trust, v string) error {
-	if !hostRE.MatchString(v) {
+	if !hostForm.MatchString(v) {
 		return fmt.Errorf("%q is not a host name (no scheme, no path)", v)
 	}
 	t.Host = strings.ToLower(v)
@@ -867,7 +881,7 @@ func setTablesConnectionString(c *Config, v string) error {
 	switch {
 	case parts["AccountName"] == "" || (parts["AccountKey"] == "" && parts["SharedAccessSignature"] == ""):
 		return errors.New("wants UseDevelopmentStorage=true, or AccountName and AccountKey separated by semicolons")
-	case !accounts.MatchString(parts["AccountName"]):
+	case !account.MatchString(parts["AccountName"]):
 		return errors.New(
 			"its AccountName is not the name of a storage account (3 to 24 lower-case letters and digits)",
 		)
@@ -885,7 +899,7 @@ func setTablesConnectionString(c *Config, v string) error {
 }
 
 func setTable(c *Config, v string) error {
-	if !tableRE.MatchString(v) {
+	if !tableForm.MatchString(v) {
 		return fmt.Errorf("%q is not a table name: a letter, then 2 to 62 letters and digits", v)
 	}
 	c.Table = v
@@ -953,10 +967,10 @@ func list(v string) []string {
 }
 
 func guid(v string) (string, error) {
-	if strings.Trim(v, "0-") == "" && guidRE.MatchString(v) {
+	if strings.Trim(v, "0-") == "" && guidForm.MatchString(v) {
 		return "", fmt.Errorf("%q is a placeholder, and not an application's ID", v)
 	}
-	if id := strings.ToLower(v); guidRE.MatchString(id) {
+	if id := strings.ToLower(v); guidForm.MatchString(id) {
 		return id, nil
 	}
 	if strings.Contains(v, "://") {

@@ -64,11 +64,10 @@ var audienceRules = []rule{
 	audienceRule("aud.swapped", "The API's ID and the client's are swapped", audienceSwapped,
 		func(e *evidence) (string, string) {
 			s := e.trusted().settings
-			return fmt.Sprintf("aud is %s, which this API has for one of its clients, and azp is %s, which it has "+
-					"for itself: "+
-					"the two are the other way round.", shown(e.token.aud), e.trusted().audience),
-				"The operator of the API swaps the API's own ID and the admitted " +
-					"client's" + named(s.Audience, s.Clients) +
+			return fmt.Sprintf("aud is %s, which is configured here as a client, and azp is %s, which is "+
+					"configured as this API: the two are swapped.", shown(e.token.aud), e.trusted().audience),
+				"Have the operator of the API swap its own ID and the admitted client's" +
+					named(s.Audience, s.Clients) +
 					". " + portal + "(the API) > Overview has its application (client) ID."
 		}, claimAud, claimAzp),
 	audienceRule("aud.is_uri", "The audience is the App ID URI", audienceIsURI,
@@ -89,6 +88,12 @@ var audienceRules = []rule{
 		}, claimAud, claimAzp),
 }
 
+// expired reports whether a token is too old that was valid until then.
+func expired(now time.Time, until int64) bool { return now.Unix() >= until+int64(skew/time.Second) }
+
+// early reports whether a token is not valid yet that is from then on.
+func early(now time.Time, from int64) bool { return from > now.Unix()+int64(skew/time.Second) }
+
 var timeRules = []rule{
 	{
 		code: "time.malformed", status: http.StatusUnauthorized, title: "The token's times cannot be read",
@@ -105,9 +110,7 @@ var timeRules = []rule{
 	{
 		code: "time.expired", status: http.StatusUnauthorized, title: "The token has expired",
 		description: "The token has expired",
-		applies: func(e *evidence) bool {
-			return e.token.exp.valid && e.now.Unix() >= e.token.exp.at+int64(skew/time.Second)
-		},
+		applies:     func(e *evidence) bool { return e.token.exp.valid && expired(e.now, e.token.exp.at) },
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token expired %s ago, at %s.",
 					span(e.now.Unix()-e.token.exp.at), instant(e.token.exp.at)),
@@ -119,13 +122,10 @@ var timeRules = []rule{
 	{
 		code: "time.not_yet_valid", status: http.StatusUnauthorized, title: "The token is not valid yet",
 		description: "The token is not valid yet",
-		applies: func(e *evidence) bool {
-			limit := e.now.Unix() + int64(skew/time.Second)
-			return e.token.nbf.valid && e.token.nbf.at > limit || e.token.iat.valid && e.token.iat.at > limit
-		},
+		applies:     func(e *evidence) bool { return early(e.now, e.token.from()) },
 		explain: func(e *evidence) (string, string) {
 			return fmt.Sprintf("The token becomes valid in %s, by this machine's clock (%s).",
-					span(max(e.token.nbf.at, e.token.iat.at)-e.now.Unix()), instant(e.now.Unix())),
+					span(e.token.from()-e.now.Unix()), instant(e.now.Unix())),
 				"One clock is wrong. Compare this machine's with the Date header of the sign-in's answers."
 		},
 		actual: []claim{claimNbf, claimIat},
@@ -179,10 +179,10 @@ var callerRules = []rule{
 		applies: func(e *evidence) bool { return !e.verifier.applications && e.application() },
 		explain: func(e *evidence) (string, string) {
 			return "The token was issued to a program that signed in as itself: no user is behind it. This API " +
-					"admits users alone.",
+					"admits only users.",
 				"Have a user sign in, and ask for " + e.userScope() + ". Or have the operator of the API admit " +
-					"programs" + named(e.verifier.setting) + "; each needs the app role " +
-					strings.Join(e.scopes(), " or ") + " then."
+					"programs" + named(e.verifier.setting) + "; each then needs the app role " +
+					strings.Join(e.scopes(), " or ") + "."
 		},
 		actual: []claim{claimAzp, claimIdtyp, claimScp},
 	},
@@ -290,7 +290,7 @@ func (e *evidence) programs(roles []string) string {
 // of both, and the portal's form makes another id.
 func createRole(role string) string {
 	return "(the API) > Manifest > appRoles: " + role + ", for Application, with the id, display name and " +
-		"description of the scope (the form App roles refuses a value that a scope has)"
+		"description of the scope (the App roles form refuses a value that a scope has)"
 }
 
 // scopeSetting is the setting that names a scope, given as tokens spell it.

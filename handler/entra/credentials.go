@@ -20,8 +20,9 @@ type Credentials struct {
 // another scheme's parameter has a = before any space.
 var joined = regexp.MustCompile(`,[ \t]*[A-Za-z][A-Za-z0-9-]*[ \t]+[^ \t=,]`)
 
-// read takes the token out of the Authorization header (RFC 6750, section 2.1).
-func (e *evidence) read(c Credentials) {
+// token is the one in the Authorization header (RFC 6750, section 2.1), or what stands in
+// its place. It is sound as far as the request goes.
+func (c Credentials) token() (raw string, s shape) {
 	var header string
 	if len(c.Authorization) > 0 {
 		header = strings.Trim(c.Authorization[0], " \t")
@@ -29,38 +30,38 @@ func (e *evidence) read(c Credentials) {
 	switch {
 	case len(c.Authorization) > 1, header != "" && c.InQuery,
 		strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
-		e.shape = severalTokens
-		return
+		return "", severalTokens
 	case header == "" && c.InQuery:
-		e.shape = tokenInQuery
-		return
+		return "", tokenInQuery
 	case header == "":
-		e.shape = noToken
-		return
+		return "", noToken
 	}
 	scheme, rest := header, ""
 	if i := strings.IndexAny(header, " \t"); i >= 0 {
 		scheme, rest = header[:i], header[i:]
 	}
 	if !strings.EqualFold(scheme, "Bearer") {
-		e.shape = otherScheme
 		if strings.HasPrefix(scheme, "eyJ") {
-			e.shape = noScheme
+			return "", noScheme
 		}
-		return
+		return "", otherScheme
 	}
-	e.raw = strings.TrimLeft(rest, " ")
+	raw = strings.TrimLeft(rest, " ")
 	switch {
-	case e.raw == "", isPlaceholder(e.raw):
-		e.shape = emptyToken
-	case strings.IndexByte(e.raw, ' ') >= 0 || strings.IndexByte(e.raw, '\t') >= 0:
-		e.shape = severalWords
+	case raw == "", isPlaceholder(raw):
+		return raw, emptyToken
+	case strings.IndexByte(raw, ' ') >= 0 || strings.IndexByte(raw, '\t') >= 0:
+		return raw, severalWords
 	}
+	return raw, sound
 }
 
 // isPlaceholder reports whether s is what programs print for a value that is not there, or
 // what stood in place of one that was to be filled in.
 func isPlaceholder(s string) bool {
+	if strings.HasPrefix(s, "eyJ") { // a token's
+		return false
+	}
 	switch s {
 	case "undefined", "null", "None", "nil", "NaN":
 		return true

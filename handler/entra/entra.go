@@ -36,7 +36,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -134,6 +133,7 @@ type Verifier struct {
 	setting      string   // that admits them, or empty
 	entries      []*entry // at least one
 	claims       []string // to be read besides those that every token has
+	memory       memory   // of tokens that were admitted
 	now          func() time.Time
 	log          *slog.Logger
 }
@@ -233,17 +233,13 @@ func prepare(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// entriesFor are those of B2C whose tokens name this policy. No entry is found by an
-// empty one.
-func (v *Verifier) entriesFor(policy string) iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
-		for _, x := range v.entries {
-			if policy != "" && equalFoldASCII(x.policy, policy) && !yield(x) {
-				return
-			}
-		}
-	}
+// accepts reports whether a policy of B2C is accepted that tokens call so.
+func (v *Verifier) accepts(policy string) bool {
+	return slices.ContainsFunc(v.entries, func(x *entry) bool { return policy != "" && x.isOf(policy) })
 }
+
+// isOf reports whether tokens of the entry name this policy. All are of an empty one.
+func (x *entry) isOf(policy string) bool { return policy == "" || equalFoldASCII(x.policy, policy) }
 
 // policies are the names of those that are accepted.
 func (v *Verifier) policies() []string {
@@ -281,10 +277,17 @@ func (v *Verifier) labels() string {
 // that no Trust has a scope of that name. Verify waits at most 2 s for keys, and only
 // for keys that are not known yet.
 func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Caller, error) {
+	now := v.now()
+	if raw, shape := c.token(); shape == sound {
+		if caller := v.memory.find(raw, now, need); caller != nil {
+			return caller, nil
+		}
+	}
 	if err := v.checkNeeds(need); err != nil {
 		return nil, err
 	}
-	e := &evidence{verifier: v, needs: need, now: v.now()}
+	// A copy, so that a call that ends above allocates none of it.
+	e := &evidence{verifier: v, needs: slices.Clone(need), now: now}
 	var broken *rule
 	e.gather(ctx, c, func(g Group) bool {
 		broken = e.broken(g)
@@ -293,7 +296,9 @@ func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Ca
 	if broken != nil {
 		return nil, newRefusal(broken, e)
 	}
-	return e.caller(), nil
+	caller := e.caller()
+	v.memory.keep(e, caller)
+	return caller, nil
 }
 
 // checkNeeds finds needs that no token could fulfil. All entries have the same names.

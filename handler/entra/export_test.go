@@ -2,6 +2,8 @@ package entra
 
 import (
 	"context"
+	"crypto/sha256"
+	"strings"
 	"time"
 )
 
@@ -34,7 +36,8 @@ func ScanObject(data []byte) (names []string, err error) {
 
 // ParseToken shows the reading of a token to the fuzzer.
 func ParseToken(raw string) (claims map[string]string, ok bool) {
-	t, s := parseToken(raw)
+	var t token
+	s := t.parse(raw)
 	return map[string]string{
 		"alg": t.alg, "kid": t.kid, "iss": t.iss, "aud": t.aud, "sub": t.sub, "scp": t.scp,
 		"signature": string(t.signature),
@@ -60,4 +63,30 @@ func PanicInExplanation(code string) (restore func()) {
 		}
 	}
 	panic("no such code: " + code)
+}
+
+// Forgetting returns what makes the verifier forget a token.
+func (v *Verifier) Forgetting(token string) func() {
+	place := v.memory.place(token)
+	return func() { place.Store(nil) }
+}
+
+// Remembers reports whether the verifier remembers a token.
+func (v *Verifier) Remembers(token string) bool {
+	place := v.memory.place(token)
+	if place == nil {
+		return false
+	}
+	a := place.Load()
+	return a != nil && a.hash == sha256.Sum256([]byte(token))
+}
+
+// Remember has the verifier remember a token that its first entry admitted for ever, with
+// texts as long as may be.
+func (v *Verifier) Remember(raw string) {
+	long := strings.Repeat("x", maxRemembered/2)
+	e := &evidence{
+		verifier: v, entry: v.entries[0], keys: &keySet{}, raw: raw, token: token{exp: seconds{at: 1 << 40}},
+	}
+	v.memory.keep(e, &Caller{Subject: long, Client: long, Scopes: []string{"read", "write"}})
 }

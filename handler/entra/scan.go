@@ -5,6 +5,7 @@ package entra
 // 9 %, all of it before the signature was checked. FuzzScan holds it against that one.
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,10 +53,18 @@ func scanObject(data string, visit func(name string, v value)) error {
 	return nil
 }
 
-// hasControl reports whether there are control characters, which no string may have.
+// hasControl reports whether there are control characters, which no string may have. It
+// looks at eight bytes at a time: one that is below 0x20 borrows when that is taken from it.
 func hasControl(data string) bool {
-	for i := range len(data) {
-		if data[i] < 0x20 {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	rest := bytesOf(data)
+	for ; len(rest) >= 8; rest = rest[8:] {
+		if x := binary.LittleEndian.Uint64(rest); (x-0x20*each)&^x&high != 0 {
+			return true
+		}
+	}
+	for _, c := range rest {
+		if c < 0x20 {
 			return true
 		}
 	}
@@ -138,6 +147,7 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 // nameSet is the names of one object. Comparing each with all others would let a
 // token of thousands of names take milliseconds.
 type nameSet struct {
+	seen uint64 // a bit for each length, so that most names are compared with few
 	few  [32]string
 	n    int
 	many map[string]struct{}
@@ -146,9 +156,11 @@ type nameSet struct {
 // add reports false where the name is there already.
 func (s *nameSet) add(name string) bool {
 	if s.n < len(s.few) {
-		if slices.Contains(s.few[:s.n], name) {
+		bit := uint64(1) << (len(name) % 64)
+		if s.seen&bit != 0 && slices.Contains(s.few[:s.n], name) {
 			return false
 		}
+		s.seen |= bit
 		s.few[s.n] = name
 		s.n++
 		return true

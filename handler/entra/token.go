@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // maxToken is the longest token that is looked at, in bytes. Most have some 900;
@@ -66,36 +67,35 @@ type seconds struct {
 	present, valid bool
 }
 
-// parseToken reads raw once, and with it the claims that are asked for besides its own.
+// parse reads raw once, and with it the claims that are asked for besides the token's own.
 // Where the shape is not sound, it says why raw is not a token.
-func parseToken(raw string, asked ...string) (t token, s shape) {
+func (t *token) parse(raw string, asked ...string) shape {
 	t.asked = asked
 	if len(raw) > maxToken {
-		return t, tooLarge
+		return tooLarge
 	}
 	if strings.HasPrefix(raw, "0.A") || strings.HasPrefix(raw, "1.A") {
-		return t, codeOrRefresh // as Entra writes them, with any number of dots
+		return codeOrRefresh // as Entra writes them, with any number of dots
 	}
 	switch parts := strings.Count(raw, ".") + 1; {
 	case parts == 3:
 	case parts == 5:
-		s = t.sealedShape(raw)
-		return t, s
+		return t.sealedShape(raw)
 	case parts < 3 && strings.HasPrefix(raw, "eyJ"):
 		t.fault = cutFault(fmt.Sprintf("The token has only %d of its three parts.", parts))
-		return t, unreadable
+		return unreadable
 	default:
-		return t, opaque
+		return opaque
 	}
 	if broken := t.read(raw); broken {
 		t.signed = ""
-		return t, unreadable
+		return unreadable
 	}
 	t.issuer = splitIssuer(t.iss)
 	if strings.EqualFold(t.typ, "pop") {
-		return t, signedRequest
+		return signedRequest
 	}
-	return t, sound
+	return sound
 }
 
 // sealedShape says what five parts are (JWE, RFC 7516): B2C's codes and refresh tokens
@@ -121,8 +121,7 @@ func (t *token) read(raw string) (broken bool) {
 	fail := func(f fault) bool { t.fault = f; return true }
 	header, rest, _ := strings.Cut(raw, ".")
 	payload, signature, _ := strings.Cut(rest, ".")
-	var space [2 << 10]byte // on the stack, and enough for most tokens
-	decoded, err := decodeSegment(space[:0], header)
+	decoded, err := decodeSegment(make([]byte, 0, strict.DecodedLen(len(header)+len(payload))), header)
 	if err != nil {
 		return fail(cutFault("The token's header is not base64url without padding."))
 	}
@@ -134,7 +133,7 @@ func (t *token) read(raw string) (broken bool) {
 		return fail(cutFault("The token's signature is not base64url without padding."))
 	}
 	t.signed = raw[:len(header)+1+len(payload)]
-	text := string(decoded)
+	text := unsafe.String(unsafe.SliceData(decoded), len(decoded)) // nothing changes decoded any more
 
 	t.badAlg = true
 	if err := scanObject(text[:n], t.headerMember); err != nil {
@@ -273,6 +272,16 @@ func (v value) strings() (list []string) {
 	}
 }
 
+// from is when the token becomes valid, or 0 where it does not say.
+func (t *token) from() (at int64) {
+	for _, s := range [...]seconds{t.nbf, t.iat} {
+		if s.valid {
+			at = max(at, s.at)
+		}
+	}
+	return at
+}
+
 func numericDate(v value) seconds {
 	s := seconds{present: true}
 	if v.kind != '0' || len(v.text) > 12 {
@@ -294,7 +303,7 @@ var strict = base64.RawURLEncoding.Strict()
 // base64url without padding (RFC 7515, section 2), no other spelling of the
 // same bytes.
 func decodeSegment(dst []byte, segment string) ([]byte, error) {
-	out, err := strict.AppendDecode(dst, []byte(segment))
+	out, err := strict.AppendDecode(dst, bytesOf(segment))
 	if err == nil && len(out)-len(dst) != strict.DecodedLen(len(segment)) {
 		// encoding/base64 has skipped line ends; RFC 4648, section 3.3, lets us refuse.
 		err = base64.CorruptInputError(0)

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // Family is a kind of tenant: what its tokens look like, and where its keys are.
@@ -29,7 +30,7 @@ type family struct {
 	host        string // with {tenant} to fill in
 	metadataURL string // with the placeholders to fill in
 	directory   string // what {tenant} stands for in the metadata's address: with {tenant} to fill in
-	tenantForm  *regexp.Regexp
+	tenantForm  form
 	tenantIs    string // what the form is, in words
 	// byPolicy says that a tenant has policies, each with metadata and keys of its own,
 	// and that tokens name theirs. No sub of the other families names a user: it differs
@@ -127,14 +128,27 @@ func (t *Trust) Family() Family {
 }
 
 var (
-	realmForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]{0,30}[A-Za-z0-9]$`)
-	nameForm   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
-	domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
-	policyForm = regexp.MustCompile(`(?i)^b2c_1a?_[0-9a-z._-]+$`)
-	scopeForm  = regexp.MustCompile(`^[A-Za-z0-9._~-]+$`)
-	formerForm = regexp.MustCompile(`^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
-	hostForm   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+	realmForm  = formed(32, `^[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]$`)
+	nameForm   = formed(63, `^[a-z0-9][a-z0-9-]*$`)
+	domainForm = formed(253, `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
+	policyForm = formed(256, `(?i)^b2c_1a?_[0-9a-z._-]+$`)
+	scopeForm  = formed(256, `^[A-Za-z0-9._~-]+$`)
+	formerForm = formed(211, `^(extension_|extn\.)[A-Za-z0-9_.-]+$`)
+	hostForm   = formed(259, `^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 )
+
+// form is what a text has to look like: how long it may be, in bytes, and an expression that
+// is compiled when it is first asked for, so that the handler starts sooner.
+type form struct {
+	most int
+	expr func() *regexp.Regexp
+}
+
+func formed(most int, expr string) form {
+	return form{most, sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })}
+}
+
+func (f form) MatchString(s string) bool { return len(s) <= f.most && f.expr().MatchString(s) }
 
 // manyTenants are names at Entra ID's host that stand for more than one tenant, the last
 // for all Microsoft accounts.

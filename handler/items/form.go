@@ -308,7 +308,7 @@ func join(a, b jsontext.Value) jsontext.Value {
 }
 
 // FromStore makes a draft of what [Draft.Stored] returned, now or when Content was
-// another type. It does not validate: what Content lacks is kept aside and named in
+// another type. It does not validate members: what Content lacks is kept aside and named in
 // leftOut, what the text lacks, or has in another type, is the zero value.
 func FromStore(text, shape string) (d Draft, leftOut []string, err error) {
 	return contentForm.fromStore(text, shape)
@@ -316,7 +316,11 @@ func FromStore(text, shape string) (d Draft, leftOut []string, err error) {
 
 func (f *form) fromStore(text, shape string) (d Draft, leftOut []string, err error) {
 	if shape == f.shape {
-		return Draft{content: jsontext.Value(text), shape: shape}, nil, nil
+		content := jsontext.Value(text)
+		if !content.IsValid() || content[0] != '{' || content[len(content)-1] != '}' {
+			return d, nil, errors.New("stored content is not a JSON object")
+		}
+		return Draft{content: content, shape: shape}, nil, nil
 	}
 	stored, err := objectOf(jsontext.Value(text))
 	if err != nil {

@@ -38,9 +38,8 @@ var Members = slices.Concat([]string{"id"}, contentForm.names(), []string{"creat
 // serverMembers are the server's own, of which a client may repeat what it read.
 var serverMembers = []string{"id", "createdAt", "updatedAt", "etag"}
 
-// MarshalJSONTo writes the item as clients see it.
-func (i Item) MarshalJSONTo(enc *jsontext.Encoder) error {
-	b := enc.AvailableBuffer()
+// AppendJSON appends the item as clients see it.
+func (i Item) AppendJSON(b []byte) []byte {
 	b = append(b, `{"id":"`...)
 	b = append(b, i.ID...)
 	b = append(b, '"')
@@ -53,12 +52,12 @@ func (i Item) MarshalJSONTo(enc *jsontext.Encoder) error {
 	b = append(b, `,"updatedAt":`...)
 	b = appendTime(b, i.UpdatedAt)
 	b = append(b, `,"etag":`...)
-	b, err := jsontext.AppendQuote(b, i.ETag)
-	if err != nil {
-		return err
-	}
-	return enc.WriteValue(append(b, '}'))
+	b, _ = jsontext.AppendQuote(b, i.ETag) // it is ASCII
+	return append(b, '}')
 }
+
+// MarshalJSONTo writes what AppendJSON appends.
+func (i Item) MarshalJSONTo(enc *jsontext.Encoder) error { return enc.WriteValue(i.AppendJSON(nil)) }
 
 // appendTime writes a time as RFC 3339 has it, always with three digits of fraction, so
 // that times sort as text.
@@ -80,13 +79,13 @@ type Tombstone struct {
 	DeletedAt time.Time
 }
 
-// MarshalJSONTo writes the tombstone as clients see it.
-func (t Tombstone) MarshalJSONTo(enc *jsontext.Encoder) error {
-	b := append(enc.AvailableBuffer(), `{"id":"`...)
+// AppendJSON appends the tombstone as clients see it.
+func (t Tombstone) AppendJSON(b []byte) []byte {
+	b = append(b, `{"id":"`...)
 	b = append(b, t.ID...)
 	b = append(b, `","deleted":true,"deletedAt":`...)
 	b = appendTime(b, t.DeletedAt)
-	return enc.WriteValue(append(b, '}'))
+	return append(b, '}')
 }
 
 // Change is what a delta tells of one item: how it is now, or that it is gone.
@@ -96,10 +95,13 @@ type Change struct {
 	Gone *Tombstone
 }
 
-// MarshalJSONTo writes the item or its tombstone.
-func (c Change) MarshalJSONTo(enc *jsontext.Encoder) error {
+// AppendJSON appends the item or its tombstone.
+func (c Change) AppendJSON(b []byte) []byte {
 	if c.Gone != nil {
-		return c.Gone.MarshalJSONTo(enc)
+		return c.Gone.AppendJSON(b)
 	}
-	return c.Item.MarshalJSONTo(enc)
+	return c.Item.AppendJSON(b)
 }
+
+// MarshalJSONTo writes what AppendJSON appends.
+func (c Change) MarshalJSONTo(enc *jsontext.Encoder) error { return enc.WriteValue(c.AppendJSON(nil)) }

@@ -22,15 +22,17 @@ func TestItemAsJSON(t *testing.T) {
 		goneJSON = `{"id":"the-id","deleted":true,"deletedAt":"2026-11-26T17:00:00.000Z"}`
 	)
 	for _, tt := range []struct {
-		value any
+		value interface{ AppendJSON([]byte) []byte }
 		want  string
 	}{
 		{item, itemJSON},
 		{gone, goneJSON},
-		{[]items.Change{{Item: item}, {Item: items.Item{ID: "the-id"}, Gone: &gone}}, "[" + itemJSON + "," + goneJSON + "]"},
+		{items.Change{Item: item}, itemJSON},
+		{items.Change{Item: items.Item{ID: "the-id"}, Gone: &gone}, goneJSON},
 	} {
-		text, err := json.Marshal(tt.value)
-		require.NoError(t, err)
-		require.Equal(t, tt.want, string(text))
+		require.Equal(t, "before "+tt.want, string(tt.value.AppendJSON([]byte("before "))))
 	}
+	text, err := json.Marshal([]any{item, items.Change{Item: items.Item{ID: "the-id"}, Gone: &gone}})
+	require.NoError(t, err)
+	require.Equal(t, "["+itemJSON+","+goneJSON+"]", string(text))
 }

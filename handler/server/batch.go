@@ -46,7 +46,7 @@ func (s *server) batch(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	value := make([]any, len(made))
+	value := make([]appender, len(made))
 	minimal := prefersMinimal(c.Header)
 	for i, change := range made {
 		value[i] = change
@@ -59,10 +59,11 @@ func (s *server) batch(c *call) (*answer, error) {
 	if b.kinds == nil {
 		status = http.StatusCreated
 	}
-	a, err := jsonAnswer(status, map[string]any{"value": value}, "")
+	a, err := collectionAnswer(value, struct{}{}, "")
 	if err != nil {
 		return nil, err
 	}
+	a.status, a.collection = status, false
 	if minimal {
 		a.header.Set("Preference-Applied", "return=minimal")
 	}
@@ -339,11 +340,9 @@ func (s *server) createAs(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.itemAnswer(http.StatusCreated, made[0].Item)
-	if err == nil {
-		a.header.Set("Location", s.path()+"/"+c.id)
-	}
-	return a, err
+	a := c.itemAnswer(http.StatusCreated, made[0].Item)
+	a.header.Set("Location", s.path()+"/"+c.id)
+	return a, nil
 }
 
 // confirmation is what erasing takes, besides the right to.
@@ -377,5 +376,9 @@ func (s *server) erase(c *call) (*answer, error) {
 	if body.Erased, body.More, err = s.Store.Erase(c.Context(), c.owner()); err != nil {
 		return nil, err
 	}
-	return jsonAnswer(http.StatusOK, body, "")
+	b, err := jsonv2.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("encode the answer: %w", err)
+	}
+	return jsonAnswer(http.StatusOK, b, ""), nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"itemsapi/handler/items"
 )
@@ -41,14 +42,27 @@ func finish(c *call, a *answer) (*answer, error) {
 		return &answer{status: http.StatusNotModified, header: a.header}, nil
 	}
 	if a.collection && len(a.body) > compressAbove && acceptsGzip(c.Header.Values("Accept-Encoding")) {
-		var b bytes.Buffer
-		z, _ := gzip.NewWriterLevel(&b, gzip.BestSpeed) // the level is valid
-		_, _ = z.Write(a.body)                          // memory does not fail
-		_ = z.Close()
-		a.body = b.Bytes()
+		a.body = compress(a.body)
 		a.header.Set("Content-Encoding", "gzip")
 	}
 	return a, nil
+}
+
+// compressors are used again, as making one takes ten times as long as compressing a list.
+// A higher level saves a twentieth of the bytes, for up to half as much time again.
+var compressors = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
+	return z
+}}
+
+func compress(body []byte) []byte {
+	z := compressors.Get().(*gzip.Writer)
+	defer compressors.Put(z)
+	var b bytes.Buffer
+	z.Reset(&b)
+	_, _ = z.Write(body) // memory does not fail
+	_ = z.Close()
+	return b.Bytes()
 }
 
 // entityTags reads the values of If-Match or If-None-Match (RFC 9110, sections 13.1.1 and

@@ -48,8 +48,7 @@ func (s *server) list(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var body struct {
-		Value    any    `json:"value"`
+	var rest struct {
 		Count    *int64 `json:"count,omitzero"`
 		NextLink string `json:"nextLink,omitzero"`
 		Cursor   string `json:"cursor,omitzero"` // the one in nextLink
@@ -59,49 +58,73 @@ func (s *server) list(c *call) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		body.Count = &sum.Count
-	}
-	body.Value = page.Items
-	if members != nil {
-		if body.Value, err = pick(page.Items, members); err != nil {
-			return nil, err
-		}
+		rest.Count = &sum.Count
 	}
 	if page.Next != "" {
 		next := filters
-		body.Cursor = sealCursor(listCursor, page.Next, c.owner(), filters.Encode(), time.Now())
-		next.Set("cursor", body.Cursor)
+		rest.Cursor = sealCursor(listCursor, page.Next, c.owner(), filters.Encode(), time.Now())
+		next.Set("cursor", rest.Cursor)
 		for _, name := range []string{"limit", "select"} {
 			if c.query.Has(name) {
 				next.Set(name, c.query.Get(name))
 			}
 		}
-		body.NextLink = s.path() + "?" + next.Encode()
+		rest.NextLink = s.path() + "?" + next.Encode()
 	}
-	a, err := jsonAnswer(http.StatusOK, body, "")
+	if members != nil {
+		picked, err := pick(page.Items, members)
+		if err != nil {
+			return nil, err
+		}
+		return collectionAnswer(picked, rest, rest.NextLink)
+	}
+	return collectionAnswer(page.Items, rest, rest.NextLink)
+}
+
+// appender writes itself as a client sees it.
+type appender interface{ AppendJSON(b []byte) []byte }
+
+// collectionAnswer answers with values and the members beside them. The values are valid
+// JSON already, so nothing reads them once more.
+func collectionAnswer[value appender](values []value, rest any, nextLink string) (*answer, error) {
+	const likely = 384 // bytes of an item
+	body := append(make([]byte, 0, likely*(1+len(values))), `{"value":[`...)
+	for i, one := range values {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = one.AppendJSON(body)
+	}
+	body = append(body, ']')
+	members, err := jsonv2.Marshal(rest)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode the answer: %w", err)
 	}
-	if body.NextLink != "" {
-		a.header.Set("Link", "<"+body.NextLink+`>; rel="next"`) // RFC 8288
+	if len(members) > len("{}") {
+		body = append(body, ',')
+	}
+	a := jsonAnswer(http.StatusOK, append(body, members[1:]...), "")
+	if nextLink != "" {
+		a.header.Set("Link", "<"+nextLink+`>; rel="next"`) // RFC 8288
 	}
 	a.collection = true
 	return a, nil
 }
 
+// picked is an item of which only the members are left that were selected.
+type picked jsontext.Value
+
+func (p picked) AppendJSON(b []byte) []byte { return append(b, p...) }
+
 // pick returns the members of each item that were selected.
-func pick(all []items.Item, selected []string) ([]jsontext.Value, error) {
-	picked := make([]jsontext.Value, len(all))
+func pick(all []items.Item, selected []string) ([]picked, error) {
+	left := make([]picked, len(all))
 	for i, item := range all {
-		whole, err := jsonv2.Marshal(item)
-		if err != nil {
-			return nil, fmt.Errorf("encode an item: %w", err)
-		}
 		var members map[string]jsontext.Value
-		if err := jsonv2.Unmarshal(whole, &members); err != nil {
+		if err := jsonv2.Unmarshal(item.AppendJSON(nil), &members); err != nil {
 			return nil, fmt.Errorf("pick members of an item: %w", err)
 		}
-		b := jsontext.Value("{")
+		b := picked("{")
 		for _, name := range items.Members {
 			if value, ok := members[name]; ok && slices.Contains(selected, name) {
 				if len(b) > 1 {
@@ -111,9 +134,9 @@ func pick(all []items.Item, selected []string) ([]jsontext.Value, error) {
 				b = append(append(b, ':'), value...)
 			}
 		}
-		picked[i] = append(b, '}')
+		left[i] = append(b, '}')
 	}
-	return picked, nil
+	return left, nil
 }
 
 // get answers with one item.
@@ -125,7 +148,7 @@ func (s *server) get(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonAnswer(http.StatusOK, item, item.ETag)
+	return answerOf(http.StatusOK, item, item.ETag), nil
 }
 
 // delta answers with a part of what changed since a token, or of all items.
@@ -163,36 +186,26 @@ func (s *server) delta(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var body struct {
-		Value     []items.Change `json:"value"`
-		NextLink  string         `json:"nextLink,omitzero"`
-		Cursor    string         `json:"cursor,omitzero"` // the one in nextLink
-		DeltaLink string         `json:"deltaLink,omitzero"`
-		Token     string         `json:"token,omitzero"` // the one in deltaLink
+	var rest struct {
+		NextLink  string `json:"nextLink,omitzero"`
+		Cursor    string `json:"cursor,omitzero"` // the one in nextLink
+		DeltaLink string `json:"deltaLink,omitzero"`
+		Token     string `json:"token,omitzero"` // the one in deltaLink
 	}
-	body.Value = d.Changes
 	link := url.Values{}
 	if c.query.Has("limit") {
 		link.Set("limit", c.query.Get("limit"))
 	}
 	if d.More {
-		body.Cursor = sealCursor(deltaCursor, d.Next, c.owner(), "", time.Now())
-		link.Set("cursor", body.Cursor)
-		body.NextLink = s.path() + "/delta?" + link.Encode()
+		rest.Cursor = sealCursor(deltaCursor, d.Next, c.owner(), "", time.Now())
+		link.Set("cursor", rest.Cursor)
+		rest.NextLink = s.path() + "/delta?" + link.Encode()
 	} else {
-		body.Token = sealCursor(deltaToken, d.Next, c.owner(), "", time.Now())
-		link.Set("token", body.Token)
-		body.DeltaLink = s.path() + "/delta?" + link.Encode()
+		rest.Token = sealCursor(deltaToken, d.Next, c.owner(), "", time.Now())
+		link.Set("token", rest.Token)
+		rest.DeltaLink = s.path() + "/delta?" + link.Encode()
 	}
-	a, err := jsonAnswer(http.StatusOK, body, "")
-	if err != nil {
-		return nil, err
-	}
-	if d.More {
-		a.header.Set("Link", "<"+body.NextLink+`>; rel="next"`) // RFC 8288
-	}
-	a.collection = true
-	return a, nil
+	return collectionAnswer(d.Changes, rest, rest.NextLink)
 }
 
 // create keeps a new item.
@@ -209,10 +222,7 @@ func (s *server) create(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.itemAnswer(http.StatusCreated, made[0].Item)
-	if err != nil {
-		return nil, err
-	}
+	a := c.itemAnswer(http.StatusCreated, made[0].Item)
 	// Relative: behind the host the handler does not know its public name.
 	a.header.Set("Location", s.path()+"/"+made[0].ID)
 	if replayed {
@@ -259,7 +269,7 @@ func (s *server) edit(
 	if err != nil {
 		return nil, err
 	}
-	return c.itemAnswer(http.StatusOK, made[0].Item)
+	return c.itemAnswer(http.StatusOK, made[0].Item), nil
 }
 
 // delete deletes an item.
@@ -276,34 +286,34 @@ func (s *server) delete(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonAnswer(http.StatusOK, made[0], "")
+	return answerOf(http.StatusOK, made[0], ""), nil
 }
 
 // saved is what a client needs of an item that it changed, and cannot know.
-type saved struct {
-	ID   string `json:"id"`
-	ETag string `json:"etag"`
+type saved struct{ id, etag string }
+
+func (s saved) AppendJSON(b []byte) []byte {
+	b = append(append(b, `{"id":"`...), s.id...)
+	b, _ = jsontext.AppendQuote(append(b, `","etag":`...), s.etag) // it is ASCII
+	return append(b, '}')
 }
 
 // itemAnswer answers a change with what the item is now.
-func (c *call) itemAnswer(status int, item items.Item) (*answer, error) {
-	var value any = item
-	minimal := prefersMinimal(c.Header)
-	if minimal {
-		value = saved{item.ID, item.ETag}
+func (c *call) itemAnswer(status int, item items.Item) *answer {
+	if !prefersMinimal(c.Header) {
+		return answerOf(status, item, item.ETag)
 	}
-	a, err := jsonAnswer(status, value, item.ETag)
-	if err == nil && minimal {
-		a.header.Set("Preference-Applied", "return=minimal")
-	}
-	return a, err
+	a := answerOf(status, saved{item.ID, item.ETag}, item.ETag)
+	a.header.Set("Preference-Applied", "return=minimal")
+	return a
 }
 
-func jsonAnswer(status int, v any, etag string) (*answer, error) {
-	body, err := jsonv2.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode the answer: %w", err)
-	}
+// answerOf is an answer that shows what is valid JSON already.
+func answerOf(status int, shows appender, etag string) *answer {
+	return jsonAnswer(status, shows.AppendJSON(nil), etag)
+}
+
+func jsonAnswer(status int, body []byte, etag string) *answer {
 	a := &answer{status: status, header: http.Header{
 		"Content-Type":  {"application/json"},
 		"Cache-Control": {"private, no-cache"},
@@ -312,5 +322,5 @@ func jsonAnswer(status int, v any, etag string) (*answer, error) {
 	if etag != "" {
 		a.header["Etag"] = []string{etag}
 	}
-	return a, nil
+	return a
 }

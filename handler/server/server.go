@@ -154,7 +154,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	conn := http.NewResponseController(w)
 	// Both fail where a test's ResponseWriter has no connection, and do no harm.
-	_ = conn.SetReadDeadline(start.Add(bodyTimeout))
+	if r.Body != http.NoBody {
+		_ = conn.SetReadDeadline(start.Add(bodyTimeout))
+	}
 	_ = conn.SetWriteDeadline(start.Add(bodyTimeout + workTimeout + writeTimeout))
 	ctx, storageCalls := items.CountCalls(r.Context())
 	c := &call{Request: r, invocation: invocationID(r.Header), hold: hold{admission: s.admission}}
@@ -183,14 +185,14 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.route == "/" {
 		return // the host's pings would drown the rest
 	}
-	attributes := []slog.Attr{
+	attributes := append(make([]slog.Attr, 0, 16),
 		slog.String("invocation", c.invocation),
 		slog.String("method", r.Method),
 		slog.String("route", c.route),
 		slog.Int("status", a.status),
 		slog.Float64("ms", float64(time.Since(start).Microseconds())/1000),
 		slog.Int64("storage_calls", storageCalls.Load()),
-	}
+	)
 	if id := traceID(r.Header.Get("Traceparent")); id != "" {
 		attributes = append(attributes, slog.String("trace", id))
 	}
@@ -203,7 +205,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			attributes = append(attributes, slog.String("error", err.Error()))
 		}
 	}
-	s.Log.LogAttrs(ctx, level, "request", attributes...)
+	if h := s.Log.Handler(); h.Enabled(ctx, level) {
+		record := slog.NewRecord(time.Now(), level, "request", 0) // without the place in the code, which is one
+		record.AddAttrs(attributes...)
+		_ = h.Handle(ctx, record) // there is nowhere else to say it
+	}
 }
 
 // origin is what the log may have of a token whose signature is right: nothing that names

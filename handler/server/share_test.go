@@ -37,7 +37,7 @@ func TestOneCallerLeavesRoomForOthers(t *testing.T) {
 	const flood = 300
 	each := 20 // of alice's requests
 	if *fair {
-		each = 100
+		each = 400
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: flood}}
 	t.Cleanup(client.CloseIdleConnections)

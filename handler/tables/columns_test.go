@@ -108,6 +108,10 @@ func TestRowsOfAnotherForm(t *testing.T) {
 			{"c1": "more"},
 			{"c0": ""},
 			{"c0": "{", "shape": "of another type"},
+			{"c0": "{"},
+			{"c0": `{"name":"x",}`},
+			{"c0": `"x"`},
+			{"c0": ` {"name":"x"}`},
 		} {
 			owner := someone(fmt.Sprint("reader ", i))
 			item := create(t, s, owner, "x")

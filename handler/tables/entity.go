@@ -128,20 +128,21 @@ func changeAt(t time.Time) change {
 
 // changeOf is the change that an entity tag names, or false if it can be none.
 func changeOf(tag string) (change, bool) {
-	c := strings.TrimSuffix(strings.TrimPrefix(tag, `"`), `"`)
-	var b [16]byte
-	if len(c) != 2*len(b) || len(tag) != len(c)+2 || strings.ToLower(c) != c {
-		return "", false
-	}
-	_, err := hex.Decode(b[:], []byte(c))
-	return change(c), err == nil
+	c := change(strings.TrimSuffix(strings.TrimPrefix(tag, `"`), `"`))
+	return c, len(tag) == len(c)+len(`""`) && c.valid()
+}
+
+// valid reports whether it is 128 bits in lower-case hexadecimal.
+func (c change) valid() bool {
+	return len(c) == 32 && strings.Trim(string(c), "0123456789abcdef") == ""
 }
 
 func (c change) tag() string { return `"` + string(c) + `"` }
 
 func (c change) time() time.Time {
-	b, _ := hex.DecodeString(string(c)[:12]) // a change is hexadecimal
-	return timeOf(b)
+	var b [6]byte
+	_, _ = hex.Decode(b[:], []byte(c[:12])) // a change is hexadecimal
+	return timeOf(b[:])
 }
 
 // clock tells the time of changes and makes IDs. One process's IDs are in the
@@ -240,12 +241,15 @@ func rowPrefix(id string) (string, bool) {
 
 // readItemKey takes the row key of an item apart.
 func readItemKey(key string) (id uuid.UUID, made change, ok bool) {
-	turned, version, _ := strings.Cut(strings.TrimPrefix(key, itemPrefix), "-")
-	made, ok = changeOf(change(version).tag())
-	if !ok || len(turned) != 2*len(id) || !strings.HasPrefix(key, itemPrefix) {
+	const turned = len(itemPrefix) + 2*len(id)
+	if len(key) < turned || key[:len(itemPrefix)] != itemPrefix {
 		return id, "", false
 	}
-	if _, err := hex.Decode(id[:], []byte(turned)); err != nil {
+	version, ok := strings.CutPrefix(key[turned:], "-")
+	if made = change(version); !ok || !made.valid() {
+		return id, "", false
+	}
+	if _, err := hex.Decode(id[:], []byte(key[len(itemPrefix):turned])); err != nil {
 		return id, "", false
 	}
 	for i := range id {

@@ -210,7 +210,7 @@ func TestCleaningLeavesNothing(t *testing.T) {
 	require.LessOrEqual(t, len(service.Entities("items")), 192+1+16)
 }
 
-// TestCosts counts storage's operations, as the README states them.
+// TestCosts counts storage's operations, as docs/limits.md states them.
 func TestCosts(t *testing.T) {
 	s := open(t, strictService(t).ConnectionString())
 	owner := someone("cost")

@@ -11,8 +11,8 @@ import (
 	"itemsapi/handler/items"
 )
 
-// TestCostsAtScale counts storage's operations where there are many items, as the README
-// states them.
+// TestCostsAtScale counts storage's operations where there are many items, as
+// docs/limits.md states them.
 func TestCostsAtScale(t *testing.T) {
 	service := strictService(t)
 	s := open(t, service.ConnectionString())

@@ -43,7 +43,7 @@ func TestNeeds(t *testing.T) {
 		return skipped
 	}
 	always := []string{"Azure Functions Core Tools (no func)", "the documents that B2C publishes (B2C_FIXTURES is not set)", "Bicep (no bicep)", "azd (no azd)"}
-	require.Equal(t, append(always, "Azurite (no npm)", "the race detector, which takes a C compiler (no cgo)"), lacks(false))
+	require.Equal(t, append(always, "Azurite and the mobile app (no npm)", "the race detector, which takes a C compiler (no cgo)"), lacks(false))
 	require.Equal(t, append(always, "npm ci and the race detector (-short)"), lacks(true))
 
 	require.NoError(t, os.MkdirAll("clients/spa", 0o700))

@@ -23,7 +23,7 @@ func needs(short bool, raceError string) []need {
 	if short {
 		return append(all, need{"npm ci and the race detector", "-short", false})
 	}
-	all = append(all, need{"Azurite", noneOf("npm"), true},
+	all = append(all, need{"Azurite and the mobile app", noneOf("npm"), true},
 		need{"the race detector, which takes a C compiler", raceError, true})
 	if _, err := os.Stat("clients/spa"); err == nil {
 		browser := noneOf("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")

@@ -12,7 +12,7 @@ import (
 	"itemsapi/handler/entra/entratest"
 )
 
-const execUsage = `Usage: go run ./scripts/dev exec [-azurite] [-v] -- COMMAND [ARG ...]
+const execUsage = `Usage: go run ./scripts/dev exec [-azurite] [-sign-in-url URL] [-v] -- COMMAND [ARG ...]
 
 Runs COMMAND inside the world, on the fixed ports where they are free and on
 others where not, and ends as COMMAND does. Its environment has the handler's
@@ -32,6 +32,7 @@ func runExec(ctx context.Context, args []string) error {
 	f := newFlags("exec", execUsage)
 	var o options
 	f.BoolVar(&o.azurite, "azurite", false, "keep the items in Azurite (needs npm)")
+	signInURLFlag(f, &o)
 	verbose := f.Bool("v", false, "show on stderr what the parts of the world say")
 	var command []string
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -41,7 +42,7 @@ func runExec(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(command) == 0 {
-		return errors.New("exec wants a command: go run ./scripts/dev exec -- COMMAND")
+		return errors.New("exec expects a command: go run ./scripts/dev exec -- COMMAND")
 	}
 	o.anyPorts, o.messages = true, os.Stderr
 	said := &transcript{}

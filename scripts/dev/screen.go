@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,12 +20,19 @@ import (
 const worldUsage = usage + `Flags without a command:
 `
 
+func signInURLFlag(f *flag.FlagSet, o *options) {
+	f.StringVar(&o.signInURL, "sign-in-url", "",
+		"the `URL` of a TLS proxy that you run in front of the sign-in, such as\n"+
+			"https://localhost:9443, for MSAL's native libraries")
+}
+
 // runWorld starts everything, shows how to use it, and waits.
 func runWorld(ctx context.Context, args []string) error {
 	f := newFlags("dev", worldUsage)
 	var o options
 	f.BoolVar(&o.azurite, "azurite", false, "keep the items in Azurite (needs npm), where they survive a restart")
-	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the double of its host")
+	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the stand-in for their host")
+	signInURLFlag(f, &o)
 	if err := parse(f, args); err != nil {
 		return err
 	}
@@ -47,7 +55,7 @@ func runWorld(ctx context.Context, args []string) error {
 		return err
 	}
 	defer tokens.remove()
-	fmt.Print(screen(w, tokens))
+	fmt.Print(screen(w, tokens, thisShell()))
 	out.show()
 
 	renew := time.NewTicker(30 * time.Minute) // they are valid for an hour
@@ -71,7 +79,7 @@ func runWorld(ctx context.Context, args []string) error {
 }
 
 // tokens are files with a header for curl's -H @FILE, so that a line with a
-// token of 900 characters fits on a screen.
+// token of 900 characters fits on a screen; and one with an item.
 type tokens struct {
 	tenant *entratest.Server
 	dir    string
@@ -87,6 +95,12 @@ var tokenFiles = []struct {
 }
 
 const brokenShown = "aud.is_client"
+
+// An item to create, and the file with it beside those of the tokens.
+const (
+	exampleText = "Milk"
+	exampleFile = "item.json"
+)
 
 func newTokens(tenant *entratest.Server) (*tokens, error) {
 	dir, err := os.MkdirTemp("", config.Realm+"-")
@@ -123,69 +137,65 @@ func (t *tokens) write() error {
 	if err != nil {
 		return err
 	}
-	return save(brokenShown, broken.Token)
+	if err := save(brokenShown, broken.Token); err != nil {
+		return err
+	}
+	if err := os.WriteFile(t.path(exampleFile), []byte(itemstest.Text(exampleText)), 0o600); err != nil {
+		return fmt.Errorf("write an item: %w", err)
+	}
+	return nil
 }
 
 func (t *tokens) remove() { os.RemoveAll(t.dir) }
 
-// screen is what a person sees when all is up.
-func screen(w *world, t *tokens) string {
+// screen is what a person sees when all is up: lines of at most 80 columns, as long as
+// the folder for temporary files has a short name.
+func screen(w *world, t *tokens, s shell) string {
 	api := w.apiURL + config.CollectionPath
-	post := ` -H "Content-Type: application/json" -d '` + strings.ReplaceAll(
-		itemstest.Text("Milk"),
-		"'",
-		`'\''`,
-	) + `' ` + api
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	try := func(status, what, command string) {
+	try := func(status, what, token string, body bool) {
+		groups := [][]string{{s.curl, "-i"}}
+		if token != "" {
+			groups = append(groups, []string{"-H", "@" + t.path(token)})
+		}
+		if body {
+			data := itemstest.Text(exampleText)
+			if !s.inline {
+				data = "@" + t.path(exampleFile)
+			}
+			groups = append(groups, []string{"-H", "Content-Type: application/json"}, []string{"-d", data})
+		}
 		line("  # %s  %s", status, what)
-		line("  %s", command)
+		line("%s", s.command("  ", append(groups, []string{api})...))
 		line("")
 	}
 	line("")
-	line("Everything is up, on this machine only. None of it is Azure, and nothing here is secret.")
+	line("Everything is up, on this machine only. None of it is Azure, and nothing here is")
+	line("secret.")
 	line("")
-	line("  App       %s", w.spa)
-	line("  API       %s", api)
-	line(
-		"  Sign-in   %s  (stand-in for Azure AD B2C: tenant %s, users alice and bob)",
-		w.tenant.URL(),
-		entratest.TenantName,
-	)
-	line(
-		"            and beside it %s of Entra External ID, %s of Entra ID",
-		entratest.ExternalTenantName,
-		entratest.WorkforceTenantName,
-	)
-	line(
-		"  Metadata  %s",
-		strings.NewReplacer(
-			"{tenant}",
-			entratest.TenantName,
-			"{policy}",
-			entratest.PolicySignUpSignIn,
-		).Replace(
-			w.tenant.MetadataTemplate(),
-		),
-	)
-	line("  Storage   %s", w.storage)
+	line("  App      %s", w.spa)
+	line("  API      %s", api)
+	line("  Sign-in  %s", w.tenant.URL())
+	line("           a stand-in for Azure AD B2C: tenant %s, users alice and bob;", entratest.TenantName)
+	line("           beside it %s of Entra External ID, and", entratest.ExternalTenantName)
+	line("           %s of Entra ID", entratest.WorkforceTenantName)
+	line("  Storage  %s", w.storage)
+	line("           %s", w.kept)
 	line("")
 	line("Try it in another terminal. The tokens are renewed while this runs.")
 	line("")
-	try("200", "list alice's items", "curl -i -H @"+t.path("alice")+" "+api)
-	try("201", "create one", "curl -i -H @"+t.path("alice")+post)
-	try("401", "no token", "curl -i "+api)
-	try(
-		"401",
-		"the article's mistake: a token for the client, not for the API",
-		"curl -i -H @"+t.path(brokenShown)+" "+api,
-	)
-	try("403", "a token that may read, not write", "curl -i -H @"+t.path("alice-reads")+post)
-	line("A token by itself:         go run ./scripts/dev token -user bob -scope read")
-	line("Of another family:         go run ./scripts/dev token -family external (or entra)")
-	line("One for any refusal code:  go run ./scripts/dev token -broken time.expired")
-	line("Run now as in the portal, roll keys over, break the key endpoint: %s", w.tenant.URL())
+	try("200", "list alice's items", "alice", false)
+	try("201", "create one", "alice", true)
+	try("401", "no token", "", false)
+	try("401", "the article's mistake: a token for the client, not for the API", brokenShown, false)
+	try("403", "a token that may read, not write", "alice-reads", true)
+	line("Paste an answer or a token: go run ./scripts/doctor -token -")
+	line("A token by itself:          go run ./scripts/dev token -user bob -scope read")
+	line("Of another family:          go run ./scripts/dev token -family external")
+	line("One for any refusal code:   go run ./scripts/dev token -broken time.expired")
+	line("Run now as in the portal, roll keys over, break the key endpoint, metadata:")
+	line("                            %s", w.tenant.URL())
 	line("")
 	line("Ctrl-C stops everything.")
 	line("")

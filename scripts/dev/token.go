@@ -21,16 +21,22 @@ const tokenUsage = `Usage: go run ./scripts/dev token [-family NAME] [-user NAME
 
 Prints an access token of the sign-in stand-in, which must be running:
 
-  curl -H "Authorization: Bearer $(go run ./scripts/dev token)" http://localhost:7071/api/items
+  curl -H "Authorization: Bearer $(go run ./scripts/dev token)" \
+    http://localhost:7071/api/items
 
 With -application, that of a program which signed in as itself, the tenant's
 daemon. The API admits it by its app roles: B2C's always, the other families'
 with APPLICATIONS=accept in the environment of go run ./scripts/dev.
 
 With -broken, one that the API refuses with that code. With -curl as well, the
-arguments that make curl cause it, quoted for a POSIX shell:
+arguments that make curl cause it, quoted for a POSIX shell, or on Windows for
+PowerShell:
 
-  eval "curl $(go run ./scripts/dev token -broken auth.scheme -curl) http://localhost:7071/api/items"
+  a=$(go run ./scripts/dev token -broken auth.scheme -curl)
+  eval "curl $a http://localhost:7071/api/items"
+
+  $a = go run ./scripts/dev token -broken auth.scheme -curl
+  iex "curl.exe $a http://localhost:7071/api/items"
 
 The stand-in is the one at the origin of B2C_AUTHORITY, else http://localhost:9911.
 
@@ -110,7 +116,7 @@ func runToken(ctx context.Context, args []string) error {
 			arguments = append(arguments, "-G", "-d", b.Query)
 		}
 		for i, a := range arguments {
-			arguments[i] = quote(a)
+			arguments[i] = thisShell().word(a)
 		}
 		fmt.Println(strings.Join(arguments, " "))
 	case b.Token == "":
@@ -123,17 +129,6 @@ func runToken(ctx context.Context, args []string) error {
 		fmt.Println(b.Token)
 	}
 	return nil
-}
-
-// quote quotes an argument for a POSIX shell, where it needs it.
-func quote(s string) string {
-	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') &&
-			!strings.ContainsRune("-_./:=@", r)
-	}) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // askStandIn asks for what only a stand-in gives.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"itemsapi/clients/spa/spatest"
@@ -41,10 +42,11 @@ const (
 
 // options say what kind of world.
 type options struct {
-	azurite   bool // items in Azurite, kept on disk
-	coreTools bool // the real host
-	anyPorts  bool // other ports where the fixed ones are taken
-	spa       bool // the single-page app, too
+	azurite   bool   // items in Azurite, kept on disk
+	coreTools bool   // the real host
+	anyPorts  bool   // other ports where the fixed ones are taken
+	spa       bool   // the single-page app, too
+	signInURL string // of a TLS proxy in front of the sign-in
 	messages  io.Writer
 	log       func(name, line string) // what the parts say; nil discards
 }
@@ -53,7 +55,8 @@ type options struct {
 type world struct {
 	root    string // of the module
 	tenant  *entratest.Server
-	storage string   // what is said of it
+	storage string   // its address
+	kept    string   // what is said of it
 	apiURL  string   // http://localhost:7071
 	spa     string   // what is said of the single-page app
 	env     []string // the handler's settings
@@ -112,7 +115,7 @@ func start(ctx context.Context, o options) (_ *world, err error) {
 
 	err = at(signInAddr, func(address string) (err error) {
 		w.tenant, err = entratest.Start(entratest.Options{
-			Addr: address, RunNow: http.HandlerFunc(w.serveRunNow),
+			Addr: address, RunNow: http.HandlerFunc(w.serveRunNow), PublicURL: o.signInURL,
 			Log: func(line string) { o.log("sign-in", line) },
 		})
 		return err
@@ -178,7 +181,8 @@ func (w *world) startSPA(ctx context.Context, o options) error {
 			return nil
 		}
 		if err := installNode(ctx, w.root, o.messages, "MSAL.js", dir); err != nil {
-			w.spa = "not started: " + firstLine(err.Error())
+			w.spa = "not started: npm could not install MSAL.js; is there a network?"
+			fmt.Fprintf(o.messages, "dev: %v\n", err)
 			return nil
 		}
 		s, err = spatest.Start(spaAddr, filepath.Join(w.root, dir))
@@ -192,11 +196,6 @@ func (w *world) startSPA(ctx context.Context, o options) error {
 	return nil
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
-}
-
 func (w *world) startStorage(ctx context.Context, o options, address string) (connection string, err error) {
 	if !o.azurite {
 		s, err := tablestest.Start(tablestest.Options{Addr: address})
@@ -204,7 +203,7 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 			return "", err
 		}
 		w.closers = append(w.closers, s.Close)
-		w.storage = s.URL() + "  (strict stand-in, in memory)"
+		w.storage, w.kept = s.URL(), "a strict stand-in for Table Storage, in memory"
 		return s.ConnectionString(), nil
 	}
 	dir := filepath.Join(w.root, ".dev", "azurite")
@@ -232,8 +231,8 @@ func (w *world) startStorage(ctx context.Context, o options, address string) (co
 			fmt.Fprintf(o.messages, "dev: %v\n", err)
 		}
 	})
-	w.storage = fmt.Sprintf("http://%s/devstoreaccount1  (Azurite, kept in %s)", s.Addr(),
-		filepath.Join(".dev", "azurite"))
+	w.storage = fmt.Sprintf("http://%s/devstoreaccount1", s.Addr())
+	w.kept = "Azurite, kept in " + filepath.Join(".dev", "azurite")
 	return s.ConnectionString(), nil
 }
 
@@ -244,7 +243,9 @@ func installNode(ctx context.Context, root string, messages io.Writer, what, dir
 		return errors.New("npm comes with Node.js, which is not on PATH")
 	}
 	fmt.Fprintf(messages, "Installing %s with npm, once.\n", what)
-	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", dir)
+	// Without a network npm would try for minutes, and say nothing.
+	cmd := exec.CommandContext(ctx, npm, "ci", "--no-audit", "--no-fund", "--prefix", dir,
+		"--fetch-retries=1", "--fetch-retry-mintimeout=1000")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("install %s: npm ci: %w\n%s", what, err, out)
@@ -277,8 +278,8 @@ func (w *world) startHost(ctx context.Context, o options, address string) error 
 func (w *world) startCoreTools(ctx context.Context, o options) error {
 	path, err := exec.LookPath("func")
 	if err != nil {
-		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a double " +
-			"of the host does")
+		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a " +
+			"stand-in for the host is used")
 	}
 	cmd := exec.CommandContext(ctx, path, "start", "--port", "7071", "--cors", spaOrigins)
 	cmd.Dir = w.root
@@ -429,7 +430,11 @@ func checkFree(wanted map[string]string) error {
 		listeners, err := loopbacktest.Listen(wanted[what])
 		if err != nil {
 			_, port, _ := net.SplitHostPort(wanted[what])
-			taken = append(taken, fmt.Sprintf("port %s, wanted by %s, is in use (%v)", port, what, err))
+			sentence := fmt.Sprintf("port %s, wanted by %s, is in use", port, what)
+			if !errors.Is(err, syscall.EADDRINUSE) {
+				sentence = fmt.Sprintf("port %s, wanted by %s, cannot be had: %v", port, what, err)
+			}
+			taken = append(taken, sentence)
 		}
 		for _, l := range listeners {
 			l.Close()
@@ -438,7 +443,8 @@ func checkFree(wanted map[string]string) error {
 	if taken == nil {
 		return nil
 	}
-	return fmt.Errorf("%s. Stop the other program; another world may be running", strings.Join(taken, "; "))
+	return fmt.Errorf("%s\nStop the other program, which may be another local world. Or run one command in a\n"+
+		"world on other ports: go run ./scripts/dev exec -- COMMAND", strings.Join(taken, "\n     "))
 }
 
 // lineWriter calls line for each line written to it.

@@ -531,12 +531,43 @@ func TestSettingsFrom(t *testing.T) {
 	require.Equal(t, []string{"settings"}, r.status(report.StatusFail), "one line, not one for each setting")
 }
 
+// Before anybody has set anything, a token is explained by the sample's settings, as long
+// as the local world that they describe is there.
+func TestSample(t *testing.T) {
+	w := newWorld(t)
+	w.env = nil
+	require.NoError(t, os.Remove(filepath.Join(w.app, "local.settings.json")))
+	sample, err := os.ReadFile(filepath.Join("..", "..", sampleFile))
+	require.NoError(t, err)
+	local := strings.TrimPrefix(w.tenant.URL(), "http://")
+	w.write(t, sampleFile, strings.ReplaceAll(string(sample), "localhost:9911", local))
+	broken, err := w.tenant.Broken("aud.is_client")
+	require.NoError(t, err)
+	w.stdin = broken.Token
+	r, status := w.json(t, "-token", "-")
+	require.Equal(t, 1, status)
+	require.Equal(t, []string{"token, audience"}, r.status(report.StatusFail))
+	require.Equal(t, "aud.is_client", r.with("token, audience")[0].Code)
+	require.Contains(t, r.with("settings")[0].Detail, sampleFile)
+	r, _ = w.json(t)
+	require.Contains(t, r.status(report.StatusFail), "settings", "whoever checks settings has to have some")
+
+	w.env = map[string]string{"B2C_TENANT": "contoso"}
+	r, _ = w.json(t, "-token", "-")
+	require.NotContains(t, r.status(report.StatusFail), "token, audience", "settings are never mixed with the sample's")
+
+	w.env = nil
+	w.tenant.Close()
+	r, _ = w.json(t, "-token", "-")
+	require.Equal(t, []string{"settings"}, r.status(report.StatusFail))
+}
+
 func TestManagedIdentity(t *testing.T) {
 	d := &doctor{Report: report.New(io.Discard, true)}
 	w := newWorld(t)
 	d.checkEndpoint(context.Background(), w.tables.URL())
 	require.Equal(t, report.StatusOK, d.Checks()[0].Status, d.Checks())
-	require.Contains(t, d.Checks()[1].Detail, "in Azure alone")
+	require.Contains(t, d.Checks()[1].Detail, "only in Azure")
 	d.checkEndpoint(context.Background(), w.tenant.URL())
 	require.Contains(t, d.Checks()[2].Detail, "not as a storage account does")
 }
@@ -560,7 +591,7 @@ func TestWrongUsage(t *testing.T) {
 		{"word", "no flag"},
 		{"-nonsense", "not defined"},
 		{"-scope delete", "read or write"},
-		{"-url localhost:7071", "-url wants"},
+		{"-url localhost:7071", "-url expects"},
 		{"-url http://me:secret@localhost", "without a user"},
 		{"-origin http://localhost", "goes with -url"},
 		{"-token absent", "read the file"},

@@ -44,7 +44,9 @@ every tenant and policy, the clock, the function app's files, and the storage.
     or -v prints, or WWW-Authenticate
   a message with AADB2C, AADSTS, IDX or IDW in it, an error of MSAL, what the
     browser's console says of CORS
-Nothing of it is stored or called, and no secret is shown.
+Nothing of it is stored or called, and no secret is shown. If there are no
+settings at all and the local world is running, those of
+local.settings.sample.json are taken, which are that world's.
 
 -url calls a running API without a token, with the one of -token, and as a
 browser's preflight, and says who answered: the API, or what stands before it.
@@ -144,6 +146,7 @@ func run(ctx context.Context, args []string, lookup func(string) (string, bool),
 	token := ""
 	if *tokenFile != "" {
 		d.Doing("Reading the tenant's metadata and keys …")
+		d.takeSample(ctx)
 		token = d.explainPaste(ctx, text, *scope)
 	}
 	if base != nil {
@@ -221,8 +224,8 @@ func readPaste(name string, stdin io.Reader, stderr io.Writer) (string, error) {
 		switch {
 		case err != nil && (strings.HasPrefix(name, "eyJ") || strings.Contains(name, "://") ||
 			strings.ContainsAny(name, " {#")):
-			return "", errors.New("-token wants the name of a file, not the token: shells keep what is typed. Put it " +
-				"into a file, or pipe it to -token -")
+			return "", errors.New("-token expects the name of a file, not the token: shells keep what is typed. Put " +
+				"it into a file, or pipe it to -token -")
 		case err != nil:
 			return "", fmt.Errorf("-token: read the file: %w", errors.Unwrap(err))
 		}

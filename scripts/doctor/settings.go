@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"itemsapi/handler/config"
@@ -26,13 +29,48 @@ type localSettings struct {
 		CORSCredentials bool    `json:"CORSCredentials"`
 	} `json:"Host"`
 
-	err error // why it could not be read; fs.ErrNotExist if there is none
+	err    error // why it could not be read; fs.ErrNotExist if there is none
+	sample bool  // it is local.settings.sample.json
 }
 
 func (d *doctor) readLocalSettings() {
 	d.local.err = d.readJSON("local.settings.json", &d.local)
 	for name, value := range d.local.Values {
 		d.hideParts(name, value)
+	}
+}
+
+const sampleFile = "local.settings.sample.json"
+
+// takeSample takes the settings of the sample where there are no others and the local
+// world, which they describe, is running: a token is explained before anybody has set
+// anything.
+func (d *doctor) takeSample(ctx context.Context) {
+	set := func(s config.Setting) bool {
+		value, _ := d.lookup(s.Name)
+		return value != ""
+	}
+	if !errors.Is(d.local.err, fs.ErrNotExist) || slices.ContainsFunc(config.Settings, set) {
+		return
+	}
+	sample := localSettings{sample: true}
+	if d.readJSON(sampleFile, &sample) != nil {
+		return
+	}
+	c, err := config.Load(func(name string) string {
+		if name == "FUNCTIONS_CUSTOMHANDLER_PORT" {
+			return "1" // the host sets it
+		}
+		return sample.Values[name]
+	})
+	if err != nil || len(c.B2C.Policies) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	a, err := call(ctx, http.MethodGet, c.B2C.Policies[0].MetadataURL, nil)
+	if err == nil && a.status == http.StatusOK {
+		d.local = sample
 	}
 }
 
@@ -142,7 +180,10 @@ func (d *doctor) settings() (config.Config, bool) {
 	if fromEnvironment > 0 {
 		from = append(from, "the environment")
 	}
-	if fromFile > 0 {
+	switch {
+	case d.local.sample:
+		from = []string{sampleFile + ", as there are no others and the local world is running"}
+	case fromFile > 0:
 		from = append(from, "local.settings.json")
 	}
 	d.OK("settings", "complete (from %s)", strings.Join(from, " and "))

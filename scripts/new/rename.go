@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -51,7 +52,7 @@ func (n names) rules() []rule {
 		{
 			fmt.Sprintf("-require=%[1]s@v0.0.0 -replace=%[1]s=../%[1]s", project.Module),
 			fmt.Sprintf("-require=%[1]s@v0.0.0 -replace=%[1]s=../%[2]s", n.module, path.Base(n.module)),
-			[]string{"handler/entra/entra.go"},
+			[]string{"docs/library.md", "handler/entra/entra.go"},
 		},
 
 		// The API's name: challenges and problem types where they are spelled out, titles,
@@ -82,7 +83,7 @@ func (n names) rules() []rule {
 		{`/default/` + c + `"`, `/default/` + n.collection + `"`, snapshots}, // the table's name
 		{
 			"ITEMS_TABLE` | `" + c + "`", "ITEMS_TABLE` | `" + n.collection + "`",
-			[]string{"README.md", "infra/README.md"},
+			[]string{"docs/settings.md", "infra/README.md"},
 		},
 		{"the table " + c + " is", "the table " + n.collection + " is", []string{"scripts/doctor/testdata/well.txt"}},
 
@@ -92,7 +93,10 @@ func (n names) rules() []rule {
 		{"<h1>" + title + "<", "<h1>" + n.title() + "<", []string{"clients/spa/index.html"}},
 		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/spa/manifest.webmanifest"}},
 		{">" + title + "</a>", ">" + n.title() + "</a>", []string{"clients/spa/index.html"}},
-		{">Your " + c + "<", ">Your " + n.collection + "<", []string{"clients/spa/index.html"}},
+		{
+			">Your " + c + "<", ">Your " + n.collection + "<",
+			[]string{"clients/spa/index.html", "clients/mobile/Items.tsx"},
+		},
 		{
 			`name: "` + title + `"`, `name: "` + n.title() + `"`,
 			[]string{"clients/spa/tests/browser.test.mjs", "clients/spa/tests/people.test.mjs"},
@@ -102,6 +106,15 @@ func (n names) rules() []rule {
 			[]string{"clients/spa/tests/browser.test.mjs"},
 		},
 		{"`" + c + " of ", "`" + n.collection + " of ", []string{"clients/spa/store.js", "clients/spa/README.md"}},
+
+		// The mobile app's: of the app, of what opens it and of its list.
+		{"com.example." + c, "com.example." + n.collection, nil},
+		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/mobile/app.json"}},
+		{
+			`"` + title + `"`, `"` + n.title() + `"`,
+			[]string{"clients/mobile/App.tsx", "clients/mobile/tests/app.test.mjs"},
+		},
+		{">" + title + "<", ">" + n.title() + "<", []string{"clients/mobile/App.tsx"}},
 	}
 }
 
@@ -152,7 +165,7 @@ func (n names) rename(repository fs.FS, tracked []string) ([]file, error) {
 		if info.Mode()&0o111 != 0 {
 			f.mode = 0o755
 		}
-		if !strings.HasPrefix(name, recordings) {
+		if !strings.HasPrefix(name, recordings) && utf8.Valid(text) { // pictures stay as they are, too
 			if err := n.apply(rules, &f); err != nil {
 				return nil, err
 			}

@@ -35,9 +35,10 @@ const usage = `usage: go run ./scripts/register -tenant NAME [-family FAMILY] [f
 
 Creates or repairs the API's and the client's application in the tenant
 NAME.onmicrosoft.com, and writes their IDs to the azd environment, to
-local.settings.json and to clients/spa/config.json (for External ID and Entra ID
-not over that of a real B2C tenant). What others registered stays. FAMILY is b2c
-(the default), external for Entra External ID, or entra for Entra ID.
+local.settings.json and to the config.json of clients/spa and clients/mobile (for
+External ID and Entra ID not over that of a real B2C tenant). What others
+registered stays. FAMILY is b2c (the default), external for Entra External ID, or
+entra for Entra ID.
 
 It needs a token for Microsoft Graph of somebody who may register applications and
 consent for all: GRAPH_TOKEN, or else Azure CLI's, after
@@ -83,11 +84,11 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	f.StringVar(&w.flow, "flow", "", "`name` of the client's user flow in an external tenant\n(default: the only one)")
 	f.Var(&origins, "origin", "`origin` of the single-page app, such as https://app.contoso.com; may be repeated "+
 		"(default http://localhost:9912)")
-	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated")
+	f.Var(&natives, "native", "redirect `URI` of a native app; may be repeated (default: the mobile app's, with the\n"+
+		"scheme that clients/mobile/app.json has)")
 	policies := f.String("policies", "B2C_1_signupsignin,B2C_1_profileedit",
-		"comma `list` of B2C's user flows: sign-up or sign-in first, profile editing second")
-	apiURL := f.String("api-url", "", "the API's `address`, for the single-page app (default: what its config.json "+
-		"has)")
+		"comma `list` of B2C's user flows: sign-up or sign-in first, profile editing second,\npassword reset third")
+	apiURL := f.String("api-url", "", "the API's `address`, for the apps (default: what their config.json has)")
 	check := f.Bool("check", false, "change nothing; tell what differs, exit code 1 if something does")
 	dryRun := f.Bool("dry-run", false, "change nothing; show the calls that would be made")
 	dir := f.String("dir", ".", "the project's `folder`")
@@ -95,6 +96,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 		"`URL` of Microsoft Graph; another one only on this machine")
 	if err := f.Parse(args); err != nil {
 		return err
+	}
+	if len(natives) == 0 {
+		natives = mobileApp(*dir)
 	}
 	if err := prepare(f, &w, *family, origins, natives, *endpoint); err != nil {
 		return err
@@ -142,7 +146,7 @@ func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, e
 	}
 	var found bool
 	if w.family, found = families[family]; !found {
-		return errors.New("-family wants b2c, external or entra")
+		return errors.New("-family expects b2c, external or entra")
 	}
 	for name, of := range map[string]string{"policies": "b2c", "api-url": "b2c", "flow": "external"} {
 		if family != of && given(f, name) {
@@ -152,7 +156,7 @@ func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, e
 	w.apiName, w.clientName = cmp.Or(w.apiName, w.family.apiName), cmp.Or(w.clientName, w.family.clientName)
 	w.tenant = strings.TrimSuffix(strings.ToLower(w.tenant), ".onmicrosoft.com")
 	if !regexp.MustCompile(`^[a-z0-9]{1,27}$`).MatchString(w.tenant) {
-		return errors.New("-tenant wants the tenant's name, such as contoso for contoso.onmicrosoft.com")
+		return errors.New("-tenant expects the tenant's name, such as contoso for contoso.onmicrosoft.com")
 	}
 	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" &&
 		(u.Host == "" || !loopback.Is(u.Host)) {
@@ -175,6 +179,16 @@ func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, e
 	}
 	w.publicClients = natives
 	return nil
+}
+
+// mobileApp is the redirect URI of the project's mobile app, or nothing where there is none.
+func mobileApp(dir string) list {
+	var app struct{ Expo struct{ Scheme string } }
+	text, err := os.ReadFile(filepath.Join(dir, "clients", "mobile", "app.json"))
+	if err != nil || json.Unmarshal(text, &app) != nil || app.Expo.Scheme == "" {
+		return nil
+	}
+	return list{app.Expo.Scheme + "://oauth2redirect"}
 }
 
 // given reports whether a flag stands on the command line.
@@ -251,11 +265,17 @@ func write(ctx context.Context, out io.Writer, dir string, w wanted, r registere
 	case !ofB2C:
 		authority = "https://login.microsoftonline.com/" + tenant
 	}
-	if err := spaConfig(dir, w, r, authority, policies, apiURL); errors.Is(err, errOfB2C) {
-		fmt.Fprintln(out, "  (clients/spa/config.json stays, as it is that of a B2C tenant; to write it for this\n"+
-			"  tenant, take its \"policies\" out and run this again)")
-	} else {
-		report("clients/spa/config.json", err)
+	apps := []string{"clients/spa/config.json"}
+	if len(mobileApp(dir)) > 0 {
+		apps = append(apps, "clients/mobile/config.json")
+	}
+	for _, app := range apps {
+		if err := writeConfig(filepath.Join(dir, app), w, r, authority, policies, apiURL); errors.Is(err, errOfB2C) {
+			fmt.Fprintf(out, "  (%s stays, as it is that of a B2C tenant; to write it for this\n"+
+				"  tenant, take its \"policies\" out and run this again)\n", app)
+		} else {
+			report(app, err)
+		}
 	}
 
 	fmt.Fprintln(out, "\nThe values:")
@@ -372,8 +392,7 @@ func known(name string) bool {
 // say when it is to sign in elsewhere.
 var errOfB2C = errors.New("it is the configuration for a B2C tenant")
 
-func spaConfig(dir string, w wanted, r registered, authority string, policies []string, apiURL string) error {
-	name := filepath.Join(dir, "clients", "spa", "config.json")
+func writeConfig(name string, w wanted, r registered, authority string, policies []string, apiURL string) error {
 	var c spa.Config
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -385,6 +404,11 @@ func spaConfig(dir string, w wanted, r registered, authority string, policies []
 	switch {
 	case w.prefix == families["b2c"].prefix:
 		c.Policies.SignUpSignIn, c.Policies.EditProfile = policies[0], policies[min(1, len(policies)-1)]
+		if len(policies) > 2 {
+			c.Policies.PasswordReset = policies[2]
+		} else if c.LocalMetadata != "" {
+			c.Policies.PasswordReset = "" // the local world's
+		}
 	case c.LocalMetadata == "" && c.Policies.SignUpSignIn != "":
 		return errOfB2C
 	default:

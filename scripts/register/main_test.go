@@ -21,10 +21,10 @@ func directory(t *testing.T) *graphtest.Server {
 	return s
 }
 
-// project is a folder with the files that are written to.
-func project(t *testing.T) string {
+// project is a folder with the files that are written to, and more.
+func project(t *testing.T, more ...string) string {
 	dir := t.TempDir()
-	for _, name := range []string{"local.settings.sample.json", "clients/spa/config.json"} {
+	for _, name := range append(more, "local.settings.sample.json", "clients/spa/config.json") {
 		text, err := os.ReadFile(filepath.Join("../..", name))
 		require.NoError(t, err)
 		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
@@ -113,6 +113,36 @@ func TestFreshTenant(t *testing.T) {
 	}
 	require.Empty(t, s.Writes())
 	require.Equal(t, before, state(t, s))
+}
+
+// The mobile app is registered with the scheme that its manifest has, beside what others
+// registered.
+func TestMobileApp(t *testing.T) {
+	s, dir := directory(t), project(t, "clients/mobile/app.json", "clients/mobile/config.json")
+	out, err := register(s, dir)
+	require.NoError(t, err, out)
+	text, err := os.ReadFile(filepath.Join(dir, "clients", "mobile", "config.json"))
+	require.NoError(t, err)
+	require.NotContains(t, string(text), "passwordReset", "the local world's")
+	out, err = register(s, dir, "-policies", "B2C_1_signupsignin,B2C_1_profileedit,B2C_1_reset")
+	require.NoError(t, err, out)
+	client := s.All("applications")[1]
+	require.Equal(t, []any{"com.example.items://oauth2redirect"}, client["publicClient"].(map[string]any)["redirectUris"])
+	text, err = os.ReadFile(filepath.Join(dir, "clients", "mobile", "config.json"))
+	require.NoError(t, err)
+	var c spa.Config
+	require.NoError(t, json.Unmarshal(text, &c))
+	require.Equal(t, client["appId"], c.ClientID)
+	require.Empty(t, c.LocalMetadata)
+	require.Equal(t, "B2C_1_reset", c.Policies.PasswordReset)
+
+	out, err = register(s, dir, "-native", "com.example.other://auth", "-policies", "B2C_1_signupsignin")
+	require.NoError(t, err, out)
+	client = s.All("applications")[1]
+	require.Equal(t, []any{"com.example.items://oauth2redirect", "com.example.other://auth"}, client["publicClient"].(map[string]any)["redirectUris"])
+	text, err = os.ReadFile(filepath.Join(dir, "clients", "mobile", "config.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(text), "B2C_1_reset", "what is the tenant's stays")
 }
 
 func TestTellingChangesNothing(t *testing.T) {

@@ -21,10 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"itemsapi/clients/spa/spatest"
-	"itemsapi/handler/config"
 	"itemsapi/handler/entra/entratest"
-	"itemsapi/handler/functionstest"
-	"itemsapi/handler/tables/tablestest"
 )
 
 const root = "../../.."
@@ -37,7 +34,7 @@ var only = flag.String("only", "", "run the browser tests alone whose names matc
 //
 //	go test ./clients/spa/spatest -run TestBrowser -only 'two tabs|keyboard'
 func TestBrowser(t *testing.T) {
-	browser := findBrowser()
+	browser := spatest.FindBrowser()
 	if browser == "" && os.Getenv("CI") != "true" {
 		t.Skip("skipped: no browser (apt-get install chromium)")
 	}
@@ -57,23 +54,12 @@ func TestBrowser(t *testing.T) {
 	var offset atomic.Int64
 	answering := func() {}
 	t.Cleanup(func() { answering() })
-	tenant, err := entratest.Start(entratest.Options{
-		Addr: "localhost:0", SPAOrigins: origins, Now: func() time.Time { return time.Now().Add(time.Duration(offset.Load())) },
+	world, err := spatest.StartWorld(t.Context(), root, origins, func() time.Time {
+		return time.Now().Add(time.Duration(offset.Load()))
 	})
 	require.NoError(t, err)
-	t.Cleanup(tenant.Close)
-	storage, err := tablestest.Start(tablestest.Options{})
-	require.NoError(t, err)
-	t.Cleanup(storage.Close)
-
-	handler, err := functionstest.Build(t.Context(), root, t.TempDir())
-	require.NoError(t, err)
-	host, err := functionstest.Start(t.Context(), functionstest.Config{
-		Dir: root, Executable: handler, CORS: origins, Env: append(os.Environ(), settings(tenant, storage)...),
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { host.Close() })
-	require.NoError(t, host.Ready(t.Context()))
+	t.Cleanup(world.Close)
+	tenant, host := world.Tenant, world.Host
 	app.SetConfig(spatest.Local(tenant, host.URL()))
 	external.SetConfig(spatest.LocalExternal(tenant, host.URL()))
 
@@ -151,42 +137,6 @@ func failures(said string) (names, files []string) {
 		return slices.Compact(found)
 	}
 	return all(`(?m)^✖ (.+) \([0-9.]+ms\)$`, regexp.QuoteMeta), all(`(?m)^test at (.+?):\d+:\d+$`, filepath.ToSlash)
-}
-
-func findBrowser() string {
-	if path := os.Getenv("BROWSER_PATH"); path != "" {
-		return path
-	}
-	// The first is Chromium without its windows, which takes less than half the work.
-	for _, name := range []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
-}
-
-func settings(tenant *entratest.Server, storage *tablestest.Server) []string {
-	values := map[string]string{
-		"B2C_TENANT":               entratest.TenantName,
-		"B2C_POLICIES":             strings.Join([]string{entratest.PolicySignUpSignIn, entratest.PolicyProfileEdit}, ","),
-		"B2C_API_CLIENT_ID":        entratest.APIClientID,
-		"B2C_APP_ID_URI":           entratest.AppIDURI,
-		"B2C_ALLOWED_CLIENTS":      entratest.ClientID,
-		"B2C_METADATA_URL":         tenant.MetadataTemplate(),
-		"EXTERNAL_TENANT":          entratest.ExternalTenantName,
-		"EXTERNAL_API_CLIENT_ID":   entratest.ExternalAPIClientID,
-		"EXTERNAL_METADATA_URL":    tenant.MetadataTemplateOf(entratest.External),
-		"TABLES_CONNECTION_STRING": storage.ConnectionString(),
-		"CALLER_RATE":              "0",
-	}
-	var env []string
-	for _, s := range config.Settings {
-		if s.Name != "FUNCTIONS_CUSTOMHANDLER_PORT" {
-			env = append(env, s.Name+"="+values[s.Name])
-		}
-	}
-	return env
 }
 
 func TestFailures(t *testing.T) {

@@ -448,7 +448,7 @@ test("another person's token is not sent, whatever brought it", async (t) => {
   await page.getByRole("link", { name: "Token" }).click();
   await press(page, "Get a new token");
   const alert = page.getByRole("alert");
-  await alert.getByText("This page is for Alice Adams, and the sign-in answered for Bob Brown. Nothing was sent").waitFor();
+  await alert.getByText("Alice Adams is signed in here, and the sign-in answered for Bob Brown. Nothing was sent").waitFor();
   assert.equal(await page.getByRole("cell", { name: "b0b00000" }).count(), 0);
   await press(page, "Ask the API");
   await press(page, "Close");

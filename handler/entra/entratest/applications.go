@@ -96,8 +96,9 @@ func (d *directory) findClient(idOrName string) (*application, error) {
 // redirectPlatform checks a redirect URI. It must equal a registered one byte
 // for byte, but for an empty path, which equals "/". Native ones are any port of
 // a loopback address (RFC 8252, 7.3), the forms that MSAL and AppAuth make of an
-// app's package or bundle, and any scheme that is a domain name turned round
-// (RFC 8252, 7.1).
+// app's package or bundle, the pages of Microsoft's own that desktop apps end at,
+// Expo Go's and Capacitor's addresses, and any scheme that is a domain name turned
+// round (RFC 8252, 7.1).
 func (a *application) redirectPlatform(uri string) (platform, *failure) {
 	if len(a.redirects) == 0 && !a.native {
 		return "", fail("AADB2C90007", a.id).
@@ -119,7 +120,7 @@ func (a *application) redirectPlatform(uri string) (platform, *failure) {
 		return p, nil
 	}
 	_, ofSPA := a.redirects[u.Scheme+"://"+u.Host+"/"]
-	if a.native && !ofSPA && isNativeRedirect(uri, u, a.id) {
+	if a.native && !ofSPA && a.isNativeRedirect(uri, u) {
 		return native, nil
 	}
 	return "", fail("AADB2C90006", uri, a.id)
@@ -132,19 +133,33 @@ func withSlash(uri string, u *url.URL) string {
 	return uri
 }
 
-func isNativeRedirect(uri string, u *url.URL, clientID string) bool {
+// nativeClients are pages that show nothing: a desktop app reads the address of the
+// browser that it embeds.
+func (a *application) nativeClients() []string {
+	pages := []string{"https://login.microsoftonline.com/common/oauth2/nativeclient"}
+	if a.dir.family == B2C {
+		pages = append(pages, "https://"+a.dir.name+".b2clogin.com/oauth2/nativeclient")
+	}
+	return pages
+}
+
+func (a *application) isNativeRedirect(uri string, u *url.URL) bool {
 	// url.Parse lower-cases the scheme, and the comparison is of bytes.
 	scheme, _, _ := strings.Cut(uri, ":")
 	switch {
 	case scheme == "http":
 		return loopbacktest.IsLoopback(u.Host)
 	case scheme == "https":
-		return false
+		return slices.Contains(a.nativeClients(), uri)
+	case scheme == "exp": // Expo Go, whose address is that of the development server
+		return u.Host != ""
+	case scheme == "capacitor":
+		return u.Host == "localhost"
 	case scheme == "msauth":
 		return u.Host != "" && len(u.Path) > 1
 	case strings.HasPrefix(scheme, "msauth."):
 		return uri == scheme+"://auth" || uri == scheme+"://auth/"
-	case scheme == "msal"+clientID:
+	case scheme == "msal"+a.id:
 		return uri == scheme+"://auth"
 	}
 	return strings.Contains(scheme, ".")
@@ -159,7 +174,9 @@ func (a *application) registered() []string {
 	slices.Sort(list)
 	if a.native {
 		list = append(list, "http://127.0.0.1:PORT/… and http://localhost:PORT/… (native)",
-			"msauth://PACKAGE/SIGNATURE, msauth.BUNDLE://auth, com.example.app:/… (native)")
+			"msauth://PACKAGE/SIGNATURE, msauth.BUNDLE://auth, msal"+a.id+"://auth, com.example.app:/… (native)",
+			"exp://HOST:PORT/--/… and capacitor://localhost/… (native)",
+			strings.Join(a.nativeClients(), " and ")+" (native)")
 	}
 	return list
 }

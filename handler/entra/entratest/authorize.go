@@ -57,7 +57,7 @@ func (s *Server) serveAuthorize(w *response, r *http.Request, e endpoint) {
 	}
 
 	if action := r.PostForm.Get(actionField); action != "" {
-		if !fromOwnPage(r) {
+		if !s.fromOwnPage(r) {
 			http.Error(w, "403: the sign-in page was not sent by this server.", http.StatusForbidden)
 			return
 		}

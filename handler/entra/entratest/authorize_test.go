@@ -390,6 +390,10 @@ func TestAuthorizeErrorsOnThePage(t *testing.T) {
 			"another app's MSAL scheme", "AADB2C90006", page,
 			[]string{"redirect_uri", "msal" + entratest.OtherClientID + "://auth"},
 		},
+		{"another's page for desktop apps", "AADB2C90006", page, []string{"redirect_uri", "https://fabrikam.b2clogin.com/oauth2/nativeclient"}},
+		{"below the page for desktop apps", "AADB2C90006", page, []string{"redirect_uri", "https://contoso.b2clogin.com/oauth2/nativeclient/x"}},
+		{"Expo Go nowhere", "AADB2C90006", page, []string{"redirect_uri", "exp:/callback"}},
+		{"Capacitor elsewhere", "AADB2C90006", page, []string{"redirect_uri", "capacitor://attacker.example/"}},
 		{"loopback by name", "AADB2C90006", page, []string{"redirect_uri", "http://localhost.attacker.example:1/"}},
 		{"user info", "AADB2C90287", page, []string{"redirect_uri", "http://localhost:1@attacker.example/"}},
 		{"fragment", "AADB2C90287", page, []string{"redirect_uri", page + "#x"}},
@@ -427,6 +431,16 @@ func TestRedirectURIsByteForByte(t *testing.T) {
 		{"http://127.0.0.1:51234/Callback%2f?x", "-", "http://127.0.0.1:51234/Callback%2f?x&"},
 		{"http://[::1]:51234/cb", "-", "http://[::1]:51234/cb?"},
 		{"http://localhost:51234", "-", "http://localhost:51234?"},
+		{"exp://192.168.1.5:8081/--/oauth2redirect", "-", "exp://192.168.1.5:8081/--/oauth2redirect?"},
+		{"capacitor://localhost/callback", "-", "capacitor://localhost/callback?"},
+		{
+			"https://login.microsoftonline.com/common/oauth2/nativeclient", "-",
+			"https://login.microsoftonline.com/common/oauth2/nativeclient?",
+		},
+		{
+			"https://contoso.b2clogin.com/oauth2/nativeclient", "-",
+			"https://contoso.b2clogin.com/oauth2/nativeclient?",
+		},
 	} {
 		t.Run(row.uri, func(t *testing.T) {
 			b := newBrowser(t)

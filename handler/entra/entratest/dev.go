@@ -56,7 +56,7 @@ func (s *Server) serveOwn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if strings.HasPrefix(r.URL.Path, "/dev/") &&
-		(!fromOwnPage(r) || method == http.MethodGet && r.Header.Get("Origin") != "") {
+		(!s.fromOwnPage(r) || method == http.MethodGet && r.Header.Get("Origin") != "") {
 		http.Error(w, "403: a page of another origin may not use this.", http.StatusForbidden)
 		return
 	}

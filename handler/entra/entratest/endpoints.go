@@ -236,6 +236,15 @@ func (s *Server) baseURL(r *http.Request) string {
 	if s.hostGiven {
 		return s.URL()
 	}
+	return s.origin(r)
+}
+
+// origin is how the one who asks spells us. A proxy's X-Forwarded-Proto does not count:
+// anybody can send it.
+func (s *Server) origin(r *http.Request) string {
+	if s.publicURL == "https://"+r.Host {
+		return s.publicURL
+	}
 	return "http://" + r.Host
 }
 

@@ -28,6 +28,7 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -74,6 +75,11 @@ type Options struct {
 	// with; "" means localhost:PORT.
 	PublicHost string
 
+	// PublicURL is the origin, such as https://localhost:9443, of a TLS proxy in front that
+	// keeps the Host: MSAL's native libraries speak https alone. What is asked for there is
+	// answered with URLs that are spelled so. Only loopback is allowed; "" is none.
+	PublicURL string
+
 	// SPAOrigins are origins, such as http://localhost:40123, whose / and
 	// /redirect.html are registered as single-page app redirect URIs, besides
 	// those of http://localhost:9912 and http://127.0.0.1:9912.
@@ -105,6 +111,7 @@ type Server struct {
 	lifetime   time.Duration
 	publicHost string
 	hostGiven  bool
+	publicURL  string // Options'
 	formerID   string // the claim
 	log        func(string)
 	runNow     http.Handler
@@ -127,6 +134,11 @@ type Server struct {
 
 // Start listens and serves. It fails if the address is taken or not loopback.
 func Start(o Options) (*Server, error) {
+	if u, err := url.Parse(o.PublicURL); o.PublicURL != "" &&
+		(err != nil || u.Scheme != "https" || !loopbacktest.IsLoopback(u.Host) || "https://"+u.Host != o.PublicURL) {
+		return nil, fmt.Errorf("the sign-in's public URL %q must be https://localhost:PORT, without a path",
+			short(o.PublicURL))
+	}
 	listeners, err := loopbacktest.Listen(o.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("start the sign-in stand-in: %w", err)
@@ -136,6 +148,7 @@ func Start(o Options) (*Server, error) {
 		lifetime:   o.AccessTokenLifetime,
 		publicHost: o.PublicHost,
 		hostGiven:  o.PublicHost != "",
+		publicURL:  o.PublicURL,
 		formerID:   o.FormerIDClaim,
 		log:        o.Log,
 		runNow:     o.RunNow,

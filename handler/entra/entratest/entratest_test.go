@@ -260,6 +260,31 @@ func TestStart(t *testing.T) {
 		require.Equal(t, "http://login.contoso.test/{tenant}.onmicrosoft.com/{policy}/v2.0/.well-known/openid-configuration",
 			s.MetadataTemplate())
 	})
+	t.Run("spells URLs with PublicURL where it is asked there", func(t *testing.T) {
+		s := start(t, entratest.Options{PublicURL: "https://localhost:9443"})
+		b := newBrowser(t)
+		metadata := s.URL() + "/" + entratest.TenantDomain + "/" + entratest.PolicySignUpSignIn + "/v2.0/.well-known/openid-configuration"
+		require.Contains(t, b.get(metadata, "Host", "localhost:9443").body, `"https://localhost:9443/contoso.onmicrosoft.com/`)
+		require.NotContains(t, b.get(metadata).body, "9443")
+		require.NotContains(t, b.get(metadata, "X-Forwarded-Proto", "https").body, `":"https://`+strings.TrimPrefix(s.URL(), "http://")+"/contoso")
+		for _, row := range []struct {
+			host, origin string
+			status       int
+		}{
+			{"localhost:9443", "https://localhost:9443", http.StatusFound},
+			{"localhost:9443", "http://localhost:9443", http.StatusForbidden},
+			{"localhost:9444", "https://localhost:9444", http.StatusForbidden},
+		} {
+			form := readForm(t, b.get(authorize(s, "prompt", "login")).body)
+			button := form.buttons[0]
+			posted := b.send("POST", s.URL()+form.action, url.Values{button.name: {button.value}}, "Host", row.host, "Origin", row.origin)
+			require.Equal(t, row.status, posted.StatusCode, row)
+		}
+		for _, bad := range []string{"http://localhost:9443", "https://login.example", "https://localhost:9443/", "localhost:9443"} {
+			_, err := entratest.Start(entratest.Options{PublicURL: bad})
+			require.ErrorContains(t, err, "must be https://localhost:PORT", bad)
+		}
+	})
 	t.Run("stops for good", func(t *testing.T) {
 		s := start(t, entratest.Options{})
 		s.Close()

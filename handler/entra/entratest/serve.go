@@ -154,13 +154,13 @@ func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) {
 
 // fromOwnPage says whether a request comes from one of our own pages, or from
 // no browser at all.
-func fromOwnPage(r *http.Request) bool {
+func (s *Server) fromOwnPage(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "same-origin", "none":
 		return true
 	case "":
 		origin := r.Header.Get("Origin")
-		return origin == "" || origin == "http://"+r.Host
+		return origin == "" || origin == s.origin(r)
 	}
 	return false
 }

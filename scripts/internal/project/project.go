@@ -113,8 +113,15 @@ func build(ctx context.Context, root string, env []string, args ...string) error
 	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, args, []string{"./handler"})...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), env...)
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the handler: %w\n%s", err, said)
+	said, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
 	}
-	return nil
+	for line := range strings.Lines(string(said)) {
+		if strings.Contains(line, "dial tcp") { // one of some thirty that say the same
+			return fmt.Errorf("build the handler: its modules could not be downloaded; the first build needs a "+
+				"network, or behind a proxy HTTPS_PROXY or GOPROXY\n%s", strings.TrimSpace(line))
+		}
+	}
+	return fmt.Errorf("build the handler: %w\n%s", err, said)
 }

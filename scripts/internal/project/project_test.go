@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -58,4 +59,25 @@ func TestFiles(t *testing.T) {
 	files, err = project.Tracked(t.Context(), root)
 	require.NoError(t, err)
 	require.Equal(t, []string{".gitignore"}, files)
+}
+
+// Without a network the go command says the same of each package, and not what to do.
+func TestBuildWithoutNetwork(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "handler"), 0o755))
+	for name, text := range map[string]string{
+		"go.mod":          "module x\n\ngo 1.26.0\n\nrequire github.com/google/uuid v1.6.0\n",
+		"handler/main.go": "package main\n\nimport _ \"github.com/google/uuid\"\n\nfunc main() {}\n",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, filepath.FromSlash(name)), []byte(text), 0o600))
+	}
+	for name, value := range map[string]string{
+		"GOPROXY": "http://127.0.0.1:1", "GOMODCACHE": filepath.Join(dir, "cache"), "GOFLAGS": "-mod=mod", "GONOSUMDB": "*",
+	} {
+		t.Setenv(name, value)
+	}
+	err := project.Build(t.Context(), dir)
+	require.ErrorContains(t, err, "could not be downloaded")
+	require.ErrorContains(t, err, "HTTPS_PROXY")
+	require.Len(t, strings.Split(err.Error(), "\n"), 2)
 }
