@@ -485,8 +485,7 @@ test("another person's session at the sign-in is not taken for the page's person
   const another = await page.context().newPage();
   await another.goto(SIGN_IN_URL);
   await another.getByRole("link", { name: "Run now" }).first().click();
-  await another.getByRole("button", { name: "bob", exact: true }).click();
-  await another.getByText("another app").waitFor();
+  await Promise.all([another.waitForRequest(/^https:\/\/jwt\.ms\//), another.getByRole("button", { name: "bob", exact: true }).click()]);
 
   const alert = page.getByRole("alert");
   const refused = async () => {
