@@ -35,7 +35,7 @@ With -long, which takes up to an hour:
                   scripts (else its handler is vetted, and its items are tested)
   handler/server  ogen, hey-api and orval make clients of the description
   clients/spa     10,000 items in the browser (else 1000)
-  scripts/new     the new project's own check (else parts of it), and a second new project
+  a new project   its own check (else parts of it), and a second new project
 `
 
 func main() {
