@@ -188,7 +188,7 @@ function askToLose(unsent) {
   const [changes, have, are, them] = unsent === 1 ? one : [`${unsent} changes`, "have", "are", "them"];
   const tried = $("unsent").open;
   const sent = tried ? "could not be sent" : `${have} not been sent`;
-  $("unsent-text").textContent = `${changes} ${sent}, and ${are} kept on this device alone. Signing out deletes ${them}.`;
+  $("unsent-text").textContent = `${changes} ${sent}, and ${are} kept only on this device. Signing out deletes ${them}.`;
   $("lose").textContent = `Sign out and lose ${them}`;
   $("lose").onclick = () => guard(() => signOut(unsent));
   if (!tried) $("unsent").showModal();

@@ -115,7 +115,7 @@ function sentence({ kind, learned, host, title, until }) {
 export function says(state, waiting) {
   const wait = waiting === 1 ? "1 change waits to be sent." : `${waiting} changes wait to be sent.`;
   if (state.kind === "current") return waiting ? wait : sentence(state);
-  const since = state.learned ? `The list is of ${clock(state.learned)}.` : "";
+  const since = state.learned ? `The list is from ${clock(state.learned)}.` : "";
   return [sentence(state), since, waiting ? wait : ""].filter(Boolean).join(" ");
 }
 

@@ -385,7 +385,7 @@ var Settings = []Setting{
 		false,
 		"full",
 		"code",
-		"full: a refusal carries expected, actual and fix; code: the code alone",
+		"full: a refusal carries expected, actual and fix; code: only the code",
 		setExplain,
 	},
 	{"LOG_LEVEL", false, "info", "debug", "debug, info, warn or error", setLogLevel},
@@ -443,7 +443,7 @@ func Load(getenv func(string) string, names ...string) (Config, error) {
 	if t := c.Entra.Tenant; t != "" && (t == c.External.Tenant || t == c.External.directory()) {
 		problems = append(
 			problems,
-			"ENTRA_TENANT and EXTERNAL_TENANT name the same tenant: it is of one kind alone. Unset the one that it "+
+			"ENTRA_TENANT and EXTERNAL_TENANT name the same tenant, which is of one kind only. Unset the one that it "+
 				"is not",
 		)
 	}

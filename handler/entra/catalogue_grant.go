@@ -64,11 +64,10 @@ var audienceRules = []rule{
 	audienceRule("aud.swapped", "The API's ID and the client's are swapped", audienceSwapped,
 		func(e *evidence) (string, string) {
 			s := e.trusted().settings
-			return fmt.Sprintf("aud is %s, which this API has for one of its clients, and azp is %s, which it has "+
-					"for itself: "+
-					"the two are the other way round.", shown(e.token.aud), e.trusted().audience),
-				"The operator of the API swaps the API's own ID and the admitted " +
-					"client's" + named(s.Audience, s.Clients) +
+			return fmt.Sprintf("aud is %s, which is configured here as a client, and azp is %s, which is "+
+					"configured as this API: the two are swapped.", shown(e.token.aud), e.trusted().audience),
+				"Have the operator of the API swap its own ID and the admitted client's" +
+					named(s.Audience, s.Clients) +
 					". " + portal + "(the API) > Overview has its application (client) ID."
 		}, claimAud, claimAzp),
 	audienceRule("aud.is_uri", "The audience is the App ID URI", audienceIsURI,
@@ -180,10 +179,10 @@ var callerRules = []rule{
 		applies: func(e *evidence) bool { return !e.verifier.applications && e.application() },
 		explain: func(e *evidence) (string, string) {
 			return "The token was issued to a program that signed in as itself: no user is behind it. This API " +
-					"admits users alone.",
+					"admits only users.",
 				"Have a user sign in, and ask for " + e.userScope() + ". Or have the operator of the API admit " +
-					"programs" + named(e.verifier.setting) + "; each needs the app role " +
-					strings.Join(e.scopes(), " or ") + " then."
+					"programs" + named(e.verifier.setting) + "; each then needs the app role " +
+					strings.Join(e.scopes(), " or ") + "."
 		},
 		actual: []claim{claimAzp, claimIdtyp, claimScp},
 	},
@@ -291,7 +290,7 @@ func (e *evidence) programs(roles []string) string {
 // of both, and the portal's form makes another id.
 func createRole(role string) string {
 	return "(the API) > Manifest > appRoles: " + role + ", for Application, with the id, display name and " +
-		"description of the scope (the form App roles refuses a value that a scope has)"
+		"description of the scope (the App roles form refuses a value that a scope has)"
 }
 
 // scopeSetting is the setting that names a scope, given as tokens spell it.

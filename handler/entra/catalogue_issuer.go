@@ -20,7 +20,7 @@ var familyRules = []rule{
 						"its own name."
 			}
 			name := strings.TrimSpace(e.policy)
-			for range e.verifier.entriesFor(name) {
+			if e.verifier.accepts(name) {
 				return fmt.Sprintf("The token names the policy %q, with a space; this API accepts "+
 						"%q.", shown(e.policy), name),
 					"Fix whatever issues this token: it must write the policy's name without spaces, as B2C itself " +

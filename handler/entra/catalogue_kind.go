@@ -122,7 +122,7 @@ func (x *entry) tokenEndpoint() string {
 func (x *entry) programScope() string { return x.appIDURI + "/.default" }
 
 func (e *evidence) acceptsOnly() string {
-	return "This API accepts tokens of " + e.verifier.labels() + " alone."
+	return "This API accepts only tokens of " + e.verifier.labels() + "."
 }
 
 // kindRule is what the rules about other people's tokens have in common.
@@ -157,7 +157,7 @@ var kindRules = []rule{
 				"Ask for this API's scope, " + e.fullScope() + ", instead of User.Read or another scope of Graph." +
 					e.programSignIn()
 		}, claimIss, claimAud),
-	kindRule("token.entra_v1", "The token is of version 1 of Microsoft Entra ID",
+	kindRule("token.entra_v1", "This is a version 1 token of Microsoft Entra ID",
 		"The token was issued by version 1 of Microsoft Entra ID", entraV1,
 		func(e *evidence) (string, string) {
 			detail := "The issuer is " + versionOneHost + ", which signs tokens of version 1. "
@@ -194,7 +194,7 @@ var kindRules = []rule{
 		}, claimIss),
 	kindRule("token.foreign", "The token is another service's", "The token was issued by another service", foreigner,
 		func(e *evidence) (string, string) {
-			return "The issuer is " + cut(e.token.iss) + ", which has none of the forms of Microsoft's: they end " +
+			return "The issuer is " + cut(e.token.iss) + ", which has none of Microsoft's forms: those end " +
 				"in /{tenant GUID}/v2.0, or /tfp/{tenant GUID}/{policy}/v2.0. " + e.acceptsOnly(), e.signIn()
 		}, claimIss, claimAud),
 	{

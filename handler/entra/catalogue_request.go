@@ -88,20 +88,17 @@ var requestRules = []rule{
 		description: "The token is empty", applies: shaped(emptyToken),
 		explain: func(e *evidence) (string, string) {
 			if e.raw == "" {
-				return "After the word Bearer comes no token.", noTokenFix(e)
+				return "No token follows the word Bearer.", noTokenFix(e)
 			}
-			return "After the word Bearer comes no token, but a placeholder that was not filled in, or what a " +
-					"program prints for a value that it does not have (undefined, null, [object " +
-					"Promise]).", noTokenFix(
-					e,
-				)
+			return "What follows the word Bearer is not a token, but a placeholder that was not filled in, or what " +
+				"a program prints for a missing value (undefined, null, [object Promise]).", noTokenFix(e)
 		},
 	},
 	{
 		code: "auth.malformed", status: http.StatusBadRequest, title: "More than one token was sent",
 		description: "The Authorization header has extra parts", applies: shaped(severalWords),
 		explain: func(*evidence) (string, string) {
-			return "After the word Bearer come several words.",
+			return "Several words follow the word Bearer.",
 				"Send exactly Authorization: Bearer <access token>: the word Bearer once, one space, the token " +
 					"without spaces or line breaks."
 		},

@@ -36,7 +36,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -234,17 +233,13 @@ func prepare(c Config) (*Verifier, error) {
 	return v, nil
 }
 
-// entriesFor are those of B2C whose tokens name this policy. No entry is found by an
-// empty one.
-func (v *Verifier) entriesFor(policy string) iter.Seq[*entry] {
-	return func(yield func(*entry) bool) {
-		for _, x := range v.entries {
-			if policy != "" && equalFoldASCII(x.policy, policy) && !yield(x) {
-				return
-			}
-		}
-	}
+// accepts reports whether a policy of B2C is accepted that tokens call so.
+func (v *Verifier) accepts(policy string) bool {
+	return slices.ContainsFunc(v.entries, func(x *entry) bool { return policy != "" && x.isOf(policy) })
 }
+
+// isOf reports whether tokens of the entry name this policy. All are of an empty one.
+func (x *entry) isOf(policy string) bool { return policy == "" || equalFoldASCII(x.policy, policy) }
 
 // policies are the names of those that are accepted.
 func (v *Verifier) policies() []string {

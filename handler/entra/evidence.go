@@ -2,7 +2,6 @@ package entra
 
 import (
 	"context"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -96,15 +95,13 @@ const (
 	accepted               // it is the entry's issuer
 )
 
-// near compares the token's issuer with the one of an entry.
+// near compares the token's issuer with the one of an entry that does not accept it.
 func (e *evidence) near(x *entry, named *family, plainIss string) nearness {
 	set, tenant := x.keys.current(e.now), x.tenant
 	switch {
 	case set == nil && x.form(e.token.iss):
 		return perhaps
 	case set == nil:
-	case set.accepts(e.token.iss):
-		return accepted
 	case set.plain == plainIss:
 		return differsByHand
 	default:
@@ -122,25 +119,33 @@ func (e *evidence) near(x *entry, named *family, plainIss string) nearness {
 	return far
 }
 
+// nearest is the first entry of a policy that accepts the token's issuer, else the one
+// that it is the nearest to.
+func (e *evidence) nearest(policy string) (found *entry, best nearness) {
+	for _, x := range e.verifier.entries {
+		if set := x.keys.current(e.now); set != nil && x.isOf(policy) && set.accepts(e.token.iss) {
+			return x, accepted
+		}
+	}
+	named, plainIss := e.token.issuer.named(), plain(e.token.iss)
+	for _, x := range e.verifier.entries {
+		if n := e.near(x, named, plainIss); x.isOf(policy) && (found == nil || n > best) {
+			found, best = x, n
+		}
+	}
+	return found, best
+}
+
 // find says whose token it is, from what has been read so far: the entry that its
 // issuer is the nearest to, among those of B2C the one of its policy. It waits for
 // nothing.
 func (e *evidence) find() nearness {
-	named, plainIss := e.token.issuer.named(), plain(e.token.iss)
-	nearest := func(entries iter.Seq[*entry]) (found *entry, best nearness) {
-		for x := range entries {
-			if n := e.near(x, named, plainIss); found == nil || n > best {
-				found, best = x, n
-			}
-		}
-		return found, best
-	}
-	home, best := nearest(slices.Values(e.verifier.entries))
+	home, best := e.nearest("")
 	e.home, e.entry = home, home
 	if home.byPolicy {
 		e.entry = nil
-		if e.agree {
-			if e.entry, _ = nearest(e.verifier.entriesFor(e.policy)); e.entry != nil {
+		if e.agree && e.policy != "" {
+			if e.entry, _ = e.nearest(e.policy); e.entry != nil {
 				e.home = e.entry
 			}
 		}

@@ -78,7 +78,7 @@ func TestRequire(t *testing.T) {
 		"fix":"Ask for `+scope+`. B2C silently drops scopes that were not granted. `+
 		`Portal: App registrations > (the client) > API permissions: add the scope and grant admin consent. `+
 		`A program that signs in as itself asks for https://contoso.onmicrosoft.com/b2capi/.default at the token endpoint `+
-		s.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > Manifest > appRoles: read, for Application, with the id, display name and description of the scope (the form App roles refuses a value that a scope has); then (the client) > API permissions > `+
+		s.URL()+`/contoso.onmicrosoft.com/B2C_1_signupsignin/oauth2/v2.0/token, and needs the app role read, which B2C writes into scp: (the API) > Manifest > appRoles: read, for Application, with the id, display name and description of the scope (the App roles form refuses a value that a scope has); then (the client) > API permissions > `+
 		`Application permissions, with admin consent."}`, body)
 
 	resp, body = get(t, url+"?access_token=x")

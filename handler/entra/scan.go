@@ -147,6 +147,7 @@ func (s *scanner) object(depth int, visit func(name string, v value)) bool {
 // nameSet is the names of one object. Comparing each with all others would let a
 // token of thousands of names take milliseconds.
 type nameSet struct {
+	seen uint64 // a bit for each length, so that most names are compared with few
 	few  [32]string
 	n    int
 	many map[string]struct{}
@@ -155,9 +156,11 @@ type nameSet struct {
 // add reports false where the name is there already.
 func (s *nameSet) add(name string) bool {
 	if s.n < len(s.few) {
-		if slices.Contains(s.few[:s.n], name) {
+		bit := uint64(1) << (len(name) % 64)
+		if s.seen&bit != 0 && slices.Contains(s.few[:s.n], name) {
 			return false
 		}
+		s.seen |= bit
 		s.few[s.n] = name
 		s.n++
 		return true

@@ -250,7 +250,7 @@ func (h *Host) handle(r *request) {
 // homepage is what a browser gets that opens the host's address.
 func (h *Host) homepage() string {
 	var b strings.Builder
-	b.WriteString("The Functions host double is running. Its functions:\n")
+	b.WriteString("The stand-in for the Functions host is running. Its functions:\n")
 	for _, f := range h.app.functions {
 		fmt.Fprintf(&b, "%s: [%s] %s%s\n", f.name, strings.Join(f.methods, ","), h.url, f.pattern)
 	}

@@ -36,7 +36,8 @@ func main() {
 	against := flag.String("against", "", "an earlier `COMMIT` whose handler is measured, too")
 	only := flag.Bool("processes", false, "measure the whole processes alone")
 	flag.Usage = func() {
-		fmt.Fprintln(os.Stderr, "Usage: go run ./scripts/bench [flags]\n\nMeasures the handler against floors of the same run.")
+		fmt.Fprint(os.Stderr, "Usage: go run ./scripts/bench [flags]\n\n",
+			"Measures the handler against floors of the same run.\n")
 		flag.PrintDefaults()
 	}
 	flag.Parse()

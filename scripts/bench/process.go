@@ -230,7 +230,8 @@ func (p *process) stop() {
 // fill has the caller keep items, and finds the path of one of them.
 func (p *process) fill(ctx context.Context, token, draft string) error {
 	for range kept {
-		if _, err := p.send(ctx, http.DefaultClient, request{path: "/", token: token, body: draft, status: 201}); err != nil {
+		creation := request{path: "/", token: token, body: draft, status: http.StatusCreated}
+		if _, err := p.send(ctx, http.DefaultClient, creation); err != nil {
 			return err
 		}
 	}

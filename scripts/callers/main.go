@@ -77,9 +77,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, in io.R
 	case command != "export" && command != "erase" || f.NArg() > 0:
 		return errors.New("say export or erase first, then the flags; -h shows how")
 	case !guidRE.MatchString(owner.Tenant):
-		return errors.New("-tenant wants the directory's GUID")
+		return errors.New("-tenant expects the directory's GUID")
 	case owner.Subject == "":
-		return errors.New("-subject wants the user's object ID")
+		return errors.New("-subject expects the user's object ID")
 	case command == "erase" && *file != "":
 		return errors.New("-o is for export")
 	}

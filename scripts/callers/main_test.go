@@ -135,9 +135,9 @@ func TestRefused(t *testing.T) {
 		{"export or erase", []string{"delete", "-tenant", tenant, "-subject", subject}},
 		{"export or erase", []string{"-tenant", tenant, "-subject", subject}},
 		{"export or erase", []string{"export", "-tenant", tenant, "-subject", subject, "now"}},
-		{"-tenant wants", []string{"export", "-subject", subject}},
-		{"-tenant wants", []string{"export", "-tenant", "contoso", "-subject", subject}},
-		{"-subject wants", []string{"erase", "-tenant", tenant}},
+		{"-tenant expects", []string{"export", "-subject", subject}},
+		{"-tenant expects", []string{"export", "-tenant", "contoso", "-subject", subject}},
+		{"-subject expects", []string{"erase", "-tenant", tenant}},
 		{"-o is for export", []string{"erase", "-tenant", tenant, "-subject", subject, "-o", "x"}},
 	} {
 		_, err := w.run(tenant+"\n"+subject+"\n", tt.args...)

@@ -42,7 +42,7 @@ func runExec(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(command) == 0 {
-		return errors.New("exec wants a command: go run ./scripts/dev exec -- COMMAND")
+		return errors.New("exec expects a command: go run ./scripts/dev exec -- COMMAND")
 	}
 	o.anyPorts, o.messages = true, os.Stderr
 	said := &transcript{}

@@ -12,7 +12,7 @@ import (
 
 const hostUsage = `Usage: go run ./scripts/dev host -app DIR -port N [-forward]
 
-Runs a double of the Azure Functions host over a folder with a host.json and
+Runs a stand-in for the Azure Functions host over a folder with a host.json and
 function.json files, as func start would: it starts the custom handler and
 passes requests on to it. The folder's local.settings.json is read: Values where
 the environment has none, and Host.CORS.
@@ -20,7 +20,7 @@ the environment has none, and Host.CORS.
 Flags:
 `
 
-// runHost runs the host double alone.
+// runHost runs only the stand-in for the host.
 func runHost(ctx context.Context, args []string) error {
 	f := newFlags("host", hostUsage)
 	dir := f.String("app", "", "the function app's `folder` (required)")
@@ -31,7 +31,7 @@ func runHost(ctx context.Context, args []string) error {
 	}
 	switch {
 	case *dir == "":
-		return errors.New("host wants -app DIR, the folder with host.json")
+		return errors.New("host expects -app DIR, the folder with host.json")
 	case *port < 0 || *port > 65535:
 		return fmt.Errorf("%d is not a port", *port)
 	}

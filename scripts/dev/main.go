@@ -1,11 +1,11 @@
 // Command dev runs the whole product on this machine, with Go alone and without
-// Azure: the sign-in stand-in, the Table service, and the handler behind a
-// double of the Functions host.
+// Azure: stand-ins for the sign-in and the Table service, and the handler behind one
+// for the Functions host.
 //
 //	go run ./scripts/dev                      all of it, until Ctrl-C
 //	go run ./scripts/dev exec -- COMMAND      COMMAND inside that world
 //	go run ./scripts/dev token -user alice    a token for curl
-//	go run ./scripts/dev host -app DIR        the host double over another app
+//	go run ./scripts/dev host -app DIR        the stand-in for the host over another app
 //
 // Everything listens on loopback only, and stops when this program, its parent
 // or the terminal does.
@@ -25,12 +25,14 @@ import (
 
 const usage = `Usage: go run ./scripts/dev [-azurite] [-func] [-sign-in-url URL]
        go run ./scripts/dev exec [-azurite] [-sign-in-url URL] -- COMMAND [ARG ...]
-       go run ./scripts/dev token [-user NAME] [-scope LIST] [-policy NAME] [-broken CODE [-curl]]
+       go run ./scripts/dev token [-family NAME] [-user NAME] [-scope LIST]
+                                  [-policy NAME] [-client ID] | -application |
+                                  -broken CODE [-curl]
        go run ./scripts/dev host -app DIR -port N [-forward]
 
 Without a command it starts all of the product on this machine: the sign-in
-stand-in (9911), the Table service (10002), and the API (7071). Each command
-tells its flags with -h.
+stand-in (9911), the Table service (10002), the API (7071) and, if npm is
+installed, the single-page app (9912). Each command lists its flags with -h.
 
 `
 

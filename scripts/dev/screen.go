@@ -21,8 +21,9 @@ const worldUsage = usage + `Flags without a command:
 `
 
 func signInURLFlag(f *flag.FlagSet, o *options) {
-	f.StringVar(&o.signInURL, "sign-in-url", "", "the `URL` of a TLS proxy that you run in front of the sign-in, such as\n"+
-		"https://localhost:9443, for MSAL's native libraries")
+	f.StringVar(&o.signInURL, "sign-in-url", "",
+		"the `URL` of a TLS proxy that you run in front of the sign-in, such as\n"+
+			"https://localhost:9443, for MSAL's native libraries")
 }
 
 // runWorld starts everything, shows how to use it, and waits.
@@ -30,7 +31,7 @@ func runWorld(ctx context.Context, args []string) error {
 	f := newFlags("dev", worldUsage)
 	var o options
 	f.BoolVar(&o.azurite, "azurite", false, "keep the items in Azurite (needs npm), where they survive a restart")
-	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the double of its host")
+	f.BoolVar(&o.coreTools, "func", false, "run Azure Functions Core Tools instead of the stand-in for their host")
 	signInURLFlag(f, &o)
 	if err := parse(f, args); err != nil {
 		return err

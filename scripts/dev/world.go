@@ -278,8 +278,8 @@ func (w *world) startHost(ctx context.Context, o options, address string) error 
 func (w *world) startCoreTools(ctx context.Context, o options) error {
 	path, err := exec.LookPath("func")
 	if err != nil {
-		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a double " +
-			"of the host does")
+		return errors.New("-func needs Azure Functions Core Tools: there is no func on PATH. Without -func a " +
+			"stand-in for the host is used")
 	}
 	cmd := exec.CommandContext(ctx, path, "start", "--port", "7071", "--cors", spaOrigins)
 	cmd.Dir = w.root

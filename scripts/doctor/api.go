@@ -22,9 +22,9 @@ func apiURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
-		return nil, errors.New("-url wants the API's address, such as http://localhost:7071")
+		return nil, errors.New("-url expects the API's address, such as http://localhost:7071")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("-url wants the API's address alone, without a user, ? and #")
+		return nil, errors.New("-url expects only the API's address, without a user, ? and #")
 	}
 	path := strings.TrimRight(u.Path, "/")
 	path = strings.TrimSuffix(path, "/"+config.Collection)
@@ -77,7 +77,7 @@ func (d *doctor) callWithToken(ctx context.Context, base *url.URL, items, token 
 		d.Skip(name, "the token has characters that no header takes")
 		return
 	case base.Scheme == "http" && !loopback.Is(base.Host):
-		d.Fail(name, "It was not sent: -url is http to another machine, where everybody on the way could read it.",
+		d.Fail(name, "It was not sent: -url is http to another machine, where anyone on the way could read it.",
 			"Use https.")
 		return
 	}
@@ -191,7 +191,7 @@ func (d *doctor) checkPreflights(ctx context.Context, items, origin string) {
 		d.Fail(name, "The API allows whatever origin asks.",
 			"List the origins of the pages that call it; something echoes the Origin header.")
 	case allowed == "*" && strings.EqualFold(a.header.Get("Access-Control-Allow-Credentials"), "true"):
-		d.Fail(name, "It allows * with credentials, which no browser takes.",
+		d.Fail(name, "It allows * with credentials, which no browser accepts.",
 			"List the origins, and switch credentials off.")
 	case allowed == "*" && !every:
 		d.Warn(name, "Every origin is allowed (*).", "List the origins of the pages that call the API.")

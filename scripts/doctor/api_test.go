@@ -223,7 +223,7 @@ func TestCORSOfOthers(t *testing.T) {
 		}, "preflight of a foreign page", report.StatusWarn, "Every origin"},
 		{"every origin with credentials", func(string) map[string]string {
 			return map[string]string{"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
-		}, "preflight of a foreign page", report.StatusFail, "no browser takes"},
+		}, "preflight of a foreign page", report.StatusFail, "no browser accepts"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -245,7 +245,7 @@ func TestCORSOfOthers(t *testing.T) {
 	}
 }
 
-// A token is not sent where everybody on the way could read it.
+// A token is not sent where anyone on the way could read it.
 func TestTokenNotInTheOpen(t *testing.T) {
 	d := &doctor{Report: report.New(io.Discard, true)}
 	base, err := apiURL("http://contoso.invalid")

@@ -213,7 +213,7 @@ func (d *doctor) checkCORS() {
 			fail("Host.CORS has an empty entry.", "Take out the comma too many.")
 		case trimmed != origin:
 			fail(fmt.Sprintf("Host.CORS has a space beside %q. %s", trimmed, compared),
-				"Separate origins by a comma alone.")
+				"Separate origins by commas, without spaces.")
 		case trimmed == "*" && d.local.Host.CORSCredentials:
 			fail("Host.CORS is * and Host.CORSCredentials is true. No browser takes the two together, and the host "+
 				"answers 500.", "List the origins, or remove CORSCredentials: the API needs no cookies.")

@@ -78,7 +78,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 	}
 	switch {
 	case need == nil:
-		d.Fail(name, fmt.Sprintf("%q is none that this API's tokens are got by (AADB2C90086).", l.Shown(grant)),
+		d.Fail(name, fmt.Sprintf("%q is not a grant that yields tokens for this API (AADB2C90086).", l.Shown(grant)),
 			"Use authorization_code or refresh_token; password and client_credentials where the policy takes them.")
 	case missing != nil:
 		d.Fail(name, grant+" needs "+strings.Join(missing, " and ")+" as well (AADB2C90083).", "Send it.")
@@ -94,7 +94,7 @@ func (d *doctor) lintTokenRequest(c config.Config, u *url.URL, form url.Values, 
 	}
 	want := l.tenant.AppIDURI + "/.default"
 	if given := form.Get("scope"); given != want {
-		d.Fail("sign-in, scope", fmt.Sprintf("It is %q; a program that signs in as itself asks for %s alone "+
+		d.Fail("sign-in, scope", fmt.Sprintf("It is %q; a program that signs in as itself asks only for %s "+
 			"(AADB2C99068).", l.Shown(given), want), "Ask for "+want+". What the program may do are app roles.")
 		return
 	}
@@ -193,7 +193,7 @@ func (l lint) client(q url.Values) {
 	case strings.EqualFold(client, l.tenant.APIClientID):
 		l.Fail(name, client+" is the API's own ID. A client signs in, the API does not: the token would be for the "+
 			"wrong application, or the sign-in would find no redirect URI.",
-			"Put the client's application ID there; the API appears in scope alone. "+overview)
+			"Put the client's application ID there; the API appears only in scope. "+overview)
 	case !tenants.IsGUID(client):
 		l.Fail(name, fmt.Sprintf("%q is not an application ID, which is a GUID (AADB2C90018).", l.Shown(client)),
 			portal+"(the client) > Overview > Application (client) ID.")
@@ -243,7 +243,7 @@ func (l lint) scope(q url.Values) {
 				"(aud.is_client).", "Ask for "+read+" or "+write+" instead.")
 		case resource == "":
 			fail(
-				fmt.Sprintf("%q is a short name; B2C knows full scope values alone (AADB2C90117).", l.Shown(s)),
+				fmt.Sprintf("%q is a short name; B2C knows only full scope values (AADB2C90117).", l.Shown(s)),
 				"Ask for "+uri+"/"+l.Shown(s)+".",
 			)
 		case resource != uri && strings.EqualFold(resource, uri):
@@ -275,7 +275,7 @@ func (l lint) scope(q url.Values) {
 	switch {
 	case failed:
 	case len(ours) == 0:
-		l.Fail(name, fmt.Sprintf("%q asks for none of the API's scopes: B2C answers with an ID token alone, or with a "+
+		l.Fail(name, fmt.Sprintf("%q asks for none of the API's scopes: B2C answers with only an ID token, or with a "+
 			"token for nothing (AADB2C90055).", l.Shown(value)), fix+" In the portal's Run now, choose the API under "+
 			"Access tokens.")
 	case !slices.Contains(ours, wanted):
@@ -334,7 +334,7 @@ func (l lint) response(q url.Values) {
 				"Use response_type=code.")
 		}
 	case given == "" && !public(q.Get("redirect_uri")):
-		l.Warn(pkce, "There is no PKCE (RFC 7636). That is right for a web application with a secret alone; "+
+		l.Warn(pkce, "There is no PKCE (RFC 7636). That is right only for a web application with a secret; "+
 			"single-page apps get AADB2C99059.", "For any other client send code_challenge and "+
 			"code_challenge_method=S256.")
 	case given == "":

@@ -567,7 +567,7 @@ func TestManagedIdentity(t *testing.T) {
 	w := newWorld(t)
 	d.checkEndpoint(context.Background(), w.tables.URL())
 	require.Equal(t, report.StatusOK, d.Checks()[0].Status, d.Checks())
-	require.Contains(t, d.Checks()[1].Detail, "in Azure alone")
+	require.Contains(t, d.Checks()[1].Detail, "only in Azure")
 	d.checkEndpoint(context.Background(), w.tenant.URL())
 	require.Contains(t, d.Checks()[2].Detail, "not as a storage account does")
 }
@@ -591,7 +591,7 @@ func TestWrongUsage(t *testing.T) {
 		{"word", "no flag"},
 		{"-nonsense", "not defined"},
 		{"-scope delete", "read or write"},
-		{"-url localhost:7071", "-url wants"},
+		{"-url localhost:7071", "-url expects"},
 		{"-url http://me:secret@localhost", "without a user"},
 		{"-origin http://localhost", "goes with -url"},
 		{"-token absent", "read the file"},

@@ -224,8 +224,8 @@ func readPaste(name string, stdin io.Reader, stderr io.Writer) (string, error) {
 		switch {
 		case err != nil && (strings.HasPrefix(name, "eyJ") || strings.Contains(name, "://") ||
 			strings.ContainsAny(name, " {#")):
-			return "", errors.New("-token wants the name of a file, not the token: shells keep what is typed. Put it " +
-				"into a file, or pipe it to -token -")
+			return "", errors.New("-token expects the name of a file, not the token: shells keep what is typed. Put " +
+				"it into a file, or pipe it to -token -")
 		case err != nil:
 			return "", fmt.Errorf("-token: read the file: %w", errors.Unwrap(err))
 		}

@@ -94,7 +94,7 @@ func (d *doctor) checkEndpoint(ctx context.Context, endpoint string) {
 	} else {
 		d.OK("storage", "%s answers", endpoint)
 	}
-	d.Skip("storage, writing", "the managed identity of TABLES_ENDPOINT exists in Azure alone; the app's log says "+
+	d.Skip("storage, writing", "the managed identity of TABLES_ENDPOINT exists only in Azure; the app's log says "+
 		"whether it may write")
 }
 

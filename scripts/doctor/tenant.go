@@ -148,11 +148,11 @@ func (d *doctor) checkMetadata(p *policyRead, policies int, allMissing bool) {
 	local := loopback.Is(u.Host)
 	if local {
 		reach = setting + "METADATA_URL points to this machine: start the sign-in stand-in with go run " +
-			"./scripts/dev, or empty " + setting + "METADATA_URL to use the tenant itself."
+			"./scripts/dev, or clear " + setting + "METADATA_URL to use the tenant itself."
 	}
 	others, orTenant, standIn := "", "", ""
 	if local {
-		standIn = " The stand-in on this machine has tenants and policies of its own; for others empty " +
+		standIn = " The stand-in on this machine has tenants and policies of its own; for others clear " +
 			"B2C_METADATA_URL."
 	}
 	if policies == 1 {
@@ -247,7 +247,7 @@ func (d *doctor) checkKeys(p *policyRead) {
 		case err != nil || metadata == nil || keys.Host == "":
 			fix = "The metadata name no jwks_uri that can be used; whatever answers there is not the sign-in."
 		case !strings.EqualFold(keys.Host, metadata.Host) || keys.Scheme != metadata.Scheme:
-			fix = "The API takes keys from the metadata's own host alone. Behind a custom domain let the front end " +
+			fix = "The API takes keys only from the metadata's own host. Behind a custom domain let the front end " +
 				"pass on the original Host, or name in " + p.tenant.Prefix + "HOST the host that jwks_uri has."
 		case strings.Contains(p.handler.err, "no usable key"):
 			fix = "RSA keys of 2048 to 4096 bits with a key ID are usable. Portal: Azure AD B2C > Identity " +

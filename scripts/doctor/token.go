@@ -29,7 +29,7 @@ func (d *doctor) explainPaste(ctx context.Context, text, scope string) (token st
 	}
 	for _, name := range p.Leaks {
 		d.Fail("sign-in, "+name, "It stands in the URL, where the browser's history and every log keep it.",
-			"Send it in the body of a POST to the token endpoint alone, and treat this one as leaked.")
+			"Send it only in the body of a POST to the token endpoint, and treat this one as leaked.")
 	}
 	if p.Escaped {
 		d.Warn("pasted", "It was copied out of HTML, where &amp; stands for &; it is read as if it were right.",

@@ -110,7 +110,10 @@ func (n names) rules() []rule {
 		// The mobile app's: of the app, of what opens it and of its list.
 		{"com.example." + c, "com.example." + n.collection, nil},
 		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/mobile/app.json"}},
-		{`"` + title + `"`, `"` + n.title() + `"`, []string{"clients/mobile/App.tsx", "clients/mobile/tests/app.test.mjs"}},
+		{
+			`"` + title + `"`, `"` + n.title() + `"`,
+			[]string{"clients/mobile/App.tsx", "clients/mobile/tests/app.test.mjs"},
+		},
 		{">" + title + "<", ">" + n.title() + "<", []string{"clients/mobile/App.tsx"}},
 	}
 }

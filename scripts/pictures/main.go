@@ -1,8 +1,8 @@
 // Command pictures makes the pictures of the README: it starts the local world, runs
-// commands as its screen shows them, uses the single-page app in a headless browser, and
-// keeps what is seen there in docs/pictures. What a picture of a terminal shows is what
-// the commands printed, but for headers that say nothing there. It needs npm (for the app and the browser's driver), Chromium and
-// curl, and the fixed ports of scripts/dev.
+// commands as its screen shows them, uses the two apps in a headless browser, and keeps
+// what is seen there in docs/pictures. What a picture of a terminal shows is what
+// the commands printed, without the headers that say nothing there. It needs npm (for the
+// apps and the browser's driver), Chromium and curl, and the fixed ports of scripts/dev.
 package main
 
 import (
@@ -64,7 +64,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	defer os.RemoveAll(temporary)
 	for _, command := range []string{"dev", "doctor"} {
-		if _, err := in(ctx, root, "", "go", "build", "-o", filepath.Join(temporary, command), "./scripts/"+command); err != nil {
+		built := filepath.Join(temporary, command)
+		if _, err := in(ctx, root, "", "go", "build", "-o", built, "./scripts/"+command); err != nil {
 			return err
 		}
 	}
@@ -84,10 +85,40 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("take the pictures: %w\n%s", err, said)
 	}
+	if err := mobile(ctx, root, pictures); err != nil {
+		return err
+	}
 	if err := shrink(pictures); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "They are in %s. Look at each before you commit it.\n", pictures)
+	return nil
+}
+
+// mobile takes the mobile app's picture from its test, which drives the app on the web at
+// a phone's size.
+func mobile(ctx context.Context, root, pictures string) error {
+	if _, err := in(ctx, root, "", "npm", "ci", "--no-audit", "--no-fund", "--prefix", "clients/mobile"); err != nil {
+		return err
+	}
+	taken, err := os.MkdirTemp("", "pictures-")
+	if err != nil {
+		return fmt.Errorf("make a folder for pictures: %w", err)
+	}
+	defer os.RemoveAll(taken)
+	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=30m", "-run=TestApp", "./clients/mobile")
+	test.Dir = root
+	test.Env = append(os.Environ(), "SCREENSHOTS="+taken)
+	if said, err := test.CombinedOutput(); err != nil {
+		return fmt.Errorf("use the mobile app: %w\n%s", err, said)
+	}
+	picture, err := os.ReadFile(filepath.Join(taken, "refusal-light.png"))
+	if err != nil {
+		return fmt.Errorf("take the mobile app's picture: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(pictures, "mobile-refusal.png"), picture, 0o644); err != nil {
+		return fmt.Errorf("keep the mobile app's picture: %w", err)
+	}
 	return nil
 }
 
@@ -100,7 +131,8 @@ func in(ctx context.Context, dir, stdin, name string, args ...string) (string, e
 	cmd.Stderr = &errors
 	said, err := cmd.Output()
 	if err != nil {
-		return string(said), fmt.Errorf("%s %s: %w\n%s", filepath.Base(name), strings.Join(args, " "), err, errors.Bytes())
+		line := filepath.Base(name) + " " + strings.Join(args, " ")
+		return string(said), fmt.Errorf("%s: %w\n%s", line, err, errors.Bytes())
 	}
 	return string(said), nil
 }
@@ -242,7 +274,7 @@ func write(name string, steps []step) error {
 var (
 	statusLine = regexp.MustCompile(`(?m)^HTTP/1\.1 ([0-9]+ .*)$`)
 	headerLine = regexp.MustCompile(`(?m)^([A-Z][A-Za-z-]+: .*)$`)
-	others     = regexp.MustCompile(`(?m)^(?:(?:Cache-Control|Content-Length|Date|Etag|Server|Vary|X-[A-Za-z-]+): .*\n)+`)
+	others     = regexp.MustCompile(`(?m)^(?:Cache-Control|Content-Length|Date|Etag|Server|Vary|X-[A-Za-z-]+): .*\n`)
 	told       = regexp.MustCompile(`(&#34;(?:detail|fix)&#34;:&#34;(?:[^&]|&#39;|&lt;|&gt;)*&#34;)`)
 	verdict    = regexp.MustCompile(`(?m)^(FAIL|ok|skip)\b`)
 )

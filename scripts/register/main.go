@@ -146,7 +146,7 @@ func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, e
 	}
 	var found bool
 	if w.family, found = families[family]; !found {
-		return errors.New("-family wants b2c, external or entra")
+		return errors.New("-family expects b2c, external or entra")
 	}
 	for name, of := range map[string]string{"policies": "b2c", "api-url": "b2c", "flow": "external"} {
 		if family != of && given(f, name) {
@@ -156,7 +156,7 @@ func prepare(f *flag.FlagSet, w *wanted, family string, origins, natives list, e
 	w.apiName, w.clientName = cmp.Or(w.apiName, w.family.apiName), cmp.Or(w.clientName, w.family.clientName)
 	w.tenant = strings.TrimSuffix(strings.ToLower(w.tenant), ".onmicrosoft.com")
 	if !regexp.MustCompile(`^[a-z0-9]{1,27}$`).MatchString(w.tenant) {
-		return errors.New("-tenant wants the tenant's name, such as contoso for contoso.onmicrosoft.com")
+		return errors.New("-tenant expects the tenant's name, such as contoso for contoso.onmicrosoft.com")
 	}
 	if u, err := url.Parse(endpoint); err != nil || endpoint != "https://graph.microsoft.com/v1.0" &&
 		(u.Host == "" || !loopback.Is(u.Host)) {

@@ -588,7 +588,7 @@ func (p *plan) link(ctx context.Context, w wanted, clientID string) error {
 		case w.flow == "" || linked[0].is(w.flow):
 			return nil
 		default:
-			return fmt.Errorf("%s is linked to the user flow %s, and an application has one alone; take it out there: "+
+			return fmt.Errorf("%s is linked to the user flow %s, and an application has only one; take it out there: "+
 				"%s", w.clientName, linked[0].DisplayName, flowPortal)
 		}
 	}

@@ -120,7 +120,7 @@ func (r request) askFor(list string, mistake func(format string, args ...any)) (
 			of("scope %s is the client's own ID: the token will be for the client, and the API will answer "+
 				"aud.is_client. Ask for %s", scope, both)
 		case tenants.IsGraphScope(scope):
-			of("scope %s is one of Microsoft Graph: its token opens Graph alone, and the API will answer token.graph. "+
+			of("scope %s is one of Microsoft Graph: its token opens only Graph, and the API will answer token.graph. "+
 				"Ask for %s", scope, both)
 		case i < 0 && (scope == t.ReadScope || scope == t.WriteScope):
 			of("scope %q is a short name, which the sign-in does not know (AADB2C90117). Tokens carry short names, "+

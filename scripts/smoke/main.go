@@ -80,7 +80,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, out io.
 	case f.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; see -h", f.Arg(0))
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "":
-		return errors.New("-url wants the API's address, such as https://NAME.azurewebsites.net")
+		return errors.New("-url expects the API's address, such as https://NAME.azurewebsites.net")
 	case *token != "" && u.Scheme == "http" && !loopback.Is(u.Host):
 		return errors.New("a token is not sent over http to another machine; use https")
 	}

@@ -8,7 +8,8 @@ after(() => browser.close());
 
 const viewport = { width: 390, height: 844 };
 async function open(t, url = SPA_URL, expected = []) {
-  const page = await visit(t, { url, viewport, isMobile: true, hasTouch: true, expected });
+  const deviceScaleFactor = process.env.SCREENSHOTS ? 2 : 1; // pictures are to be sharp
+  const page = await visit(t, { url, viewport, deviceScaleFactor, isMobile: true, hasTouch: true, expected });
   page.context().setDefaultTimeout(60_000); // a busy machine is not a fault
   page.setDefaultTimeout(60_000);
   return page;

@@ -146,7 +146,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		http.Error(w, "GET and HEAD alone.", http.StatusMethodNotAllowed)
+		http.Error(w, "Only GET and HEAD.", http.StatusMethodNotAllowed)
 		return
 	}
 	if silent := s.silent.Load(); silent != nil {

@@ -28,7 +28,7 @@ test("up to date is said after a delta was read to its end, and in no other stat
 
 test("silence is told of a list that was well, and changes nothing of a failure", () => {
   const slow = next(current, { type: "silent", host: "api.example" });
-  assert.match(says(slow, 0), /^No answer from api\.example yet\. The list is of /);
+  assert.match(says(slow, 0), /^No answer from api\.example yet\. The list is from /);
   const offline = failed(current, "offline");
   assert.equal(next(offline, { type: "silent", host: "api.example" }), offline);
 });

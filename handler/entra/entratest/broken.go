@@ -104,7 +104,7 @@ func init() {
 			return Broken{Curl: authorizationHeader("")}
 		}},
 		{
-			"auth.bearer_prefix_missing", "The Authorization header holds the token alone, without the word Bearer.",
+			"auth.bearer_prefix_missing", "The Authorization header has only the token, without the word Bearer.",
 			func(s *Server) Broken {
 				return Broken{Curl: authorizationHeader(s.good())}
 			},

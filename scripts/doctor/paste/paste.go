@@ -596,12 +596,12 @@ func within(text string) Paste {
 		return bare("a token in a text", found[0])
 	case len(found) > 1:
 		return unknown(fmt.Sprintf("There are %d tokens in the text.", len(found)),
-			"Paste the access token alone; an ID token stands beside it in many answers.")
+			"Paste only the access token; an ID token stands beside it in many answers.")
 	case text[0] == '{' && strings.Contains(text, `"iss"`):
 		return decodedClaims // as https://jwt.ms shows them
 	case text[0] == '{':
 		return unknown("It starts like JSON, but is not one whole object.",
-			"Copy the whole token response, from { to }, or the access_token alone.")
+			"Copy the whole token response, from { to }, or only the access_token.")
 	}
 	return unknown("It is not a token (those have no spaces and start with eyJ), and nothing else that is known here.",
 		"Paste a token, an Authorization header, a token response, a sign-in's URL, an answer with its headers "+
