@@ -99,7 +99,8 @@ func FindBrowser() string {
 	}
 	// The first is Chromium without its windows, which takes less than half the work.
 	for _, name := range []string{
-		"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge",
+		"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"microsoft-edge",
 	} {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
