@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/streaming"
 
 	"itemsapi/handler/items"
 )
@@ -42,9 +44,19 @@ func (attempts) Do(req *policy.Request) (*http.Response, error) {
 	if req.Raw().ContentLength > maxTransaction {
 		return nil, items.ErrTooLarge
 	}
+	content, err := contentOf(req)
+	if err != nil {
+		return nil, err
+	}
 	o, _ := ctx.Value(observationKey{}).(*observation)
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
+		if content != nil {
+			body := streaming.NopCloser(bytes.NewReader(content))
+			if err := req.SetBody(body, req.Raw().Header.Get("Content-Type")); err != nil {
+				return nil, fmt.Errorf("set the body: %w", err)
+			}
+		}
 		resp, err := once(req, timeout, o)
 		if _, unsent := errors.AsType[*identityError](err); unsent {
 			return nil, err
@@ -68,10 +80,21 @@ func (attempts) Do(req *policy.Request) (*http.Response, error) {
 			return resp, err
 		case <-time.After(wait):
 		}
-		if err := req.RewindBody(); err != nil {
-			return nil, err
-		}
 	}
+}
+
+// contentOf is the body of a request. Each attempt reads it by itself: a transport may go on
+// reading what it was given after it has returned (net/http.RoundTripper), so the SDK's one
+// reader cannot be used again at once.
+func contentOf(req *policy.Request) ([]byte, error) {
+	if req.Body() == nil {
+		return nil, nil
+	}
+	content, err := io.ReadAll(req.Body())
+	if err != nil {
+		return nil, fmt.Errorf("read the body to send: %w", err)
+	}
+	return content, nil
 }
 
 func once(req *policy.Request, timeout time.Duration, o *observation) (*http.Response, error) {
