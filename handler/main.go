@@ -44,8 +44,8 @@ const memoryLimit = 176 << 20
 
 // garbagePercent is how much garbage may come together, in percent of what is in use,
 // before it is collected. Little is in use, some 3 MB, so Go's own 100 would collect every
-// few hundred requests, and give memory back to the system and ask for it again. GOGC
-// overrides it.
+// few hundred requests, and give memory back to the system and ask for it again. Any other
+// GOGC than 100 overrides it.
 const garbagePercent = 400
 
 func main() {

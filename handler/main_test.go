@@ -32,24 +32,32 @@ import (
 	"itemsapi/handler/waittest"
 )
 
+// long says that the check takes its time (scripts/check -long).
+var long = os.Getenv("CHECK_LONG") != ""
+
+// size is how much of something there is: less where the check is to be short.
+func size(short, full int) int {
+	if long {
+		return full
+	}
+	return short
+}
+
+var binaryDir string // once there is one
+
 // binary builds the handler once.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "handler-test-")
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return filepath.Join(dir, "handler"), nil
+	binaryDir = dir
+	return functionstest.Build(context.Background(), "..", dir)
 })
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
-	}
+	os.RemoveAll(binaryDir) // of nothing if there is none
 	os.Exit(code)
 }
 

@@ -129,18 +129,21 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	loads := []load{
 		{"list", "GET", "/api/items?limit=22", "", false, 10, 200},
-		{"list, gzip", "GET", "/api/items?limit=22", "", true, 10, 200},
-		{"delta", "GET", "/api/items/delta?limit=22", "", true, 10, 200},
-		{"changes", "GET", "", "", true, 10, 200},
+		{"changes, gzip", "GET", "", "", true, 10, 200},
 		{"batch", "POST", "/api/items/batch", batch, false, 10, 201},
 		{"refused batch", "POST", "/api/items/batch", strings.Repeat("[", mostBody), false, 10, 400},
+	}
+	if long {
+		loads = append(loads,
+			load{"list, gzip", "GET", "/api/items?limit=22", "", true, 10, 200},
+			load{"delta", "GET", "/api/items/delta?limit=22", "", true, 10, 200})
 	}
 	content, err := itemstest.Draft(itemstest.LargeContent(0, "€")).Typed()
 	require.NoError(t, err)
 	for name, filter := range itemstest.Load().Filters {
 		passes, err := items.Filters[name](filter.Value)
 		require.NoError(t, err)
-		if passes(&content) { // a filter that lets none pass has nothing to hold
+		if long && passes(&content) { // a filter that lets none pass has nothing to hold
 			query := url.Values{"limit": {"22"}, name: {filter.Value}}.Encode()
 			loads = append(loads, load{"list by " + name, "GET", "/api/items?" + query, "", false, 10, 200})
 		}

@@ -36,7 +36,7 @@ export default function App() {
     setBusy(false);
   }
   useEffect(() => void guard(() => auth.restore().then(setPerson, (error) => (setPerson(null), Promise.reject(error)))), []);
-  useEffect(() => void (person && (looks.current = watch(person, setNow))), [person]);
+  useEffect(() => void (person && guard(async () => void (looks.current = watch(person, setNow)))), [person]);
 
   const signIn = async () => setPerson(await auth.signIn());
   const signInAgain = () => guard(() => auth.signIn(person).then(look));
@@ -45,16 +45,15 @@ export default function App() {
     say("The password is reset", "Sign in with the new one.", "Sign in", signIn);
   }
   async function signOut(agreed: number): Promise<void> {
-    const unsent = (await store.queue()).length;
+    const unsent = (await store.queue().catch(() => [])).length; // a file that cannot be read keeps nobody in
     if (!person) return;
     if (unsent > agreed) {
       const detail = `What you changed last is on this phone alone (${unsent} in all), and signing out deletes it.`;
       return say("Not everything has been sent", detail, "Sign out and lose it", () => signOut(unsent), "danger");
     }
-    store.close();
-    sync.stop();
+    [person.session.abort(), store.close(), sync.stop()];
     [setPerson(null), setNow(nothing), setView("Items")];
-    await auth.signOut(person);
+    await auth.signOut();
     say("You are signed out", "Nothing of yours is left on this phone.");
   }
   const removed = (undo: () => Promise<void>) => say("Deleted", undefined, "Undo", () => undo().then(look));

@@ -35,7 +35,7 @@ function Line({ row: { item, entry }, edit, look }: { row: Row; edit: Props["edi
   if (entry?.problem) {
     const { title, words, fix, choices } = refusal(item, entry);
     const actions = choices.map(({ text, go }) => ({ text, go: () => (go ? go().then(look) : edit(item)) }));
-    return <TroubleCard of={{ title, detail: [name, ...words].join("\n"), fix, actions }} />;
+    return <TroubleCard of={{ title, detail: [name, ...words].filter(Boolean).join("\n"), fix, actions }} />;
   }
   return (
     <Pressable role="button" accessibilityHint="Opens the editor" disabled={entry?.op === "delete"} onPress={() => edit(item)}>

@@ -114,12 +114,11 @@ export async function signIn(again: Person | null = null): Promise<Person> {
 /** Opens the policy that resets a password. The API takes no token of that policy, so that none is asked for. */
 export const resetPassword = () => browse(["openid"], config.policies?.passwordReset);
 
-/** Forgets the person, and ends their session at the policy that signed them in. */
-export async function signOut(who: Person) {
-  who.session.abort();
+/** Forgets the person, and ends their session at the policy that signed them in, if it can be reached. */
+export async function signOut() {
   [person, refreshToken, access, renewing, idToken] = [null, null, null, null, ""];
   await device.clear();
-  const { endSessionEndpoint } = await endpoints();
+  const found = await endpoints().catch(() => null);
   const back = new URLSearchParams({ post_logout_redirect_uri: redirectUri, state: crypto.randomUUID() });
-  if (endSessionEndpoint) await openAuthSessionAsync(`${endSessionEndpoint}?${back}`, redirectUri);
+  if (found?.endSessionEndpoint) await openAuthSessionAsync(`${found.endSessionEndpoint}?${back}`, redirectUri);
 }

@@ -131,7 +131,7 @@ func TestApp(t *testing.T) {
 	t.Log(node(t, "tests", []string{
 		"SPA_URL=" + pages[0], "SPA_EXTERNAL_URL=" + pages[1], "SIGN_IN_URL=" + world.Tenant.URL(),
 		"API_URL=" + world.Host.URL(), "BROWSER=" + browser,
-	}, "--test", "--test-reporter=spec", "app.test.mjs"))
+	}, "--test", "--test-reporter=spec", "--test-concurrency=1", "app.test.mjs", "restart.test.mjs"))
 }
 
 // serve has a server serve what was exported, and tell it where the world is.

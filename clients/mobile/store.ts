@@ -14,8 +14,8 @@ let last: Promise<unknown> = Promise.resolve();
 export let person: Person | null = null; // whose items these are
 
 export function open(who: Person, changed: typeof told) {
-  kept = copy(JSON.parse(device.load(who.owner) ?? '{"items":[],"queue":[],"meta":[]}'));
   [person, told] = [who, changed];
+  kept = copy(JSON.parse(device.load(who.owner) ?? '{"items":[],"queue":[],"meta":[]}'));
 }
 
 /** Deletes what is kept of the person, who leaves. */

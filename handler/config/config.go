@@ -633,11 +633,11 @@ func (t *Trust) fill(host, directory, appIDURI string) {
 
 var (
 	tenantForm = formed(63, `^[a-z0-9][a-z0-9-]*$`)
-	policyForm = formed(256, `(?i)^b2c_1a?_[0-9a-z._-]+$`)
+	policyForm = formed(4096, `(?i)^b2c_1a?_[0-9a-z._-]+$`)
 	domainForm = formed(253, `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
-	formerForm = formed(211, `^(extension_|extn\.)[A-Za-z0-9_.-]+$`)
+	formerForm = formed(210, `^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
 	guidForm   = formed(36, `^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	scopeForm  = formed(256, `^[A-Za-z0-9._~-]+$`)
+	scopeForm  = formed(4096, `^[A-Za-z0-9._~-]+$`)
 	hostForm   = formed(259, `^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 	tableForm  = formed(63, `^[A-Za-z][A-Za-z0-9]{2,}$`)
 	account    = formed(24, `^[a-z0-9]{3,}$`)

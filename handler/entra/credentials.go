@@ -2,7 +2,6 @@ package entra
 
 import (
 	"net/http"
-	"regexp"
 	"strings"
 )
 
@@ -15,10 +14,26 @@ type Credentials struct {
 	InQuery bool
 }
 
-// joined matches two values of the Authorization header that a proxy put into
-// one line: RFC 9110, section 5.3, has them joined by commas. A part that is
-// another scheme's parameter has a = before any space.
-var joined = regexp.MustCompile(`,[ \t]*[A-Za-z][A-Za-z0-9-]*[ \t]+[^ \t=,]`)
+// joined reports whether a proxy put two values of the Authorization header into one line:
+// RFC 9110, section 5.3, has them joined by commas. A part that is another scheme's
+// parameter has a = before any space.
+func joined(header string) bool {
+	_, rest, _ := strings.Cut(header, ",")
+	for part := range strings.SplitSeq(rest, ",") {
+		part = strings.TrimLeft(part, " \t")
+		if end := strings.IndexAny(part, " \t"); end > 0 && isScheme(part[:end]) {
+			if value := strings.TrimLeft(part[end:], " \t"); value != "" && value[0] != '=' {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func isScheme(s string) bool {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	return strings.IndexByte(letters, s[0]) >= 0 && strings.Trim(s, letters+"0123456789-") == ""
+}
 
 // token is the one in the Authorization header (RFC 6750, section 2.1), or what stands in
 // its place. It is sound as far as the request goes.
@@ -29,7 +44,7 @@ func (c Credentials) token() (raw string, s shape) {
 	}
 	switch {
 	case len(c.Authorization) > 1, header != "" && c.InQuery,
-		strings.IndexByte(header, ',') >= 0 && joined.MatchString(header):
+		joined(header):
 		return "", severalTokens
 	case header == "" && c.InQuery:
 		return "", tokenInQuery
@@ -59,7 +74,7 @@ func (c Credentials) token() (raw string, s shape) {
 // isPlaceholder reports whether s is what programs print for a value that is not there, or
 // what stood in place of one that was to be filled in.
 func isPlaceholder(s string) bool {
-	if strings.HasPrefix(s, "eyJ") { // a token's
+	if strings.HasPrefix(s, "eyJ") && strings.IndexByte(s, '.') > 0 { // a token's
 		return false
 	}
 	switch s {

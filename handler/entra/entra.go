@@ -278,7 +278,8 @@ func (v *Verifier) labels() string {
 // for keys that are not known yet.
 func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Caller, error) {
 	now := v.now()
-	if raw, shape := c.token(); shape == sound {
+	raw, shape := c.token()
+	if shape == sound {
 		if caller := v.memory.find(raw, now, need); caller != nil {
 			return caller, nil
 		}
@@ -286,10 +287,10 @@ func (v *Verifier) Verify(ctx context.Context, c Credentials, need ...Need) (*Ca
 	if err := v.checkNeeds(need); err != nil {
 		return nil, err
 	}
-	// A copy, so that a call that ends above allocates none of it.
-	e := &evidence{verifier: v, needs: slices.Clone(need), now: now}
+	// A copy of need, so that a call that ends above allocates none of it.
+	e := &evidence{verifier: v, needs: slices.Clone(need), now: now, raw: raw, shape: shape}
 	var broken *rule
-	e.gather(ctx, c, func(g Group) bool {
+	e.gather(ctx, func(g Group) bool {
 		broken = e.broken(g)
 		return broken == nil
 	})

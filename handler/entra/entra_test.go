@@ -356,6 +356,8 @@ func TestAttackCatalogue(t *testing.T) {
 		{"placeholder", raw("Bearer <access token>"), "auth.token_empty", a2},
 		{"name", raw("Bearer YOUR_ACCESS_TOKEN"), "auth.token_empty", a2},
 		{"template", raw("Bearer {{access_token}}"), "auth.token_empty", a2},
+		{"name that begins as a token", raw("Bearer eyJ_YOUR_TOKEN"), "auth.token_empty", a2},
+		{"commas", raw("Bearer " + strings.Repeat(",a ", 5<<10)), "auth.malformed", a1},
 		{"two parts", raw("Bearer a b"), "auth.malformed", a1},
 		{"Bearer twice", raw("Bearer Bearer " + good), "auth.malformed", a1},
 		{"tab", raw("Bearer\t" + good), "auth.malformed", a1},

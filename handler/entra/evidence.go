@@ -31,8 +31,8 @@ type evidence struct {
 // gather goes through the verification from the first step to the last. After each
 // step it has the groups of rules tried that the evidence now suffices for, and ends
 // when pass reports false.
-func (e *evidence) gather(ctx context.Context, c Credentials, pass func(Group) bool) {
-	if e.raw, e.shape = c.token(); !pass(GroupRequest) {
+func (e *evidence) gather(ctx context.Context, pass func(Group) bool) {
+	if !pass(GroupRequest) {
 		return
 	}
 	if e.parse(); !pass(GroupForm) || !pass(GroupKind) || !pass(GroupHeader) || !pass(GroupFamily) {

@@ -20,9 +20,10 @@ func (v *Verifier) Examine(ctx context.Context, c Credentials, need ...Need) ([]
 		return nil, err
 	}
 	e := &evidence{verifier: v, needs: need, now: v.now()}
+	e.raw, e.shape = c.token()
 	var checks []Check
 	hidden := map[Group]string{} // by what
-	e.gather(ctx, c, func(g Group) bool {
+	e.gather(ctx, func(g Group) bool {
 		check := Check{Group: g, Skipped: e.cannot(g)}
 		if by := hidden[g]; by != "" && check.Skipped == "" {
 			check.Skipped = "follows from " + by

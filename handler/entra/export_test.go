@@ -84,7 +84,7 @@ func (v *Verifier) Remembers(token string) bool {
 // Remember has the verifier remember a token that its first entry admitted for ever, with
 // texts as long as may be.
 func (v *Verifier) Remember(raw string) {
-	long := strings.Repeat("x", maxRemembered/2)
+	long := strings.Repeat("x", maxRemembered/2-16)
 	e := &evidence{
 		verifier: v, entry: v.entries[0], keys: &keySet{}, raw: raw, token: token{exp: seconds{at: 1 << 40}},
 	}

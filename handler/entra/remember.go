@@ -14,11 +14,11 @@ import (
 // ever admits: whatever does not fit takes the whole way, which tells why.
 
 const (
-	// remembered is how many tokens are, and maxRemembered how many bytes of text each may
-	// bring with it; together they take less than 4 MiB.
+	// remembered is how many tokens are, and maxRemembered how many bytes of text and of
+	// scopes each may bring with it; together they take less than 4 MiB.
 	rememberedBits = 12
 	remembered     = 1 << rememberedBits
-	maxRemembered  = 512
+	maxRemembered  = 384
 )
 
 // memory has a place for a token by the end of its signature, which is as good as random. A
@@ -61,8 +61,11 @@ func (m *memory) find(token string, now time.Time, needs []Need) *Caller {
 		return nil
 	}
 	a := place.Load()
-	if a == nil || early(now, a.from) || expired(now, a.until) ||
-		a.hash != sha256.Sum256(bytesOf(token)) {
+	if a == nil || early(now, a.from) || a.hash != sha256.Sum256(bytesOf(token)) {
+		return nil
+	}
+	if expired(now, a.until) {
+		place.CompareAndSwap(a, nil)
 		return nil
 	}
 	// Each reading of a key set makes its keys new, so this is the set itself, too.
@@ -93,7 +96,7 @@ func (m *memory) find(token string, now time.Time, needs []Need) *Caller {
 func (m *memory) keep(e *evidence, c *Caller) {
 	t, place := &e.token, m.place(e.raw)
 	texts := t.kid + c.Subject + c.Client
-	if place == nil || len(texts) > maxRemembered {
+	if size := int(unsafe.Sizeof("")) * len(c.granted()); place == nil || len(texts)+size > maxRemembered {
 		return
 	}
 	a := &admitted{

@@ -77,6 +77,7 @@ func TestRememberedTokenIsJudgedAnew(t *testing.T) {
 		require.Empty(t, w.verify(t.Context(), token), "the skew is the same")
 		w.advance(20 * time.Second)
 		require.Equal(t, "time.expired", w.verify(t.Context(), token))
+		require.False(t, w.verifier.Remembers(token))
 	})
 	eachFamily(t, "the clock set back", func(t *testing.T, family entratest.Family) {
 		w, token := remembering(t, family)

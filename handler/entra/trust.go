@@ -131,9 +131,9 @@ var (
 	realmForm  = formed(32, `^[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]$`)
 	nameForm   = formed(63, `^[a-z0-9][a-z0-9-]*$`)
 	domainForm = formed(253, `^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$`)
-	policyForm = formed(256, `(?i)^b2c_1a?_[0-9a-z._-]+$`)
-	scopeForm  = formed(256, `^[A-Za-z0-9._~-]+$`)
-	formerForm = formed(211, `^(extension_|extn\.)[A-Za-z0-9_.-]+$`)
+	policyForm = formed(4096, `(?i)^b2c_1a?_[0-9a-z._-]+$`)
+	scopeForm  = formed(4096, `^[A-Za-z0-9._~-]+$`)
+	formerForm = formed(210, `^(extension_|extn\.)[A-Za-z0-9_.-]{1,200}$`)
 	hostForm   = formed(259, `^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 )
 

@@ -1,6 +1,7 @@
 package items
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -317,8 +318,8 @@ func FromStore(text, shape string) (d Draft, leftOut []string, err error) {
 func (f *form) fromStore(text, shape string) (d Draft, leftOut []string, err error) {
 	if shape == f.shape {
 		content := jsontext.Value(text)
-		if !content.IsValid() || content[0] != '{' || content[len(content)-1] != '}' {
-			return d, nil, errors.New("stored content is not a JSON object")
+		if !embeds(content) {
+			return d, nil, errors.New("stored content is not a JSON object of the content's members alone")
 		}
 		return Draft{content: content, shape: shape}, nil, nil
 	}
@@ -347,6 +348,27 @@ func (f *form) fromStore(text, shape string) (d Draft, leftOut []string, err err
 		leftOut = append(leftOut, m.name)
 	}
 	return d, leftOut, nil
+}
+
+// embeds reports whether an item's own members can stand around those of stored content,
+// which [Item.AppendJSON] does without reading it. Only what was written by hand cannot.
+func embeds(content jsontext.Value) bool {
+	if string(content) == "{}" {
+		return true
+	}
+	if !content.IsValid() || !bytes.HasPrefix(content, []byte(`{"`)) || !bytes.HasSuffix(content, []byte("}")) {
+		return false
+	}
+	for _, name := range serverMembers {
+		if !bytes.Contains(content, []byte(`"`+name+`"`)) {
+			continue
+		}
+		// Perhaps deeper down, which is fine.
+		if stored, err := objectOf(content); err != nil || stored.take(name) != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Bytes is how many bytes of content it has.

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -62,6 +63,7 @@ func compress(body []byte) []byte {
 	z.Reset(&b)
 	_, _ = z.Write(body) // memory does not fail
 	_ = z.Close()
+	z.Reset(io.Discard) // so that it keeps no answer
 	return b.Bytes()
 }
 

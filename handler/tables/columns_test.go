@@ -112,6 +112,9 @@ func TestRowsOfAnotherForm(t *testing.T) {
 			{"c0": `{"name":"x",}`},
 			{"c0": `"x"`},
 			{"c0": ` {"name":"x"}`},
+			{"c0": `{ }`},
+			{"c0": `{"name":"x","id":"y"}`},
+			{"c0": `{"etag":"\"x\"","name":"x"}`},
 		} {
 			owner := someone(fmt.Sprint("reader ", i))
 			item := create(t, s, owner, "x")

@@ -26,14 +26,27 @@ import (
 	"itemsapi/scripts/internal/project"
 )
 
+// inLong names what -long adds; the tests ask for CHECK_LONG.
+const inLong = `
+With -long, which takes up to an hour:
+  handler         1000 random sequences of calls (else 200), 25 with handlers that are
+                  killed (else 8); memory under floods of each kind of list (else of a
+                  list, of changes and of batches); another domain's server, storage and
+                  scripts (else its handler is vetted, and its items are tested)
+  handler/server  ogen, hey-api and orval make clients of the description
+  clients/spa     10,000 items in the browser (else 1000)
+  scripts/new     the new project's own check (else parts of it), and a second new project
+`
+
 func main() {
 	short := flag.Bool("short", false, "leave out npm ci and the race detector")
-	long := flag.Bool("long", false, "run what takes long, too; it takes up to an hour")
+	long := flag.Bool("long", false, "run what takes long, too, and other tests in their full size")
 	run := flag.String("run", "", "run only the tests whose name matches `REGEXP`")
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "usage: go run ./scripts/check [flags]\n\nIt checks the whole "+
 			"repository, the way CI does.\n\n")
 		flag.PrintDefaults()
+		fmt.Fprint(flag.CommandLine.Output(), inLong)
 	}
 	flag.Parse()
 	if flag.NArg() > 0 {

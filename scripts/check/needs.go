@@ -26,7 +26,8 @@ func needs(short bool, raceError string) []need {
 	all = append(all, need{"Azurite and the mobile app", noneOf("npm"), true},
 		need{"the race detector, which takes a C compiler", raceError, true})
 	if _, err := os.Stat("clients/spa"); err == nil {
-		all = append(all, need{"the browser", noneOf("chromium", "chromium-browser", "google-chrome"), true})
+		browser := noneOf("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+		all = append(all, need{"the browser", browser, true})
 	}
 	return all
 }

@@ -114,7 +114,6 @@ func TestNew(t *testing.T) {
 	}
 	require.Empty(t, in(t, dir, "go", append([]string{"tool", "-modfile=scripts/check/tools/go.mod", "gofumpt", "-l"}, goFiles...)...))
 	in(t, dir, "go", "vet", "./...")
-	in(t, dir, "go", "build", "./...")
 	in(t, dir, "go", "test", "-short", "./handler/config", "./handler/items/...", "./handler/server",
 		"./infra", "./scripts/doctor", "./scripts/smoke", "./scripts/internal/...")
 	in(t, dir, "go", "test", "-short", "./handler", "-run",
@@ -129,8 +128,8 @@ func TestOtherNames(t *testing.T) {
 	if _, err := project.Tracked(t.Context(), root); err != nil && os.Getenv("CI") != "true" {
 		t.Skip("skipped: " + err.Error())
 	}
-	if testing.Short() {
-		t.Skip("skipped: another new project (-short)")
+	if os.Getenv("CHECK_LONG") == "" {
+		t.Skip("skipped: another new project (scripts/check -long)")
 	}
 	dir := t.TempDir()
 	_, err = makeProject(t, "-module", "items.example.com/itemsapi/v2", "-collection", "purchaseorders", dir)

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,12 +26,8 @@ func smokeTest(args ...string) (string, error) {
 
 // The real handler behind the host's double.
 func TestHealthy(t *testing.T) {
-	handler := filepath.Join(t.TempDir(), "handler")
-	if runtime.GOOS == "windows" {
-		handler += ".exe"
-	}
-	said, err := exec.CommandContext(t.Context(), "go", "build", "-o", handler, "itemsapi/handler").CombinedOutput()
-	require.NoError(t, err, "%s", said)
+	handler, err := functionstest.Build(t.Context(), "../..", t.TempDir())
+	require.NoError(t, err)
 	tenant, err := entratest.Start(entratest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(tenant.Close)

@@ -52,10 +52,13 @@ async function signOut(page) {
 async function screen(page, name) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-    assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
     await accessible(page, `${name}, ${colorScheme}`);
     await picture(page, `${name}-${colorScheme}`);
+  }
+  for (const width of [320, viewport.width]) { // the first as with the largest text
+    await page.setViewportSize({ ...viewport, width });
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    assert.ok(wide <= 0, `${name} is ${wide} pixels too wide at ${width}`);
   }
   await page.emulateMedia({ colorScheme: "light" });
 }

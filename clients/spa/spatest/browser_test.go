@@ -39,6 +39,7 @@ func TestBrowser(t *testing.T) {
 		t.Skip("skipped: no browser (apt-get install chromium)")
 	}
 	require.NotEmpty(t, browser, "CI must have a browser")
+	sees(t)
 	app, err := spatest.Start("localhost:0", filepath.Join(root, "clients", "spa"))
 	if errors.Is(err, spatest.ErrNotInstalled) && os.Getenv("CI") != "true" {
 		t.Skip("skipped: " + err.Error())
@@ -99,12 +100,12 @@ func TestBrowser(t *testing.T) {
 	folder := filepath.Join(root, "clients", "spa")
 	tests, err := filepath.Glob(filepath.Join(folder, "tests", "*.test.mjs"))
 	require.NoError(t, err)
-	run := func(pattern string) (string, error) {
+	for i := range tests {
+		tests[i] = "tests/" + filepath.Base(tests[i])
+	}
+	run := func(pattern string, files []string) (string, error) {
 		arguments := []string{"--test", "--test-reporter=spec", "--test-concurrency=1", "--test-name-pattern=" + pattern}
-		for _, file := range tests {
-			arguments = append(arguments, filepath.Join("tests", filepath.Base(file)))
-		}
-		cmd := exec.CommandContext(ctx, "node", arguments...)
+		cmd := exec.CommandContext(ctx, "node", append(arguments, files...)...)
 		cmd.Dir = folder
 		cmd.Env = append(os.Environ(),
 			"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),
@@ -112,31 +113,34 @@ func TestBrowser(t *testing.T) {
 		said, err := cmd.CombinedOutput()
 		return string(said), err
 	}
-	said, err := run(cmp.Or(*only, "."))
+	said, err := run(cmp.Or(*only, "."), tests)
 	t.Log(said)
 	// A whole browser on a busy machine loses a connection or a frame now and then. So a
 	// failure or two are looked at again, and said; what fails twice is a fault.
-	if failed := failures(said); err != nil && len(failed) > 0 && len(failed) <= 2 {
+	if failed, files := failures(said); err != nil && len(failed) > 0 && len(failed) <= 2 {
 		t.Logf("run once more, as they failed: %q", failed)
-		said, err = run("^(" + strings.Join(failed, "|") + ")$")
+		said, err = run("^("+strings.Join(failed, "|")+")$", files)
 		t.Log(said)
 	}
 	require.NoError(t, err)
 	require.NotContains(t, said, "ℹ pass 0")
 }
 
-// failures are the names of the tests that node says failed, as patterns.
-func failures(said string) (names []string) {
-	for _, m := range regexp.MustCompile(`(?m)^✖ (.+) \([0-9.]+ms\)$`).FindAllStringSubmatch(said, -1) {
-		if name := regexp.QuoteMeta(m[1]); !slices.Contains(names, name) {
-			names = append(names, name)
+// failures are the names of the tests that node says failed, as patterns, and the files
+// that they are in.
+func failures(said string) (names, files []string) {
+	all := func(pattern string, change func(string) string) (found []string) {
+		for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(said, -1) {
+			found = append(found, change(m[1]))
 		}
+		slices.Sort(found)
+		return slices.Compact(found)
 	}
-	return names
+	return all(`(?m)^✖ (.+) \([0-9.]+ms\)$`, regexp.QuoteMeta), all(`(?m)^test at (.+?):\d+:\d+$`, filepath.ToSlash)
 }
 
 func TestFailures(t *testing.T) {
-	require.Equal(t, []string{`two tabs \(or more\)`, "by keyboard"}, failures(`✔ well (12.5ms)
+	names, files := failures(`✔ well (12.5ms)
 ✖ two tabs (or more) (27296.912828ms)
   locator.waitFor: Timeout
 ✖ by keyboard (1ms)
@@ -144,6 +148,13 @@ func TestFailures(t *testing.T) {
 
 test at tests/browser.test.mjs:315:1
 ✖ two tabs (or more) (27296.912828ms)
-`))
-	require.Empty(t, failures("✔ well (12.5ms)\nℹ fail 0\n"))
+
+test at tests/daily.test.mjs:1:1
+✖ by keyboard (1ms)
+`)
+	require.Equal(t, []string{"by keyboard", `two tabs \(or more\)`}, names)
+	require.Equal(t, []string{"tests/browser.test.mjs", "tests/daily.test.mjs"}, files)
+	names, files = failures("✔ well (12.5ms)\nℹ fail 0\n")
+	require.Empty(t, names)
+	require.Empty(t, files)
 }

@@ -5,8 +5,10 @@
 package spatest
 
 import (
+	"bytes"
 	"cmp"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +68,8 @@ type Server struct {
 	port   int
 	config atomic.Pointer[spa.Config]
 	silent atomic.Pointer[chan struct{}] // closed when answers come again
+
+	compressed sync.Map // by ETag
 }
 
 // Start serves the app's folder at a loopback address, "" for a free port of
@@ -181,14 +185,30 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Security-Policy", s.policy()) // it counts for documents and workers
 	}
 	h.Set("Vary", "Accept-Encoding")
-	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		_, _ = w.Write(content) // the browser is gone if this fails
+	tag := fmt.Sprintf(`W/"%x"`, sha256.Sum256(content))
+	h.Set("ETag", tag)
+	switch {
+	case r.Header.Get("If-None-Match") == tag:
+		w.WriteHeader(http.StatusNotModified)
 		return
+	case strings.Contains(r.Header.Get("Accept-Encoding"), "gzip"):
+		h.Set("Content-Encoding", "gzip")
+		content = s.compress(tag, content)
 	}
-	h.Set("Content-Encoding", "gzip")
-	z := gzip.NewWriter(w)
-	_, _ = z.Write(content)
+	_, _ = w.Write(content) // the browser is gone if this fails
+}
+
+// compress compresses each content once.
+func (s *Server) compress(tag string, content []byte) []byte {
+	if done, ok := s.compressed.Load(tag); ok {
+		return done.([]byte)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(content) // neither fails in memory
 	_ = z.Close()
+	s.compressed.Store(tag, b.Bytes())
+	return b.Bytes()
 }
 
 // policy lets the app load its own files, call the API and the sign-in, and have

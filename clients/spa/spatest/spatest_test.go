@@ -32,8 +32,20 @@ func TestConfigFile(t *testing.T) {
 	require.NotEmpty(t, c.Authority)
 }
 
+// sees opens what the tests in JavaScript, and the compiler, read: go test repeats an old
+// result while all that a test opened is the same.
+func sees(t *testing.T) {
+	for _, folder := range []string{"clients/spa", "clients/spa/tests"} {
+		_, err := os.ReadDir(filepath.Join(root, folder))
+		require.NoError(t, err)
+	}
+	_, err := os.ReadFile(filepath.Join(root, "docs", "spa.md"))
+	require.NoError(t, err)
+}
+
 // The JSDoc types of the app hold.
 func TestTypes(t *testing.T) {
+	sees(t)
 	dir := filepath.Join(root, "clients", "spa")
 	compiler := filepath.Join("node_modules", "typescript", "bin", "tsc")
 	node, err := exec.LookPath("node")
@@ -76,6 +88,20 @@ func TestServesTheAppAlone(t *testing.T) {
 		if path == "/" || path == "/redirect.html" || path == "/worker.js" {
 			require.Contains(t, resp.Header.Get("Content-Security-Policy"), "default-src 'none'")
 		}
+	}
+	// What has not changed is not sent again.
+	first, script := get("GET", "/app.js", "")
+	req, err := http.NewRequestWithContext(t.Context(), "GET", s.CrossSite()+"/app.js", nil)
+	require.NoError(t, err)
+	for tag, status := range map[string]int{first.Header.Get("ETag"): 304, `W/"other"`: 200} {
+		req.Header.Set("If-None-Match", tag)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, status, resp.StatusCode)
+		require.Equal(t, status == 200, string(body) == script)
 	}
 	for _, path := range []string{"/config.json", "/package.json", "/package-lock.json", "/tests/world.mjs", "/spatest/spatest.go", "/../../go.mod", "/..%2f..%2fgo.mod", "/node_modules/playwright-core/index.js", "/.hidden.js", "/nothing.js"} {
 		resp, _ := get("GET", path, "")

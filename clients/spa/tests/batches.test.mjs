@@ -308,6 +308,7 @@ for (const [name, years] of [["ahead", 1], ["behind", -1]]) {
     await item(page, "made").getByText("Waits").waitFor({ state: "detached" });
     await textField(page).fill("made, and changed");
     await save(page);
+    await item(page, "made, and changed").waitFor();
     await item(page, "made, and changed").getByText("waits").waitFor({ state: "detached" });
     assert.deepEqual(sent.map((r) => Object.keys(changesOf(r)[0])[0]), ["create", "create", "replace"]);
     await create(page, "the next");

@@ -112,6 +112,7 @@ export async function edit(page, name, to) {
   await page.getByRole("button", { name: `Edit ${name}`, exact: true }).click();
   await textField(page).fill(to);
   await save(page);
+  await item(page, to).first().waitFor(); // or a wait for what it says to go would be over before it is there
 }
 
 /** Looks for changes now, as a page does that is looked at again. */
