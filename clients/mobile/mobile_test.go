@@ -55,7 +55,7 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, spas, own)
 }
 
-// What a store build goes by: one name, turned round from a domain that its maker has,
+// What a store build goes by: one name, the reverse of a domain that its maker has,
 // for the app and for what opens it, and no backup of what is kept on the phone.
 func TestManifest(t *testing.T) {
 	text, err := os.ReadFile("app.json")

@@ -19,7 +19,7 @@ import (
 // A partition has rows of these kinds. All keys of a kind come before the prefix
 // with '.' for '-', the character after it.
 //
-//	i-<ID turned round>-<change>  an item, in the version that the change made
+//	i-<ID complemented>-<change>  an item, in the version that the change made
 //	c-<number>                    what a change changed: the log that deltas read
 //	t-<ID>                        the tombstone of an item
 //	k-<hash of the key>           what a client's Idempotency-Key was used for

@@ -13,8 +13,8 @@ import (
 	"itemsapi/handler/items"
 )
 
-// The changes of one caller wait in a line, on each instance that has some. Whoever has
-// the turn makes one transaction of what waits:
+// The changes of one caller wait in a line, on each instance that has some. The one that
+// holds the turn makes one transaction of what waits:
 //
 //	waiting ───── its client leaves ────▶ given up: certainly not kept
 //	 │   ▲
@@ -25,8 +25,8 @@ import (
 //	 ▼
 //	settled: kept under a number of its own, refused, or failed
 //
-// A transaction does not end with the request that began it, so that nobody's change
-// fails because another's client has left.
+// A transaction does not end with the request that began it, so that no change fails
+// because the client of another one has left.
 
 // write is a change on its way through the line.
 type write struct {

@@ -1,9 +1,9 @@
 // Package tables keeps items in Azure Table Storage. Its [Store] is an
 // items.Store; Azure's errors, entity tags, keys, pages and retries stop here.
 //
-// A caller has a partition, an item a row in it, whose key is the item's ID
-// turned round so that the newest comes first (entity.go). A change, be it of
-// fifty items, goes into one transaction (change.go), which it shares with what else the
+// A caller has a partition, and an item a row in it, whose key is the item's ID with its
+// bits complemented, so that the newest comes first (entity.go). A change, even of fifty
+// items, goes into one transaction (change.go), which it shares with what else the
 // caller changes at the time (line.go, transaction.go), and takes the caller's next number
 // in it (head.go); by these numbers a delta tells what it has reported (delta.go).
 // What the Table service limits is checked before anything is sent: by package

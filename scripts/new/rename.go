@@ -107,6 +107,12 @@ func (n names) rules() []rule {
 		},
 		{"`" + c + " of ", "`" + n.collection + " of ", []string{"clients/spa/store.js", "clients/spa/README.md"}},
 
+		// What the check says of this command's own tests.
+		{
+			"  " + own + "     the new project's own check (else parts of it), and a second new project\n", "",
+			[]string{"scripts/check/main.go"},
+		},
+
 		// The mobile app's: of the app, of what opens it and of its list.
 		{"com.example." + c, "com.example." + n.collection, nil},
 		{`name": "` + title + `"`, `name": "` + n.title() + `"`, []string{"clients/mobile/app.json"}},

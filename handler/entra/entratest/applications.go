@@ -97,8 +97,8 @@ func (d *directory) findClient(idOrName string) (*application, error) {
 // for byte, but for an empty path, which equals "/". Native ones are any port of
 // a loopback address (RFC 8252, 7.3), the forms that MSAL and AppAuth make of an
 // app's package or bundle, the pages of Microsoft's own that desktop apps end at,
-// Expo Go's and Capacitor's addresses, and any scheme that is a domain name turned
-// round (RFC 8252, 7.1).
+// Expo Go's and Capacitor's addresses, and any scheme that is a reversed domain
+// name (RFC 8252, 7.1).
 func (a *application) redirectPlatform(uri string) (platform, *failure) {
 	if len(a.redirects) == 0 && !a.native {
 		return "", fail("AADB2C90007", a.id).
