@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -15,12 +16,14 @@ const (
 )
 
 // An ID is a UUIDv7 (RFC 9562, section 5.7) in lower case.
-var idRE = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+var idRE = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+})
 
 // CheckID says what is wrong with an ID that a client made for a new item, or returns
 // an empty string.
 func CheckID(id string, now time.Time) (detail string) {
-	if !idRE.MatchString(id) {
+	if !idRE().MatchString(id) {
 		return "must be a UUIDv7 in lower case, such as 019ac9f0-c3d7-7b0e-8f6a-5b1c2d3e4f50"
 	}
 	ms, _ := strconv.ParseInt(id[:8]+id[9:13], 16, 64) // 48 bits

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"itemsapi/handler/entra"
@@ -73,11 +74,10 @@ type server struct {
 	Config
 	routes    []route
 	admission *admission
-	described []byte
+	described func() ([]byte, error) // once, as it takes a fifth of a start
 }
 
-// New returns the API. It panics if a field that is required is missing, or below 0, or
-// the schema of the content is not JSON.
+// New returns the API. It panics if a field that is required is missing, or below 0.
 func New(c Config) http.Handler {
 	if c.Verify == nil || c.Store == nil || c.ReadScope == "" || c.WriteScope == "" || c.Realm == "" ||
 		c.Collection == "" || c.CallerConcurrency < 1 || c.CallerRate < 0 {
@@ -89,11 +89,9 @@ func New(c Config) http.Handler {
 	if c.Stopping == nil {
 		c.Stopping = context.Background()
 	}
-	described, err := c.Description()
-	if err != nil {
-		panic("server: " + err.Error()) // the files of this repository are wrong
+	s := &server{
+		Config: c, admission: newAdmission(c.CallerConcurrency, c.CallerRate), described: sync.OnceValues(c.Description),
 	}
-	s := &server{Config: c, admission: newAdmission(c.CallerConcurrency, c.CallerRate), described: described}
 	s.routes = s.table()
 	return s
 }
@@ -235,11 +233,16 @@ func (c *call) origin(err error) []slog.Attr {
 	return attributes
 }
 
-var traceparent = regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
+var traceparent = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}`)
+})
 
 // traceID is that of a traceparent (W3C Trace Context, section 3.2), or empty.
 func traceID(header string) string {
-	if m := traceparent.FindStringSubmatch(header); m != nil && strings.Trim(m[1], "0") != "" {
+	if header == "" {
+		return ""
+	}
+	if m := traceparent().FindStringSubmatch(header); m != nil && strings.Trim(m[1], "0") != "" {
 		return m[1]
 	}
 	return ""
