@@ -216,7 +216,7 @@ func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 		}
 	}
 	r.line("exec to the first answer / bare net/http program", float64(best["handler"])/float64(best["bare"]), "times",
-		1.4)
+		1.6)
 	if memory > 0 {
 		r.line("idle memory", memory/(1<<20), "MiB", 12)
 	}
