@@ -99,7 +99,7 @@ func contentOf(req *policy.Request) ([]byte, error) {
 
 func once(req *policy.Request, timeout time.Duration, o *observation) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(req.Raw().Context(), timeout)
-	defer cancel() // the body was read by then
+	defer cancel()             // the body was read by then
 	req = req.WithContext(ctx) // the SDK makes a copy of its own below
 	if o == nil {
 		return req.Next()
