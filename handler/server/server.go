@@ -90,7 +90,8 @@ func New(c Config) http.Handler {
 		c.Stopping = context.Background()
 	}
 	s := &server{
-		Config: c, admission: newAdmission(c.CallerConcurrency, c.CallerRate), described: sync.OnceValues(c.Description),
+		Config: c, admission: newAdmission(c.CallerConcurrency, c.CallerRate),
+		described: sync.OnceValues(c.Description),
 	}
 	s.routes = s.table()
 	return s
