@@ -109,7 +109,7 @@ func (n names) rules() []rule {
 
 		// What the check says of this command's own tests.
 		{
-			"  " + own + "     the new project's own check (else parts of it), and a second new project\n", "",
+			"  a new project   its own check (else parts of it), and a second new project\n", "",
 			[]string{"scripts/check/main.go"},
 		},
 
