@@ -4,6 +4,7 @@ package main
 // code is explained, and the README stays short.
 
 import (
+	"bytes"
 	"fmt"
 	"net/url"
 	"os"
@@ -70,11 +71,24 @@ func readPage(source []byte) page {
 		case *ast.Image:
 			p.links = append(p.links, string(n.Destination))
 			p.pictures[string(n.Destination)] = words(n)
+		case *ast.RawHTML: // a picture that is not to be as wide as the page
+			p.image(n.Segments.Value(source))
+		case *ast.HTMLBlock:
+			p.image(n.Lines().Value(source))
 		}
 		return ast.WalkContinue, nil
 	})
 	return p
 }
+
+func (p *page) image(html []byte) {
+	if m := imgTag.FindSubmatch(bytes.TrimSpace(html)); m != nil {
+		p.links = append(p.links, string(m[1]))
+		p.pictures[string(m[1])] = string(m[2])
+	}
+}
+
+var imgTag = regexp.MustCompile(`^<img src="([^"]+)" width="\d+" alt="([^"]+)">$`)
 
 // slugOf is the anchor that GitHub gives a heading: lower case, hyphens for spaces, and
 // of everything else letters, digits, hyphens and underscores alone.
@@ -93,10 +107,10 @@ func slugOf(heading string) string {
 
 func TestReadPage(t *testing.T) {
 	p := readPage([]byte("# What `x_y` is, and a [link](a.md)\n\n## Twice\n## Twice\n\n`[no](code.md)`\n\n" +
-		"```\n[nor](this.md)\n# No heading\n```\n\n| ![alt](p.png) |\n|---|\n| [in a table](b.md#c) |\n\n[by name][n]\n\n[n]: d.md\n"))
+		"```\n[nor](this.md)\n# No heading\n```\n\n<img src=\"w.png\" width=\"9\" alt=\"wide\"> x\n\n| ![alt](p.png) |\n|---|\n| [in a table](b.md#c) |\n\n[by name][n]\n\n[n]: d.md\n"))
 	require.Equal(t, []string{"what-x_y-is-and-a-link", "twice", "twice-1"}, p.anchors)
-	require.Equal(t, []string{"a.md", "p.png", "b.md#c", "d.md"}, p.links)
-	require.Equal(t, map[string]string{"p.png": "alt"}, p.pictures)
+	require.Equal(t, []string{"a.md", "w.png", "p.png", "b.md#c", "d.md"}, p.links)
+	require.Equal(t, map[string]string{"p.png": "alt", "w.png": "wide"}, p.pictures)
 	require.Equal(t, "whats-new--some-täst", slugOf("What's new: — some Täst?"))
 }
 
