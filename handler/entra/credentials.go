@@ -43,8 +43,7 @@ func (c Credentials) token() (raw string, s shape) {
 		header = strings.Trim(c.Authorization[0], " \t")
 	}
 	switch {
-	case len(c.Authorization) > 1, header != "" && c.InQuery,
-		joined(header):
+	case len(c.Authorization) > 1, header != "" && c.InQuery, joined(header):
 		return "", severalTokens
 	case header == "" && c.InQuery:
 		return "", tokenInQuery

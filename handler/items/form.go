@@ -319,7 +319,7 @@ func (f *form) fromStore(text, shape string) (d Draft, leftOut []string, err err
 	if shape == f.shape {
 		content := jsontext.Value(text)
 		if !embeds(content) {
-			return d, nil, errors.New("stored content is not a JSON object of the content's members alone")
+			return d, nil, errors.New("stored content is not a JSON object with only the content's members")
 		}
 		return Draft{content: content, shape: shape}, nil, nil
 	}

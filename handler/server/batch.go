@@ -63,7 +63,7 @@ func (s *server) batch(c *call) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.status, a.collection = status, false
+	a.status = status
 	if minimal {
 		a.header.Set("Preference-Applied", "return=minimal")
 	}

@@ -194,11 +194,8 @@ func benchmark(ctx context.Context, dir, pkg, name string, run runs, rounds int)
 // ships against a bare net/http program, and the handler's size and idle memory.
 func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 	for pkg, name := range map[string]string{"./handler": "handler", "./scripts/bench/testdata/bare": "bare"} {
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o",
-			filepath.Join(dir, name+".exe"), pkg)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+		if err := build(ctx, ".", pkg, filepath.Join(dir, name+".exe")); err != nil {
+			return err
 		}
 	}
 	best := map[string]time.Duration{"handler": math.MaxInt64, "bare": math.MaxInt64}
@@ -227,6 +224,17 @@ func startUp(ctx context.Context, dir string, rounds int, r *report) error {
 	r.line("bin/handler, stripped", float64(info.Size())/1e6, "MB", 12)
 	fmt.Printf("\n(exec to the first answer: handler %s, bare %s)\n", best["handler"].Round(10*time.Microsecond),
 		best["bare"].Round(10*time.Microsecond))
+	return nil
+}
+
+// build builds a program as it is deployed.
+func build(ctx context.Context, source, pkg, binary string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, pkg)
+	cmd.Dir = source
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", pkg, err, out)
+	}
 	return nil
 }
 

@@ -176,11 +176,8 @@ func (p *process) start(ctx context.Context, dir string, signIn *entratest.Serve
 			}
 		}
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, pkg)
-	build.Dir = source
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build: %w\n%s", err, out)
+	if err := build(ctx, source, pkg, binary); err != nil {
+		return err
 	}
 	port, err := freePort()
 	if err != nil {
