@@ -103,21 +103,24 @@ func (c *keyCache) run(ctx context.Context) {
 		age := c.age()
 
 		c.mu.Lock()
-		c.fetching = false
 		c.failed = err
 		if set != nil {
 			c.set.Store(set)
 		}
-		close(c.fetched)
-		c.fetched = make(chan struct{})
 		c.mu.Unlock()
-		// Now, as the doctor goes on when it is told.
+		// After the set is there, as the doctor goes on when it is told; before those that
+		// wait are answered, as the log says first why they were refused.
 		if set != nil {
 			c.log.Info("keys read", "issuer", set.issuer, "keys", len(set.keys), "skipped", set.skipped, age)
 		}
 		if err != nil {
 			c.report(err, age)
 		}
+		c.mu.Lock()
+		c.fetching = false
+		close(c.fetched)
+		c.fetched = make(chan struct{})
+		c.mu.Unlock()
 
 		var wait time.Duration
 		if err == nil {
