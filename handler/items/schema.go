@@ -7,3 +7,9 @@ import _ "embed"
 //
 //go:embed content.schema.json
 var Schema string
+
+// Samples is content.samples.json, for package itemstest. No program that is deployed uses
+// it, and the linker leaves out what is not used.
+//
+//go:embed content.samples.json
+var Samples string

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,33 +26,79 @@ import (
 	"itemsapi/handler/entra/entratest"
 	"itemsapi/handler/items/itemstest"
 	"itemsapi/handler/waittest"
+	"itemsapi/scripts/internal/project"
 )
 
-var built = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "dev-test-")
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command("go", "build", "-o", dir+string(filepath.Separator), ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return filepath.Join(dir, "dev"), nil
-})
+// scratch is a folder for the copy, and goes with the process.
+var scratch string
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := built(); err == nil {
-		os.RemoveAll(filepath.Dir(path))
+	dir, err := os.MkdirTemp("", "dev-test-")
+	if err == nil {
+		scratch, err = filepath.EvalSymlinks(dir) // as the system names a program that runs
 	}
+	if err == nil { // packages of the copy are compiled once, wherever it is
+		err = os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -trimpath")
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
 	os.Exit(code)
 }
 
+// copied makes a copy of the project, as a world builds and keeps things in its folder. What
+// npm installed is used where it is.
+var copied = sync.OnceValue(func() error {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return err
+	}
+	files, err := project.Files(context.Background(), root)
+	if err != nil {
+		return err
+	}
+	for _, name := range files {
+		name = filepath.FromSlash(name)
+		text, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(scratch, name)), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(scratch, name), text, 0o644); err != nil {
+			return err
+		}
+		modules := filepath.Join(filepath.Dir(name), "node_modules")
+		if filepath.Base(name) != "package-lock.json" {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(root, modules)); err == nil {
+			if err := os.Symlink(filepath.Join(root, modules), filepath.Join(scratch, modules)); err != nil {
+				return err
+			}
+		}
+	}
+	cmd := exec.Command("go", "build", "./scripts/dev")
+	cmd.Dir = scratch
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build: %w\n%s", err, said)
+	}
+	return nil
+})
+
+// checkout is the folder of the copy, with the command in it.
+func checkout(t testing.TB) string {
+	require.NoError(t, copied())
+	return scratch
+}
+
 func dev(t testing.TB, args ...string) *exec.Cmd {
-	path, err := built()
-	require.NoError(t, err)
-	cmd := exec.Command(path, args...)
-	cmd.Dir = filepath.Join("..", "..")
+	cmd := exec.Command(filepath.Join(checkout(t), "dev"), args...)
+	cmd.Dir = checkout(t)
 	return cmd
 }
 
@@ -79,6 +127,11 @@ type running struct {
 	out    *lockedBuffer
 	screen string
 	ended  chan struct{}
+}
+
+// header is the file with Alice's token.
+func (r *running) header() string {
+	return regexp.MustCompile(`@(\S+/alice) `).FindStringSubmatch(r.screen)[1]
 }
 
 type lockedBuffer struct {
@@ -119,12 +172,13 @@ func show(t testing.TB, cmd *exec.Cmd) *running {
 	require.Eventually(t, func() bool {
 		select {
 		case <-r.ended:
-			require.Fail(t, "it ended", r.out.String())
+			return true
 		default:
+			return strings.Contains(r.out.String(), "Ctrl-C stops everything.")
 		}
-		return strings.Contains(r.out.String(), "Ctrl-C stops everything.")
 	}, 3*time.Minute, 20*time.Millisecond, "the screen comes")
 	r.screen = r.out.String()
+	require.Contains(t, r.screen, "Ctrl-C stops everything.")
 	return r
 }
 
@@ -144,8 +198,7 @@ func free(t testing.TB) {
 
 // handlers are the processes of handlers that this checkout built.
 func handlers(t testing.TB) []string {
-	binary, err := filepath.Abs(filepath.Join("..", "..", "bin", "handler"))
-	require.NoError(t, err)
+	binary := filepath.Join(checkout(t), "bin", "handler")
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	require.NoError(t, err)
 	var pids []string
@@ -214,6 +267,37 @@ func TestScreenKeepsItsWord(t *testing.T) {
 	free(t)
 }
 
+// A call in flight may end, as under the real host; who does not want to wait is told how.
+func TestStopWithACallInFlight(t *testing.T) {
+	free(t)
+	r := show(t, dev(t))
+	c, err := net.Dial("tcp", "127.0.0.1:7071")
+	require.NoError(t, err)
+	defer c.Close()
+	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	authorization, err := os.ReadFile(r.header())
+	require.NoError(t, err)
+	fmt.Fprintf(c, "POST /api/items HTTP/1.1\r\nHost: localhost\r\n%s\r\nContent-Type: application/json\r\n"+
+		"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n", strings.TrimSpace(string(authorization)))
+	said, err := bufio.NewReader(c).ReadString('\n')
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 100 Continue\r\n", said, "the call is in flight")
+	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	require.Eventually(t, func() bool {
+		return strings.Contains(r.out.String(), "Ctrl-C again stops at once.")
+	}, 20*time.Second, 20*time.Millisecond)
+	select {
+	case <-r.ended:
+		require.Fail(t, "the call was not waited for")
+	default:
+	}
+	require.NoError(t, r.cmd.Process.Signal(os.Interrupt))
+	waittest.For(t, r.ended)
+	noHandlers(t)
+	free(t)
+	os.RemoveAll(filepath.Dir(r.header()))
+}
+
 // Whatever is killed, and however, nothing is left.
 func TestNothingIsLeftBehind(t *testing.T) {
 	if runtime.GOOS != "linux" {
@@ -222,7 +306,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	free(t)
 	goRun := func() *exec.Cmd {
 		cmd := exec.Command("go", "run", "./scripts/dev")
-		cmd.Dir = filepath.Join("..", "..")
+		cmd.Dir = checkout(t)
 		return cmd
 	}
 	for _, tt := range []struct {
@@ -241,8 +325,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			require.NoError(t, r.cmd.Process.Signal(tt.signal))
 			noHandlers(t)
 			free(t)
-			if dir := regexp.MustCompile(`@(\S+)/alice `).FindStringSubmatch(r.screen)[1]; tt.name == "runner, KILL" {
-				os.RemoveAll(dir) // nobody was left to do it
+			if tt.name == "runner, KILL" {
+				os.RemoveAll(filepath.Dir(r.header())) // nobody was left to do it
 			}
 		})
 	}
@@ -254,21 +338,8 @@ func TestAzuriteKeepsItems(t *testing.T) {
 	}
 	curl(t)
 	free(t)
-	// A fresh checkout's folder: what a developer keeps is left alone.
-	kept := filepath.Join("..", "..", ".dev", "azurite")
-	if _, err := os.Stat(kept); err == nil {
-		aside := kept + "-aside"
-		require.NoError(t, os.Rename(kept, aside))
-		t.Cleanup(func() {
-			os.RemoveAll(kept)
-			require.NoError(t, os.Rename(aside, kept))
-		})
-	} else {
-		t.Cleanup(func() { os.RemoveAll(kept) })
-	}
 	list := func(r *running) string {
-		dir := regexp.MustCompile(`@(\S+)/alice `).FindStringSubmatch(r.screen)[1]
-		out, err := exec.Command("curl", "-s", "-H", "@"+filepath.Join(dir, "alice"), "http://localhost:7071/api/items").Output()
+		out, err := exec.Command("curl", "-s", "-H", "@"+r.header(), "http://localhost:7071/api/items").Output()
 		require.NoError(t, err)
 		return string(out)
 	}
@@ -328,8 +399,7 @@ func TestExec(t *testing.T) {
 // Each refusal code can be caused from the command line, as the usage says.
 func TestBrokenTokens(t *testing.T) {
 	curl(t)
-	path, err := built()
-	require.NoError(t, err)
+	path := filepath.Join(checkout(t), "dev")
 	// This world trusts a tenant of each family.
 	codes := slices.DeleteFunc(entratest.BrokenCodes(), func(code string) bool {
 		return code == "token.b2c" || code == "token.external_id" || code == "role.missing"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,8 +11,7 @@ import (
 // The local world trusts a tenant of each family, and has a token of each.
 func TestTokenOfEachFamily(t *testing.T) {
 	curl(t)
-	path, err := built()
-	require.NoError(t, err)
+	path := filepath.Join(checkout(t), "dev")
 	script := `for family in b2c external entra; do
 		token=$("` + path + `" token -family $family -user bob -scope read)
 		curl -s -o /dev/null -w "%{http_code}\\n" -H "Authorization: Bearer $token" "$API_URL/api/items"
@@ -29,8 +29,7 @@ func TestTokenOfEachFamily(t *testing.T) {
 // A program's token is a command away, and the world admits programs where it is told to.
 func TestTokenOfAProgram(t *testing.T) {
 	curl(t)
-	path, err := built()
-	require.NoError(t, err)
+	path := filepath.Join(checkout(t), "dev")
 	script := `for family in b2c external entra; do
 		for scope in read,write write; do
 			token=$("` + path + `" token -application -family $family -scope $scope)

@@ -64,6 +64,9 @@ func runWorld(ctx context.Context, args []string) error {
 		select {
 		case <-ctx.Done():
 			fmt.Println("\nStopping.")
+			time.AfterFunc(2*time.Second, func() {
+				fmt.Println("Calls in flight have up to 30 s to end. Ctrl-C again stops at once.")
+			})
 			return nil
 		case err := <-w.failed:
 			if err == nil {

@@ -2,16 +2,12 @@
 // items takes, whatever its type Content is: they come from content.samples.json, which
 // is replaced together with content.go.
 //
-// It reads that file where this package's source is, so it works where the source is:
-// in tests and under go run. It is never part of the deployed binary.
+// It is never part of the deployed binary.
 package itemstest
 
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -61,17 +57,12 @@ type Filter struct {
 
 // Load reads the samples. It panics where they cannot be read.
 var Load = sync.OnceValue(func() Samples {
-	_, file, _, _ := runtime.Caller(0)
-	text, err := os.ReadFile(filepath.Join(filepath.Dir(file), "..", "content.samples.json"))
-	if err != nil {
-		panic(err)
-	}
 	var s struct {
 		Samples
 		Description string `json:"description"`
 	}
 	// A bad sample may be one that has a name twice.
-	err = json.Unmarshal(text, &s, json.RejectUnknownMembers(true))
+	err := json.Unmarshal([]byte(items.Samples), &s, json.RejectUnknownMembers(true))
 	if err != nil {
 		panic(fmt.Errorf("content.samples.json: %w", err))
 	}
