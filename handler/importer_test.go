@@ -139,7 +139,7 @@ func startNotes(t *testing.T, tenant *entratest.Server) (address string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), content, 0o600))
 	}
 	program := filepath.Join(dir, "notes.exe") // Windows wants the ending, others do not mind
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-mod=mod",
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-trimpath", "-mod=mod",
 		"-modfile", filepath.Join(dir, "go.mod"), "-o", program, ".")
 	build.Dir = source
 	build.Env = append(os.Environ(), "GOPROXY=off", "GOFLAGS=", "GOWORK=off")

@@ -56,6 +56,12 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	// What the tests build and run is compiled as for Azure, so that this is done once.
+	err := errors.Join(os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -trimpath"), os.Setenv("CGO_ENABLED", "0"))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	os.RemoveAll(binaryDir) // of nothing if there is none
 	os.Exit(code)

@@ -76,3 +76,27 @@ func TestStale(t *testing.T) {
 	write("node_modules/.package-lock.json", 2*time.Hour)
 	require.True(t, stale(dir), "the lock file is newer")
 }
+
+func TestTypes(t *testing.T) {
+	root, err := filepath.EvalSymlinks(t.TempDir())
+	require.NoError(t, err)
+	write := func(name, text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(root, name), []byte(text), 0o600))
+	}
+	write("go.mod", "module example.com/m\n\ngo 1.26\n")
+	write("m.go", "package m\n\nimport \"strings\"\n\nvar X = strings.ToUpper(\"x\")\n")
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		said, err := types(root, goos)
+		require.NoError(t, err, said)
+	}
+	write("m_test.go", "package m\n\nimport \"syscall\"\n\nvar kill = syscall.Kill\n")
+	_, err = types(root, "darwin")
+	require.NoError(t, err)
+	said, err := types(root, "windows")
+	require.Error(t, err)
+	require.Regexp(t, `m_test\.go:5:20: undefined: syscall\.Kill`, said)
+	write("m_test.go", "package m\n\nimport \"example.com/nothing\"\n\nvar _ = nothing.X\n")
+	said, err = types(root, "windows")
+	require.Error(t, err)
+	require.Contains(t, said, "example.com/nothing")
+}

@@ -2,19 +2,21 @@
 //
 //	go run ./scripts/check
 //
-// Its steps run one after the other, all of them even if one fails, and it ends
-// with status 1 if one did. The tests come last, so that the output ends with
-// their summary. What the machine lacks is skipped by name; with CI=true a lack
+// Its steps run one after the other, with npm's beside them, all of them even if one
+// fails, and it ends with status 1 if one did. The tests come last, so that the output
+// ends with their summary. What the machine lacks is skipped by name; with CI=true a lack
 // that CI can do something about is a failure.
 //
 // It changes nothing but the node_modules folders that the tests use.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,7 +88,7 @@ func check(short, long bool, run string) (failed bool, err error) {
 		raceError = strings.TrimPrefix(message, "go: ")
 	}
 
-	var s steps
+	s := steps{out: os.Stdout}
 	skipped, missing := judge(needs(short, raceError), os.Getenv("CI") == "true")
 	for _, what := range skipped {
 		fmt.Println("skipped:", what)
@@ -94,17 +96,28 @@ func check(short, long bool, run string) (failed bool, err error) {
 	for _, what := range missing {
 		s.step(what, func() (string, error) { return "", errors.New("CI must have it") })
 	}
-	if _, err := exec.LookPath("npm"); err == nil && !short {
+	// npm waits for the network, and what comes next for the processor.
+	var said bytes.Buffer
+	installs, installed := steps{out: &said}, make(chan struct{})
+	go func() {
+		defer close(installed)
+		if _, err := exec.LookPath("npm"); err != nil || short {
+			return
+		}
 		for _, lock := range locks {
 			if dir := filepath.Dir(lock); stale(dir) {
-				s.command(nil, "npm", "ci", "--prefix", dir)
+				installs.command(nil, "npm", "ci", "--prefix", dir)
 			}
 		}
-	}
+	}()
 
+	// All but the tests is compiled as for Azure, so that it is compiled once.
+	asForAzure := []string{"CGO_ENABLED=0", strings.TrimSuffix("GOFLAGS=-trimpath "+os.Getenv("GOFLAGS"), " ")}
 	s.step("gofumpt", func() (string, error) {
 		// Its names are on stdout; on stderr go tells what it downloads.
-		names, err := exec.Command("go", tool("gofumpt", append([]string{"-l"}, goFiles...)...)...).Output()
+		cmd := exec.Command("go", tool("gofumpt", append([]string{"-l"}, goFiles...)...)...)
+		cmd.Env = append(os.Environ(), asForAzure...)
+		names, err := cmd.Output()
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return string(exit.Stderr), err
 		}
@@ -113,19 +126,24 @@ func check(short, long bool, run string) (failed bool, err error) {
 		}
 		return string(names), err
 	})
-	systems := slices.Values([]string{runtime.GOOS, "linux", "darwin", "windows"})
-	for _, goos := range slices.Compact(slices.Sorted(systems)) {
-		args := []string{"vet", "./..."}
-		if goos != runtime.GOOS { // nothing else uses what is compiled for it, so it need not be fast
-			args = slices.Insert(args, 1, "-gcflags=all=-N -l")
+	race := !short && raceError == ""
+	s.command(nil, "go", slices.Concat([]string{"vet"}, raceFlag(race), []string{"./..."})...)
+	for _, goos := range []string{"linux", "darwin", "windows"} {
+		if goos != runtime.GOOS {
+			s.step("types for "+goos, func() (string, error) { return types(root, goos) })
 		}
-		s.command([]string{"GOOS=" + goos}, "go", args...)
 	}
-	s.step("staticcheck", func() (string, error) { return output(nil, "go", tool("staticcheck", "./...")...) })
+	s.step("staticcheck", func() (string, error) {
+		return output(asForAzure, "go", tool("staticcheck", "./...")...)
+	})
 	s.command(nil, "go", "mod", "tidy", "-diff")
 	s.step("build for Azure, under 12 MB", build)
 
-	args := testArgs(!short && raceError == "", long, run)
+	<-installed
+	fmt.Print(said.String())
+	s.failed = append(s.failed, installs.failed...)
+
+	args := testArgs(race, long, run)
 	fmt.Printf("\ngo test %s\n", strings.Join(args, " "))
 	tests := exec.Command("go", tool("gotestsum", append([]string{"--format", "pkgname", "--"}, args...)...)...)
 	tests.Stdout, tests.Stderr = os.Stdout, os.Stderr
@@ -140,21 +158,24 @@ func check(short, long bool, run string) (failed bool, err error) {
 }
 
 // steps counts what failed.
-type steps struct{ failed []string }
+type steps struct {
+	out    io.Writer
+	failed []string
+}
 
 // step does one thing and prints its name and its time; what it printed follows
 // if it failed.
 func (s *steps) step(name string, do func() (string, error)) {
-	fmt.Printf("%-60s", name)
+	fmt.Fprintf(s.out, "%-60s", name)
 	start := time.Now()
 	printed, err := do()
-	fmt.Printf(" %6.1f s", time.Since(start).Seconds())
+	fmt.Fprintf(s.out, " %6.1f s", time.Since(start).Seconds())
 	if err == nil {
-		fmt.Println()
+		fmt.Fprintln(s.out)
 		return
 	}
 	s.failed = append(s.failed, name)
-	fmt.Printf(" FAILED\n%s\n", strings.TrimSpace(printed+"\n"+err.Error()))
+	fmt.Fprintf(s.out, " FAILED\n%s\n", strings.TrimSpace(printed+"\n"+err.Error()))
 }
 
 // command is a step that runs one command, with env added to the environment.
@@ -183,14 +204,18 @@ func testArgs(race, long bool, run string) []string {
 	if long {
 		limit = "90m"
 	}
-	args := []string{"-timeout", limit}
-	if race {
-		args = append(args, "-race")
-	}
+	args := append([]string{"-timeout", limit}, raceFlag(race)...)
 	if run != "" {
 		args = append(args, "-run", run)
 	}
 	return append(args, "./...")
+}
+
+func raceFlag(race bool) []string {
+	if !race {
+		return nil
+	}
+	return []string{"-race"}
 }
 
 // stale reports whether dir has to be installed again: npm writes its own copy of

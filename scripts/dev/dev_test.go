@@ -37,8 +37,8 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		scratch, err = filepath.EvalSymlinks(dir) // as the system names a program that runs
 	}
-	if err == nil { // packages of the copy are compiled once, wherever it is
-		err = os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -trimpath")
+	if err == nil { // what was compiled before, for another copy or for Azure, serves again
+		err = errors.Join(os.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -trimpath"), os.Setenv("CGO_ENABLED", "0"))
 	}
 	if err != nil {
 		fmt.Println(err)

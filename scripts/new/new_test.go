@@ -39,7 +39,10 @@ func contents(t *testing.T, dir string) map[string]string {
 func in(t *testing.T, dir, command string, args ...string) string {
 	cmd := exec.CommandContext(t.Context(), command, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CHECK_LONG=", "CI=") // a copy of a copy is not made, nor is npm's work repeated
+	cmd.Env = append(os.Environ(),
+		"CHECK_LONG=", "CI=", // a copy of a copy is not made, nor is npm's work repeated
+		"GOFLAGS=-trimpath", "CGO_ENABLED=0", // what was compiled before, as for Azure, serves again
+	)
 	said, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s %s\n%s", command, strings.Join(args, " "), said)
 	return strings.TrimSpace(string(said))
