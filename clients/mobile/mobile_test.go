@@ -78,8 +78,14 @@ func TestManifest(t *testing.T) {
 	require.False(t, *app.Expo.Android.AllowBackup)
 }
 
-// node runs a program of node_modules, or skips the test where there is none.
+// node runs a program of node_modules, or skips the test where there is none. It opens the
+// folders of what the program reads: go test repeats an old result while all that a test
+// opened is the same.
 func node(t *testing.T, dir string, env []string, program ...string) string {
+	for _, folder := range []string{".", "tests", "../spa", "../spa/tests", "../../scripts/internal/signin"} {
+		_, err := os.ReadDir(filepath.FromSlash(folder))
+		require.NoError(t, err)
+	}
 	_, err := os.Stat(filepath.Join("node_modules", ".package-lock.json"))
 	if err == nil {
 		_, err = exec.LookPath("node")

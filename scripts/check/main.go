@@ -32,11 +32,12 @@ import (
 const inLong = `
 With -long, which takes up to an hour:
   handler         1000 random sequences of calls (else 200), 25 with handlers that are
-                  killed (else 8); memory under floods of each kind of list (else of a
-                  list, of changes and of batches); another domain's server, storage and
-                  scripts (else its handler is vetted, and its items are tested)
+                  killed (else 8); memory under floods of batches and of each kind of
+                  list (else of a list, of changes and of refused batches); another
+                  domain's server, storage and scripts (else its handler is vetted, and
+                  its items are tested)
   handler/server  ogen, hey-api and orval make clients of the description
-  clients/spa     10,000 items in the browser (else 1000)
+  clients/spa     rarer cases in the browser; 10,000 items (else 1000)
   a new project   its own check (else parts of it), and a second new project
 `
 
@@ -97,8 +98,8 @@ func check(short, long bool, run string) (failed bool, err error) {
 		s.step(what, func() (string, error) { return "", errors.New("CI must have it") })
 	}
 	// npm waits for the network, and what comes next for the processor.
-	var said bytes.Buffer
-	installs, installed := steps{out: &said}, make(chan struct{})
+	var npmSaid bytes.Buffer
+	installs, installed := steps{out: &npmSaid}, make(chan struct{})
 	go func() {
 		defer close(installed)
 		if _, err := exec.LookPath("npm"); err != nil || short {
@@ -113,18 +114,22 @@ func check(short, long bool, run string) (failed bool, err error) {
 
 	// All but the tests is compiled as for Azure, so that it is compiled once.
 	asForAzure := []string{"CGO_ENABLED=0", strings.TrimSuffix("GOFLAGS=-trimpath "+os.Getenv("GOFLAGS"), " ")}
-	s.step("gofumpt", func() (string, error) {
-		// Its names are on stdout; on stderr go tells what it downloads.
-		cmd := exec.Command("go", tool("gofumpt", append([]string{"-l"}, goFiles...)...)...)
+	// What a tool says is on stdout; on stderr go tells what it downloads.
+	said := func(arguments []string) (string, error) {
+		cmd := exec.Command("go", arguments...)
 		cmd.Env = append(os.Environ(), asForAzure...)
-		names, err := cmd.Output()
+		stdout, err := cmd.Output()
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return string(exit.Stderr), err
 		}
+		return strings.TrimSpace(string(stdout)), err
+	}
+	s.step("gofumpt", func() (string, error) {
+		names, err := said(tool("gofumpt", append([]string{"-l"}, goFiles...)...))
 		if err == nil && len(names) > 0 {
 			err = errors.New("fix: go tool -modfile=scripts/check/tools/go.mod gofumpt -w FILE")
 		}
-		return string(names), err
+		return names, err
 	})
 	race := !short && raceError == ""
 	s.command(nil, "go", slices.Concat([]string{"vet"}, raceFlag(race), []string{"./..."})...)
@@ -134,13 +139,19 @@ func check(short, long bool, run string) (failed bool, err error) {
 		}
 	}
 	s.step("staticcheck", func() (string, error) {
-		return output(asForAzure, "go", tool("staticcheck", "./...")...)
+		path, err := said(tool("-n", "staticcheck"))
+		if err != nil {
+			return path, err
+		}
+		// It reads what vet has compiled.
+		flags := strings.Join(append(raceFlag(race), os.Getenv("GOFLAGS")), " ")
+		return output([]string{"GOFLAGS=" + flags}, path, "./...")
 	})
 	s.command(nil, "go", "mod", "tidy", "-diff")
 	s.step("build for Azure, under 12 MB", build)
 
 	<-installed
-	fmt.Print(said.String())
+	fmt.Print(npmSaid.String())
 	s.failed = append(s.failed, installs.failed...)
 
 	args := testArgs(race, long, run)

@@ -117,8 +117,7 @@ func TestNew(t *testing.T) {
 	}
 	require.Empty(t, in(t, dir, "go", append([]string{"tool", "-modfile=scripts/check/tools/go.mod", "gofumpt", "-l"}, goFiles...)...))
 	in(t, dir, "go", "vet", "./...")
-	in(t, dir, "go", "test", "-short", "./handler/config", "./handler/items/...", "./handler/server",
-		"./infra", "./scripts/doctor", "./scripts/smoke", "./scripts/internal/...")
+	in(t, dir, "go", "test", "-short", "./handler/config", "./handler/items/...", "./infra", "./scripts/internal/...")
 	in(t, dir, "go", "test", "-short", "./handler", "-run",
 		"^Test(PackageComments|Imports|EntraNames.*|Deployed.*|Environment|Functions|Host|Files|Sample.*|Read.*|Links|Contents|Pictures|Reference|LibraryPage|ItemsHTTP|WhatIsTyped|Importer)$")
 }

@@ -49,49 +49,42 @@ func TestBrowser(t *testing.T) {
 	require.NoError(t, err)
 	app.Close()
 
-	var ran, repeated atomic.Int64
-	runFile := func(t *testing.T, run func(pattern, file string) (string, error), file string) {
-		said, err := run(cmp.Or(*only, "."), file)
-		t.Logf("%s\n%s", file, said)
-		// A whole browser on a busy machine loses a connection or a frame now and then. So a
-		// failure or two are looked at again, and said; what fails twice is a fault.
-		failed := failures(said)
-		if err != nil && len(failed) > 0 && repeated.Add(int64(len(failed))) <= 2 {
-			t.Logf("run once more, as they failed: %q", failed)
-			said, err = run("^("+strings.Join(failed, "|")+")$", file)
-			t.Log(said)
-			require.NotContains(t, said, "ℹ pass 0")
-		}
-		require.NoError(t, err)
-		if !strings.Contains(said, "ℹ pass 0") {
-			ran.Add(1)
-		}
-	}
-	files, err := filepath.Glob(filepath.Join(folder, "tests", "*.test.mjs"))
+	tests, err := filepath.Glob(filepath.Join(folder, "tests", "*.test.mjs"))
 	require.NoError(t, err)
-	waiting := make(chan string, len(files))
-	for _, name := range files {
-		waiting <- "tests/" + filepath.Base(name)
+	// Much of the time a page waits. So two worlds share the files.
+	var worlds [2][]string
+	for i, name := range tests {
+		worlds[i%2] = append(worlds[i%2], filepath.Base(name))
 	}
-	close(waiting)
-	// Most of the time a page waits. So two worlds share the files.
+	var ran atomic.Bool
 	t.Run("worlds", func(t *testing.T) {
-		for _, name := range []string{"first", "second"} {
-			t.Run(name, func(t *testing.T) {
+		for _, files := range worlds {
+			t.Run(strings.Join(files, ","), func(t *testing.T) {
 				t.Parallel()
-				run := startBrowserWorld(t, browser)
-				for file := range waiting {
-					runFile(t, run, file)
+				run := startBrowserWorld(t, browser, files)
+				said, err := run(cmp.Or(*only, "."))
+				t.Log(said)
+				// A whole browser on a busy machine loses a connection or a frame now and then. So a
+				// failure or two are looked at again, and said; what fails twice is a fault.
+				if failed := failures(said); err != nil && len(failed) > 0 && len(failed) <= 2 {
+					t.Logf("run once more, as they failed: %q", failed)
+					said, err = run("^(" + strings.Join(failed, "|") + ")$")
+					t.Log(said)
+					require.NotContains(t, said, "ℹ pass 0")
+				}
+				require.NoError(t, err)
+				if !strings.Contains(said, "ℹ pass 0") {
+					ran.Store(true)
 				}
 			})
 		}
 	})
-	require.NotZero(t, ran.Load(), "no test has such a name")
+	require.True(t, ran.Load(), "no test has such a name")
 }
 
-// startBrowserWorld starts all that the tests of a page need. The function that it returns
-// runs those tests of a file whose name matches a pattern, and returns what node said.
-func startBrowserWorld(t *testing.T, browser string) func(pattern, file string) (string, error) {
+// startBrowserWorld starts all that the tests in these files need. The function that it
+// returns runs those whose name matches a pattern, and returns what node said.
+func startBrowserWorld(t *testing.T, browser string, files []string) func(pattern string) (string, error) {
 	app, err := spatest.Start("localhost:0", folder)
 	require.NoError(t, err)
 	t.Cleanup(app.Close)
@@ -146,8 +139,14 @@ func startBrowserWorld(t *testing.T, browser string) func(pattern, file string) 
 
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	t.Cleanup(cancel)
-	return func(pattern, file string) (string, error) {
-		cmd := exec.CommandContext(ctx, "node", "--test", "--test-reporter=spec", "--test-name-pattern="+pattern, file)
+	// In one process, with one browser.
+	program := ""
+	for _, name := range files {
+		program += fmt.Sprintf("import %q;", "./tests/"+name)
+	}
+	return func(pattern string) (string, error) {
+		cmd := exec.CommandContext(ctx, "node", "--test-reporter=spec", "--test-name-pattern="+pattern,
+			"--input-type=module", "--eval", program)
 		cmd.Dir = folder
 		cmd.Env = append(os.Environ(),
 			"SPA_URL="+app.URL(), "SPA_CROSS_URL="+app.CrossSite(), "SIGN_IN_URL="+tenant.URL(), "API_URL="+host.URL(),

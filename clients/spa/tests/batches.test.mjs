@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, batches, browser, changesOf, create, edit, item, look, save, sentBy, signIn, state, textField, textPointer, token, unanswered, upToDate, visit } from "./world.mjs";
+import { API_URL, batches, browser, changesOf, create, edit, item, long, look, save, sentBy, signIn, state, textField, textPointer, token, unanswered, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -190,7 +190,7 @@ test("a batch whose answer is lost is sent again as it was, and changes nothing 
   assert.equal(await waits(page).count(), 0);
 });
 
-test("an item that is there already under its ID is the one that was sent", async (t) => {
+test("an item that is there already under its ID is the one that was sent", long, async (t) => {
   const page = await start(t, "alice", ["status of 412"]);
   await gate(page, async (route, n) => {
     if (n > 0) return route.continue();
@@ -271,7 +271,7 @@ test("what is refused is taken out of its batch, and the others get through", as
   assert.ok(there["used before"] && there["and another"]);
 });
 
-test("answers that name no change: the batch is sent again, or in parts", async (t) => {
+test("answers that name no change: the batch is sent again, or in parts", long, async (t) => {
   const page = await start(t, "alice", ["status of 503", "status of 429", "status of 413"]);
   const sent = await gate(page, (route, n) => {
     if (n < 2) return route.fulfill(problem([503, 429][n], { retryAfter: 1 }));
@@ -321,7 +321,7 @@ for (const [name, years] of [["ahead", 1], ["behind", -1]]) {
   });
 }
 
-test("what waited when everything was erased is dropped, and said", async (t) => {
+test("what waited when everything was erased is dropped, and said", long, async (t) => {
   const page = await start(t, "alice", ["status of 410"]);
   await line(page, [["create", "old"], ["create", "other"]]);
   await send(page);

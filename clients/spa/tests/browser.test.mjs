@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { accessible, API_URL, batches, browser, changesOf, choose, control, CONTROL_URL, create, edit, item, look, picture, save, sentBy, SIGN_IN_URL, signedOut, signIn, SPA_CROSS_URL, SPA_URL, textField, textPointer, tooLong, unanswered, upToDate, visit } from "./world.mjs";
+import { accessible, API_URL, batches, browser, changesOf, choose, control, CONTROL_URL, create, edit, item, long, look, picture, save, sentBy, SIGN_IN_URL, signedOut, signIn, SPA_CROSS_URL, SPA_URL, textField, textPointer, tooLong, unanswered, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -451,7 +451,7 @@ test("what waits is its maker's alone", async (t) => {
   await item(page, "alice's secret").getByText("Waits to be sent").waitFor({ state: "detached" });
 });
 
-test("on another site than the sign-in's, a hidden frame has no cookies", async (t) => {
+test("on another site than the sign-in's, a hidden frame has no cookies", long, async (t) => {
   // What a production app meets, whose sign-in is at b2clogin.com.
   for (const [url, outcome] of [[SPA_URL, /^Up to date at/], [SPA_CROSS_URL, "Please sign in again"]]) {
     const page = await visit(t, { url, expected: [refusal] });

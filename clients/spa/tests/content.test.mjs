@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { batches, browser, changesOf, create, edit, item, look, save, sentBy, signIn, textField, upToDate, visit } from "./world.mjs";
+import { batches, browser, changesOf, create, edit, item, long, look, save, sentBy, signIn, textField, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -51,7 +51,7 @@ test("properties are shown as they are, and kept as they were typed", async (t) 
   assert.equal(await item(page, "a long number").locator(".details").count(), 0);
 });
 
-test("large changes go in several batches", async (t) => {
+test("large changes go in several batches", long, async (t) => {
   const page = await visit(t);
   await signIn(page, "bob");
   await upToDate(page);
@@ -72,7 +72,7 @@ test("large changes go in several batches", async (t) => {
   assert.deepEqual(sent.map((r) => changesOf(r).length), [22, 8]);
 });
 
-test("a change that cannot be read does not keep the others back", async (t) => {
+test("a change that cannot be read does not keep the others back", long, async (t) => {
   const page = await visit(t, { expected: ["net::ERR_INTERNET_DISCONNECTED", "status of 400"] });
   await signIn(page, "bob");
   await upToDate(page);

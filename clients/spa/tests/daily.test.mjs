@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, browser, choose, contentOf, create, edit, item, look, save, signedOut, signIn, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
+import { API_URL, browser, choose, contentOf, create, edit, item, long, look, save, SIGN_IN_URL, signedOut, signIn, SPA_URL, state, textField, textPointer, token, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -158,7 +158,7 @@ test("title and focus follow the view", async (t) => {
   await page.waitForFunction((base) => document.title === base, base);
 });
 
-test("names read from their own side", async (t) => {
+test("names read from their own side", long, async (t) => {
   const page = await start(t, "bob");
   await create(page, "حليب");
   await item(page, "حليب").waitFor();

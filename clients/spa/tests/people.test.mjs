@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, SPA_URL, batches, browser, choose, item, look, signedOut, state, tab, textField, token, unanswered, upToDate, visit } from "./world.mjs";
+import { API_URL, batches, browser, choose, item, long, look, SIGN_IN_URL, signedOut, SPA_URL, state, tab, textField, token, unanswered, upToDate, visit } from "./world.mjs";
 import * as world from "./world.mjs";
 
 after(() => browser.close());
@@ -111,6 +111,7 @@ test("two people side by side, each as themselves, after reloads too", async (t)
     if (again) await third.reload();
     await whose(third, "bob");
     await item(third, "bob's second").waitFor();
+    await upToDate(third);
   }
   assert.deepEqual(seen.by(third), ["Bob Brown"]);
 
@@ -383,7 +384,7 @@ test("nothing is kept any more in a database that a sign-out has emptied", async
   await sent(page, "in time");
 });
 
-test("when what is kept is gone, the page is signed out, without an error", async (t) => {
+test("when what is kept is gone, the page is signed out, without an error", long, async (t) => {
   const page = await visit(t);
   for (const tabs of [1, 2]) {
     await signIn(page, "alice");

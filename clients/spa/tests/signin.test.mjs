@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { SIGN_IN_URL, SPA_EXTERNAL_URL, SPA_URL, browser, choose, create, item, look, signedOut, signIn, state, upToDate, visit } from "./world.mjs";
+import { browser, choose, create, item, long, look, SIGN_IN_URL, signedOut, signIn, SPA_EXTERNAL_URL, SPA_URL, state, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -75,7 +75,7 @@ for (const by of ["redirect", "popup"]) {
   });
 }
 
-test("who does not reset the password after all can sign in", async (t) => {
+test("who does not reset the password after all can sign in", long, async (t) => {
   const page = await visit(t);
   await answer(page, "Forgot password");
   await page.getByRole("heading", { name: "Reset a password" }).waitFor();
@@ -86,7 +86,7 @@ test("who does not reset the password after all can sign in", async (t) => {
   await upToDate(page);
 });
 
-test("a scope that was not granted can be asked for again", async (t) => {
+test("a scope that was not granted can be asked for again", long, async (t) => {
   const page = await visit(t, { expected: ["status of 40"] });
   await signIn(page, "bob", { withhold: /write$/ });
   await upToDate(page);
@@ -98,7 +98,7 @@ test("a scope that was not granted can be asked for again", async (t) => {
   await upToDate(page);
 });
 
-test("a sign-in that does not answer is said, and can be tried again", async (t) => {
+test("a sign-in that does not answer is said, and can be tried again", long, async (t) => {
   const page = await visit(t, { serviceWorkers: "block", expected: ["ERR_FAILED"] });
   await signedOut(page).waitFor();
   await page.evaluate(() => localStorage.clear());
@@ -124,7 +124,7 @@ test("a blocked window leads to a sign-in on the page", async (t) => {
   await upToDate(page);
 });
 
-test("a sign-in that was left and never ended can be started over", async (t) => {
+test("a sign-in that was left and never ended can be started over", long, async (t) => {
   const page = await visit(t);
   const away = (url) => url.href.startsWith(SIGN_IN_URL) && url.pathname.endsWith("/authorize");
   await page.route(away, (route) => route.fulfill({ status: 204 })); // the page stays where it is
@@ -139,7 +139,7 @@ test("a sign-in that was left and never ended can be started over", async (t) =>
   await upToDate(page);
 });
 
-test("on the token view, too, it is said that nobody answers", async (t) => {
+test("on the token view, too, it is said that nobody answers", long, async (t) => {
   const page = await visit(t, { expected: ["ERR_INTERNET_DISCONNECTED"] });
   await signIn(page, "alice");
   await upToDate(page);

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { API_URL, SIGN_IN_URL, browser, control, create, item, look, signIn, state, tab, upToDate, visit } from "./world.mjs";
+import { API_URL, browser, control, create, item, long, look, SIGN_IN_URL, signIn, state, tab, upToDate, visit } from "./world.mjs";
 
 after(() => browser.close());
 
@@ -43,7 +43,7 @@ test("a network that swallows packets: the app opens, says so, and goes on by it
   await upToDate(page);
 });
 
-test("no network, no answer, CORS, 502, 503 and 429 are told apart, and are over by themselves", async (t) => {
+test("no network, no answer, CORS, 502, 503 and 429 are told apart, and are over by themselves", long, async (t) => {
   const page = await start(t, "bob", ["net::ERR_", "CORS policy", "status of 5", "status of 429"]);
   const answered = { "Access-Control-Allow-Origin": "*" };
   const alert = page.getByRole("alert");
@@ -70,7 +70,7 @@ test("no network, no answer, CORS, 502, 503 and 429 are told apart, and are over
   }
 });
 
-test("a slow API is waited for, and that is said", async (t) => {
+test("a slow API is waited for, and that is said", long, async (t) => {
   const page = await start(t, "alice");
   let answer;
   const wait = new Promise((resolve) => (answer = resolve));
@@ -169,7 +169,7 @@ test("a hidden page rests, and looks when it is seen again", async (t) => {
   await upToDate(page);
 });
 
-test("an open page is told when the app's files are new", async (t) => {
+test("an open page is told when the app's files are new", long, async (t) => {
   const page = await start(t, "alice");
   await page.reload(); // and the worker serves it
   await upToDate(page);

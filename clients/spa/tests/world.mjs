@@ -11,7 +11,12 @@ import { chromium } from "playwright-core";
 const { SPA_URL, SPA_CROSS_URL, SPA_EXTERNAL_URL, SIGN_IN_URL, API_URL, CONTROL_URL, BROWSER, SCREENSHOTS } = process.env;
 export { SPA_URL, SPA_CROSS_URL, SPA_EXTERNAL_URL, SIGN_IN_URL, API_URL, CONTROL_URL };
 
-export const browser = await chromium.launch({ executablePath: BROWSER });
+// The processes that a browser is made of take much of its work; fewer will do here.
+const args = ["--in-process-gpu", "--renderer-process-limit=2"];
+export const browser = await chromium.launch({ executablePath: BROWSER, args });
+
+/** What a test is given that the check leaves to its long form. */
+export const long = { skip: !process.env.CHECK_LONG && "scripts/check -long" };
 
 /** Has the world do something: roll keys over, set the sign-in's clock. */
 export const control = async (path) => {
