@@ -508,8 +508,11 @@ func TestWorkflow(t *testing.T) {
 	require.Equal(t, want, env)
 }
 
-// compiler is Bicep, where it is on PATH.
+// compiler is Bicep, where it is on PATH. Each run takes seconds.
 func compiler(t *testing.T) (run func(args ...string) (string, error)) {
+	if testing.Short() {
+		t.Skip("skipped: Bicep (-short)")
+	}
 	bicep, err := exec.LookPath("bicep")
 	if err != nil {
 		t.Skip("skipped: Bicep (no bicep on PATH)")
