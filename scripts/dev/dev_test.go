@@ -102,7 +102,7 @@ func dev(t testing.TB, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs to the end, and returns what was printed and the exit status.
+// finish runs a command to its end, and returns what was printed and the exit status.
 func finish(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, status int) {
 	var o, e bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &o, &e

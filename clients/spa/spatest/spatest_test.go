@@ -20,7 +20,7 @@ import (
 // The file that a person edits, or scripts/register writes, has the members that
 // the local world's has.
 func TestConfigFile(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "clients", "spa", "config.json"))
+	text, err := os.ReadFile(filepath.Join(folder, "config.json"))
 	require.NoError(t, err)
 	var c spa.Config
 	d := json.NewDecoder(strings.NewReader(string(text)))
@@ -46,24 +46,23 @@ func sees(t *testing.T) {
 // The JSDoc types of the app hold.
 func TestTypes(t *testing.T) {
 	sees(t)
-	dir := filepath.Join(root, "clients", "spa")
 	compiler := filepath.Join("node_modules", "typescript", "bin", "tsc")
 	node, err := exec.LookPath("node")
 	if err == nil {
-		_, err = os.Stat(filepath.Join(dir, compiler))
+		_, err = os.Stat(filepath.Join(folder, compiler))
 	}
 	if err != nil && os.Getenv("CI") != "true" {
 		t.Skip("skipped: " + err.Error())
 	}
 	require.NoError(t, err)
 	cmd := exec.CommandContext(t.Context(), node, compiler, "--project", ".")
-	cmd.Dir = dir
+	cmd.Dir = folder
 	said, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", said)
 }
 
 func TestServesTheAppAlone(t *testing.T) {
-	s, err := spatest.Start("", filepath.Join(root, "clients", "spa"))
+	s, err := spatest.Start("", folder)
 	if errors.Is(err, spatest.ErrNotInstalled) && os.Getenv("CI") != "true" {
 		t.Skip("skipped: " + err.Error())
 	}
