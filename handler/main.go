@@ -78,7 +78,9 @@ func run(ctx context.Context, args []string, environ []string, stdout, stderr io
 	if err != nil {
 		return err
 	}
-	log := newLog(c.LogLevel, stdout, stderr)
+	out := newBuffered(stdout)
+	defer out.flush()
+	log := newLog(c.LogLevel, out, stderr)
 	for _, warning := range c.Warnings {
 		log.Warn("settings", "warning", warning)
 	}

@@ -77,7 +77,7 @@ func (r *Refusal) Problem() *Problem {
 		RetryAfter: int((r.RetryAfter + time.Second - 1) / time.Second), Header: http.Header{},
 	}
 	if challenge := r.Challenge(); challenge != "" {
-		p.Header.Set("WWW-Authenticate", challenge)
+		p.Header["Www-Authenticate"] = []string{challenge}
 	}
 	if !v.codesOnly {
 		x := r.Explain()

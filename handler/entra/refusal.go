@@ -86,18 +86,22 @@ type Explanation struct {
 func (r *Refusal) Explain() Explanation {
 	var x Explanation
 	x.Detail, x.Fix = r.rule.explain(r.evidence)
-	x.Expected = r.evidence.expected(r.rule.expected)
-	x.Actual = r.evidence.actual(r.rule.actual)
+	if r.rule.expected != nil {
+		x.Expected = r.evidence.expected(r.rule.expected)
+	}
+	if r.rule.actual != nil {
+		x.Actual = r.evidence.actual(r.rule.actual)
+	}
 	x.Also = r.also()
 	return x
 }
 
 // also goes through the groups once more, from the rule that refused on.
 func (r *Refusal) also() []string {
-	e := *r.evidence
-	if !e.readable() {
+	if !r.evidence.readable() {
 		return nil
 	}
+	e := *r.evidence
 	if e.keys == nil {
 		e.keys = e.home.keys.current(e.now)
 	}

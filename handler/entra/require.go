@@ -44,15 +44,14 @@ func (v *Verifier) admit(r *http.Request, need []Need) (caller *Caller, refuse f
 		}
 	}()
 	caller, err := v.Verify(r.Context(), CredentialsOf(r), need...)
-	var refusal *Refusal
-	switch {
-	case err == nil:
+	if err == nil {
 		return caller, nil
-	case errors.As(err, &refusal):
-		return nil, refusal.Problem().writer()
-	default: // Require has checked what is needed
+	}
+	refusal, refused := errors.AsType[*Refusal](err)
+	if !refused { // Require has checked what is needed
 		panic(err)
 	}
+	return nil, refusal.Problem().writer()
 }
 
 // writer makes the answer at once, and writes it when it is called.

@@ -76,15 +76,15 @@ func (p *problem) Error() string { return p.Code + ": " + p.Detail }
 // problemOf is the one place where an error becomes a status. Package entra does it
 // for refusals, and writes the document of all of them.
 func (s *server) problemOf(c *call, err error) *entra.Problem {
-	var p *problem
-	var refusal *entra.Refusal
-	var invalid *items.InvalidError
-	var erased *items.ErasedError
-	switch {
-	case errors.As(err, &refusal):
+	if refusal, refused := errors.AsType[*entra.Refusal](err); refused {
 		document := refusal.Problem()
 		document.Instance = c.invocation
 		return document
+	}
+	var p *problem
+	var invalid *items.InvalidError
+	var erased *items.ErasedError
+	switch {
 	case errors.As(err, &p):
 	case errors.As(err, &invalid):
 		p = &problem{
