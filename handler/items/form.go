@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -356,19 +357,49 @@ func embeds(content jsontext.Value) bool {
 	if string(content) == "{}" {
 		return true
 	}
-	if !content.IsValid() || !bytes.HasPrefix(content, []byte(`{"`)) || !bytes.HasSuffix(content, []byte("}")) {
+	if !bytes.HasPrefix(content, []byte(`{"`)) || !bytes.HasSuffix(content, []byte("}")) || !content.IsValid() {
 		return false
 	}
-	for _, name := range serverMembers {
-		if !bytes.Contains(content, []byte(`"`+name+`"`)) {
-			continue
+	for quoted := range quotedNames(content) {
+		name := quoted[1 : len(quoted)-1]
+		if bytes.IndexByte(name, '\\') >= 0 {
+			name, _ = jsontext.AppendUnquote(nil, quoted) // it is valid
 		}
-		// Perhaps deeper down, which is fine.
-		if stored, err := objectOf(content); err != nil || stored.take(name) != nil {
+		if slices.Contains(serverMembers, string(name)) {
 			return false
 		}
 	}
 	return true
+}
+
+// quotedNames are the names of a valid object's members, as they are written.
+func quotedNames(object []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		level, named := 0, false
+		for i := 0; i < len(object); i++ {
+			switch object[i] {
+			case '{', '[':
+				level++
+			case '}', ']':
+				level--
+			case ',':
+				named = named && level > 1
+			case '"':
+				first := i
+				for i++; object[i] != '"'; i++ {
+					if object[i] == '\\' {
+						i++
+					}
+				}
+				if level == 1 && !named {
+					named = true
+					if !yield(object[first : i+1]) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
 
 // Bytes is how many bytes of content it has.

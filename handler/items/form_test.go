@@ -258,3 +258,26 @@ func TestKeptMembersNeedRoom(t *testing.T) {
 		require.LessOrEqual(t, len(text), items.MaxContent)
 	}
 }
+
+// Content in the store is accepted exactly where an item is valid JSON with it, which has
+// no name twice: none of the server's own, however it is written.
+func FuzzStoredContent(f *testing.F) {
+	for _, text := range []string{
+		`{}`, `{"name":"a"}`, `{"name":"\"}`, `{"name":"\\","etag":1}`, `{"id":1}`, `{"\u0069d":1}`, `{"name":"id"}`,
+		`{"properties":{"id":1,"a":["etag",{"b":","}]},"n":"x"}`, `{"a":["id","etag"],"updatedAt":2}`, `{"a":1,"a":2}`,
+		`{ "name":"a"}`, `{"name":"a"} `, `["id"]`, `"{\"}"`, `{"name":`, ``, `{"a\"b":1,"id":2}`, `{"a":{"b":1},"etag":[]}`,
+	} {
+		f.Add(text)
+	}
+	first, err := items.Read(map[string]jsontext.Value{"name": jsontext.Value(`"a"`)})
+	require.NoError(f, err)
+	_, shape := first.Stored()
+	f.Fuzz(func(t *testing.T, text string) {
+		valid := text == "{}"
+		if !valid && strings.HasPrefix(text, `{"`) && strings.HasSuffix(text, "}") && jsontext.Value(text).IsValid() {
+			valid = jsontext.Value(`{"id":1,"createdAt":1,"updatedAt":1,"etag":1,` + text[1:]).IsValid()
+		}
+		_, _, err := items.FromStore(text, shape)
+		require.Equal(t, valid, err == nil)
+	})
+}

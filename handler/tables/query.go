@@ -74,7 +74,8 @@ func query[row any](
 	if top <= oneRow {
 		room = rowRoom
 	}
-	options := &aztables.ListEntitiesOptions{Filter: &filter, Select: &members, Top: &limit}
+	format := aztables.MetadataFormatNone
+	options := &aztables.ListEntitiesOptions{Filter: &filter, Select: &members, Top: &limit, Format: &format}
 	pager := s.table.NewListEntitiesPager(options)
 	return func(yield func(page, error) bool) {
 		for pager.More() {
