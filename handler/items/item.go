@@ -59,12 +59,14 @@ func (i Item) AppendJSON(b []byte) []byte {
 // MarshalJSONTo writes what AppendJSON appends.
 func (i Item) MarshalJSONTo(enc *jsontext.Encoder) error { return enc.WriteValue(i.AppendJSON(nil)) }
 
-// appendTime writes a time as RFC 3339 has it, always with three digits of fraction, so
-// that times sort as text.
+// appendTime writes a time of UTC as RFC 3339 has it, always with three digits of fraction,
+// so that times sort as text.
 func appendTime(b []byte, t time.Time) []byte {
 	b = append(b, '"')
-	b = t.AppendFormat(b, timeFormat)
-	return append(b, '"')
+	b = t.AppendFormat(b, time.RFC3339) // far faster than timeFormat
+	ms := t.Nanosecond() / 1e6
+	b = append(b[:len(b)-len("Z")], '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+	return append(b, 'Z', '"')
 }
 
 // FormatTime writes a time as an item's are written.

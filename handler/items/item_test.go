@@ -15,10 +15,10 @@ func TestItemAsJSON(t *testing.T) {
 	at := time.Date(2026, 11, 26, 17, 0, 0, 0, time.UTC)
 	draft, err := items.FormOf[task]().Read(membersOf(t, `{"done":false,"text":"a"}`))
 	require.NoError(t, err)
-	item := items.Item{ID: "the-id", Draft: draft, CreatedAt: at, UpdatedAt: at.Add(120 * time.Millisecond), ETag: `"e"`}
+	item := items.Item{ID: "the-id", Draft: draft, CreatedAt: at, UpdatedAt: at.Add(127 * time.Millisecond), ETag: `"e"`}
 	gone := items.Tombstone{ID: "the-id", DeletedAt: at}
 	const (
-		itemJSON = `{"id":"the-id","text":"a","done":false,"createdAt":"2026-11-26T17:00:00.000Z","updatedAt":"2026-11-26T17:00:00.120Z","etag":"\"e\""}`
+		itemJSON = `{"id":"the-id","text":"a","done":false,"createdAt":"2026-11-26T17:00:00.000Z","updatedAt":"2026-11-26T17:00:00.127Z","etag":"\"e\""}`
 		goneJSON = `{"id":"the-id","deleted":true,"deletedAt":"2026-11-26T17:00:00.000Z"}`
 	)
 	for _, tt := range []struct {
