@@ -67,6 +67,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// module is the root of the repository, seen from this folder.
+const module = ".."
+
+func read(t *testing.T, name string) string {
+	content, err := os.ReadFile(filepath.Join(module, name))
+	require.NoError(t, err)
+	return string(content)
+}
+
 func builtHandler(t testing.TB) string {
 	path, err := binary()
 	require.NoError(t, err)

@@ -7,7 +7,8 @@
 // ends with their summary. What the machine lacks is skipped by name; with CI=true a lack
 // that CI can do something about is a failure.
 //
-// It changes nothing but the node_modules folders that the tests use.
+// It changes nothing but the node_modules folders that the tests use. Beside it stand the
+// tests of the repository as a whole: of its packages, its files and its pages.
 package main
 
 import (
@@ -117,12 +118,10 @@ func check(short, long bool, run string) (failed bool, err error) {
 		}
 	}()
 
-	// All but the tests is compiled as for Azure, so that it is compiled once.
-	asForAzure := []string{"CGO_ENABLED=0", strings.TrimSuffix("GOFLAGS=-trimpath "+os.Getenv("GOFLAGS"), " ")}
 	// What a tool says is on stdout; on stderr go tells what it downloads.
 	said := func(arguments []string) (string, error) {
 		cmd := exec.Command("go", arguments...)
-		cmd.Env = append(os.Environ(), asForAzure...)
+		cmd.Env = append(os.Environ(), asForAzure()...)
 		stdout, err := cmd.Output()
 		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return string(exit.Stderr), err
@@ -212,6 +211,11 @@ func output(env []string, name string, args ...string) (string, error) {
 // apart from what the product needs.
 func tool(name string, args ...string) []string {
 	return append([]string{"tool", "-modfile=scripts/check/tools/go.mod", name}, args...)
+}
+
+// asForAzure has go compile as for Azure. All but the tests is, so that it is done once.
+func asForAzure() []string {
+	return []string{"CGO_ENABLED=0", strings.TrimSuffix("GOFLAGS=-trimpath "+os.Getenv("GOFLAGS"), " ")}
 }
 
 // testArgs are the arguments of go test.

@@ -119,9 +119,9 @@ func TestNew(t *testing.T) {
 	}
 	require.Empty(t, in(t, dir, "go", append([]string{"tool", "-modfile=scripts/check/tools/go.mod", "gofumpt", "-l"}, goFiles...)...))
 	in(t, dir, "go", "vet", "./...")
-	in(t, dir, "go", "test", "-short", "./handler/config", "./handler/items/...", "./infra", "./scripts/internal/...")
-	in(t, dir, "go", "test", "-short", "./handler", "-run",
-		"^Test(PackageComments|Imports|EntraNames.*|Deployed.*|Environment|Functions|Host|Files|Sample.*|Read.*|Links|Contents|Pictures|Reference|LibraryPage|ItemsHTTP|WhatIsTyped|Importer)$")
+	in(t, dir, "go", "test", "-short", "./handler/config", "./handler/items/...", "./infra", "./scripts/internal/...",
+		"./scripts/check")
+	in(t, dir, "go", "test", "-short", "./handler", "-run", "^TestImporter$")
 }
 
 // Names of another length, of which a table's columns and the tests of the imports
@@ -140,7 +140,7 @@ func TestOtherNames(t *testing.T) {
 	require.NoError(t, err)
 	in(t, dir, "git", "init", "-q")
 	in(t, dir, "go", "test", "-short", "./infra", "./scripts/doctor", "-run", "^Test(Golden.*|Snapshots|Planted.*|Well.*)$")
-	in(t, dir, "go", "test", "-short", "./handler", "-run", "^Test(PackageComments|Imports|Deployed.*|Functions|Files|ItemsHTTP)$")
+	in(t, dir, "go", "test", "-short", "./scripts/check")
 }
 
 func TestRefused(t *testing.T) {

@@ -168,7 +168,7 @@ func TestContents(t *testing.T) {
 
 // The README is a page for somebody who comes by: three screens.
 func TestReadmeIsShort(t *testing.T) {
-	require.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 140)
+	require.LessOrEqual(t, strings.Count(read(t, "README.md"), "\n"), 125)
 }
 
 // Every picture is shown somewhere, is small enough for a slow line, and has words for
