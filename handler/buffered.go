@@ -9,11 +9,12 @@ import (
 const (
 	// bufferedFor is how long a line may wait for others. With many requests in flight, a
 	// write to the host's pipe for each would be a fifth of what a refusal costs. A process
-	// that is killed loses the lines of that time.
+	// that is killed loses what waits.
 	bufferedFor = time.Millisecond
-	// mostBuffered is how many bytes wait, if the host reads slowly. Who has more to say
-	// waits as well.
+	// mostBuffered is how many bytes wait, if the host reads slowly. Further writers wait.
 	mostBuffered = 256 << 10
+	// flushTimeout is how long a host that does not read holds up the end of the process.
+	flushTimeout = time.Second
 )
 
 // buffered is a writer of lines that writes those of a short time at once.
@@ -64,11 +65,14 @@ func (b *buffered) write() {
 	b.changed.Broadcast()
 }
 
-// flush returns once all lines are written.
+// flush returns once all lines are written, or after flushTimeout.
 func (b *buffered) flush() {
+	deadline := time.Now().Add(flushTimeout)
+	timer := time.AfterFunc(flushTimeout, b.changed.Broadcast)
+	defer timer.Stop()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.writing {
+	for b.writing && time.Now().Before(deadline) {
 		b.changed.Wait()
 	}
 }

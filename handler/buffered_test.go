@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -21,13 +20,19 @@ import (
 func TestLinesGoOutTogether(t *testing.T) {
 	const requests, each = 20, 50
 	host, out := io.Pipe()
+	// Whatever is held up by a fault fails then.
+	defer time.AfterFunc(time.Minute, func() { host.Close() }).Stop()
+	defer host.Close()
 	b := newBuffered(out)
 	_, err := b.Write([]byte("first\n"))
 	require.NoError(t, err)
-	buf := make([]byte, 1<<16)
-	n, err := host.Read(buf[:1])
-	require.NoError(t, err)
-	require.Equal(t, "f", string(buf[:n]), "the rest is still being written")
+	read := func(most int) string {
+		buf := make([]byte, most)
+		n, err := host.Read(buf)
+		require.NoError(t, err)
+		return string(buf[:n])
+	}
+	require.Equal(t, "f", read(1), "the rest is still being written")
 	var wg sync.WaitGroup
 	for r := range requests {
 		wg.Go(func() {
@@ -37,14 +42,10 @@ func TestLinesGoOutTogether(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	n, err = host.Read(buf)
-	require.NoError(t, err)
-	require.Equal(t, "irst\n", string(buf[:n]))
-	n, err = host.Read(buf)
-	require.NoError(t, err)
+	require.Equal(t, "irst\n", read(1<<16))
+	lines := strings.Split(strings.TrimSuffix(read(1<<16), "\n"), "\n")
+	require.Len(t, lines, requests*each, "one write")
 	b.flush()
-	lines := strings.Split(strings.TrimSuffix(string(buf[:n]), "\n"), "\n")
-	require.Len(t, lines, requests*each)
 	next := make([]int, requests)
 	for _, line := range lines {
 		var r, i int
@@ -55,38 +56,40 @@ func TestLinesGoOutTogether(t *testing.T) {
 	}
 }
 
-// A host that does not read holds up those who log, once so much waits. A pipe that is
-// broken holds up nobody.
+// A host that does not read holds up those who log, once so much waits, and the end of the
+// process for flushTimeout. A write that fails holds up nobody.
 func TestBufferedIsBounded(t *testing.T) {
-	host, out, err := os.Pipe()
-	require.NoError(t, err)
+	host, out := io.Pipe()
 	b := newBuffered(out)
 	line := bytes.Repeat([]byte("x"), 1000)
-	done := make(chan struct{})
+	done, flushed := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
 		for range 4 * mostBuffered / len(line) {
 			_, _ = b.Write(line)
 		}
 	}()
-	require.Eventually(t, func() bool {
+	waiting := func() int {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return len(b.lines) >= mostBuffered
-	}, 10*time.Second, time.Millisecond)
+		return len(b.lines)
+	}
+	require.Eventually(t, func() bool { return waiting() >= mostBuffered }, 10*time.Second, time.Millisecond)
+	go func() {
+		defer close(flushed)
+		b.flush()
+	}()
+	waittest.For(t, flushed)
+	require.Less(t, waiting(), mostBuffered+len(line))
 	select {
 	case <-done:
 		require.Fail(t, "nobody waited")
-	case <-time.After(20 * time.Millisecond):
+	default:
 	}
-	b.mu.Lock()
-	require.Less(t, len(b.lines), mostBuffered+len(line))
-	b.mu.Unlock()
-
 	require.NoError(t, host.Close())
 	waittest.For(t, done)
 	b.flush()
-	require.NoError(t, out.Close())
+	require.Zero(t, waiting())
 }
 
 // What the handler says last is written when it ends.

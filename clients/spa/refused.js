@@ -8,7 +8,7 @@ import * as sync from "./sync.js";
 /** @typedef {{text: string, go?: () => Promise<unknown>}} Choice */
 
 /** What is said of a change that was not sent yet. */
-export const waits = { create: "Waiting to be sent", change: "Your change is waiting to be sent", delete: "Waiting to be deleted" };
+export const waits = { create: "Waits to be sent", change: "Your change waits to be sent", delete: "Waits to be deleted" };
 
 /** @param {Item} which */
 const inWords = (which) => `“${content.title(which)}”${content.details(which) ? ` with ${content.details(which)}` : ""}`;

@@ -113,7 +113,7 @@ function sentence({ kind, learned, host, title, until }) {
  * @param {number} waiting
  */
 export function says(state, waiting) {
-  const wait = waiting === 1 ? "1 change is waiting to be sent." : `${waiting} changes are waiting to be sent.`;
+  const wait = waiting === 1 ? "1 change waits to be sent." : `${waiting} changes wait to be sent.`;
   if (state.kind === "current") return waiting ? wait : sentence(state);
   const since = state.learned ? `The list is from ${clock(state.learned)}.` : "";
   return [sentence(state), since, waiting ? wait : ""].filter(Boolean).join(" ");

@@ -222,6 +222,7 @@ func TestLibraryPage(t *testing.T) {
 	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", filepath.Join(dir, "page.exe"),
 		filepath.Join(dir, "main.go"))
 	build.Dir = module
+	build.Env = append(os.Environ(), asForAzure()...)
 	said, err := build.CombinedOutput()
 	require.NoError(t, err, "%s\n%s", said, program)
 }

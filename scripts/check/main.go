@@ -34,11 +34,11 @@ const inLong = `
 With -long, which takes up to an hour:
   handler         1000 random sequences of calls (else 200), 25 with handlers that are
                   killed (else 8); memory under floods of batches and of each kind of
-                  list (else of a list, of changes and of refused batches); another
-                  domain's server, storage and scripts (else its handler is vetted, and
-                  its items are tested)
+                  list (else of a list, of changes and of refused batches)
   handler/server  ogen, hey-api and orval make clients of the description
   clients/spa     rarer cases in the browser; 10,000 items (else 1000)
+  another domain  its server, storage and scripts are tested (else its handler is vetted,
+                  and its items are tested)
   a new project   its own check (else parts of it), and a second new project
 `
 
@@ -213,7 +213,8 @@ func tool(name string, args ...string) []string {
 	return append([]string{"tool", "-modfile=scripts/check/tools/go.mod", name}, args...)
 }
 
-// asForAzure has go compile as for Azure. All but the tests is, so that it is done once.
+// asForAzure has go compile as for Azure. All but the tests themselves is, so that it is
+// done once.
 func asForAzure() []string {
 	return []string{"CGO_ENABLED=0", strings.TrimSuffix("GOFLAGS=-trimpath "+os.Getenv("GOFLAGS"), " ")}
 }

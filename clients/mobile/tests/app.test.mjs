@@ -154,7 +154,7 @@ test("changes are kept while the API does not answer", async (t) => {
   await signIn(page, "bob");
   await page.route(`${API_URL}/**`, (route) => route.abort());
   await create(page, "Made on a train");
-  await page.getByText("1 change is waiting to be sent").waitFor();
+  await page.getByText("1 change waits to be sent").waitFor();
   await screen(page, "unreachable");
   await press(page, "Sign out");
   await heading(page, "Not everything has been sent").waitFor();

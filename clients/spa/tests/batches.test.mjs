@@ -279,7 +279,7 @@ test("answers that name no change: the batch is sent again, or in parts", long, 
   });
   await line(page, each(10, (i) => ["create", `thing ${i}`]));
   await look(page);
-  await page.getByText("10 changes are waiting to be sent.").waitFor();
+  await page.getByText("10 changes wait to be sent.").waitFor();
   await allSent(page); // by the timer
   assert.deepEqual(sent.map(key), each(3, () => key(sent[0])));
   assert.deepEqual(sent.map((r) => r.postData()), each(3, () => sent[0].postData()));

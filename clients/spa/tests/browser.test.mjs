@@ -116,11 +116,11 @@ test("a scope that was not granted is shown with its cure", async (t) => {
   await create(page, "Tea");
   await page.getByRole("alert").getByText("The token lacks the scope that this call needs").waitFor();
   await page.getByRole("alert").getByText(/^What to do: .*write/).waitFor();
-  await item(page, "Tea").getByText("Waiting to be sent").waitFor();
+  await item(page, "Tea").getByText("Waits to be sent").waitFor();
   await accessible(page, "refused");
   await picture(page, "refused");
   await edit(page, "Tea", "Green tea"); // the server has nothing of it
-  await item(page, "Green tea").getByText("Waiting to be sent", { exact: true }).waitFor();
+  await item(page, "Green tea").getByText("Waits to be sent", { exact: true }).waitFor();
   await page.getByRole("link", { name: "Token" }).click();
   await page.getByText("✗ read and write; write was not granted").waitFor();
 });
@@ -143,7 +143,7 @@ test("keys roll over while somebody is signed in", async (t) => {
   await upToDate(page);
   await control("/rollover");
   await create(page, "after the rollover");
-  await item(page, "after the rollover").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "after the rollover").getByText("Waits to be sent").waitFor({ state: "detached" });
   await upToDate(page);
 });
 
@@ -170,7 +170,7 @@ test("what is changed without a network is sent later, and seen elsewhere", asyn
   await picture(train, "offline");
   await train.reload(); // the laptop was closed, and opened still without a network
   for (const name of ["made and changed in the train", "edited twice", "mine"]) await item(train, name).getByText(/aits to be sent$/).waitFor();
-  await item(train, "to delete").getByText("Waiting to be deleted").waitFor();
+  await item(train, "to delete").getByText("Waits to be deleted").waitFor();
   await edit(desk, "to fight over", "theirs");
   await item(desk, "theirs").waitFor();
   await upToDate(desk);
@@ -206,7 +206,7 @@ test("an answer that is lost on the way is asked for again, and there is one ite
     await route.abort(); // and nobody is told
   });
   await create(page, "sent twice");
-  await item(page, "sent twice").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "sent twice").getByText("Waits to be sent").waitFor({ state: "detached" });
   await upToDate(page);
   assert.equal(lost, 2);
   await page.reload();
@@ -228,7 +228,7 @@ test("what the API refuses is explained at the item, and can be corrected", asyn
   await refused.getByRole("button", { name: "Edit" }).click();
   await textField(page).fill("short enough");
   await page.getByRole("button", { name: "Save" }).click();
-  await item(page, "short enough").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "short enough").getByText("Waits to be sent").waitFor({ state: "detached" });
   await upToDate(page);
 
   // What is changed cannot be made wrong, either.
@@ -381,10 +381,10 @@ test("by keyboard alone", async (t) => {
   await press("Enter");
   await page.keyboard.type("typed");
   await press("Enter");
-  await item(page, "typed").getByText("Waiting to be sent").waitFor();
+  await item(page, "typed").getByText("Waits to be sent").waitFor();
   await page.getByRole("button", { name: "Edit typed" }).focus();
   send();
-  await item(page, "typed").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "typed").getByText("Waits to be sent").waitFor({ state: "detached" });
   await focusOn("Edit typed"); // in the redrawn row
   await press("Enter");
   await page.getByRole("dialog").waitFor();
@@ -448,7 +448,7 @@ test("what waits is its maker's alone", async (t) => {
   await signIn(page, "alice");
   await upToDate(page);
   await item(page, "alice's secret").waitFor();
-  await item(page, "alice's secret").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "alice's secret").getByText("Waits to be sent").waitFor({ state: "detached" });
 });
 
 test("on another site than the sign-in's, a hidden frame has no cookies", long, async (t) => {

@@ -71,14 +71,14 @@ test("a deletion can be undone, before it is sent and after", async (t) => {
   await page.context().setOffline(true);
   await edit(page, "precious", "precious, and changed");
   await remove("precious, and changed");
-  await item(page, "precious, and changed").getByText("Waiting to be deleted").waitFor();
+  await item(page, "precious, and changed").getByText("Waits to be deleted").waitFor();
   await undo();
-  await item(page, "precious, and changed").getByText("Your change is waiting to be sent").waitFor();
+  await item(page, "precious, and changed").getByText("Your change waits to be sent").waitFor();
   await create(page, "made here");
   await remove("made here");
   await item(page, "made here").waitFor({ state: "detached" });
   await undo();
-  await item(page, "made here").getByText("Waiting to be sent").waitFor();
+  await item(page, "made here").getByText("Waits to be sent").waitFor();
   await page.context().setOffline(false);
   await look(page);
   await sent(page, "made here");

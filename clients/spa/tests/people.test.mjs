@@ -38,7 +38,7 @@ async function takeDown(page) {
 }
 
 const whose = (page, user) => page.locator("#who").getByText(names[user], { exact: true }).waitFor();
-const sent = (page, name) => item(page, name).getByText("Waiting to be sent").waitFor({ state: "detached", timeout: 45_000 });
+const sent = (page, name) => item(page, name).getByText("Waits to be sent").waitFor({ state: "detached", timeout: 45_000 });
 const dialog = (page) => page.getByRole("dialog", { name: "Sign out now?" });
 
 // In a tab that is not in front each click takes a second.
@@ -285,7 +285,7 @@ test("signing out asks before a change is lost", async (t) => {
     await stay();
     await dialog(page).waitFor({ state: "hidden" });
     await page.reload();
-    await item(page, "kept or lost").getByText("Waiting to be sent").waitFor();
+    await item(page, "kept or lost").getByText("Waits to be sent").waitFor();
   }
   await press(page, "Sign out");
   await state(page, "unsent");
@@ -458,7 +458,7 @@ test("another person's token is not sent, whatever brought it", async (t) => {
   await alert.getByText("Somebody else is signed in").waitFor();
   await state(page, "somebody-else");
   await look(page);
-  await item(page, "for alice alone").getByText("Waiting to be sent").waitFor();
+  await item(page, "for alice alone").getByText("Waits to be sent").waitFor();
   assert.deepEqual(seen.by(page).filter((name) => name !== "Alice Adams"), []);
   await page.unroute("**/oauth2/v2.0/token*");
 

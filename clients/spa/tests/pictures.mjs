@@ -31,7 +31,7 @@ try {
   await upToDate(page);
   await page.context().setOffline(true);
   await create(page, "Oat milk");
-  await item(page, "Oat milk").getByText("Waiting to be sent").waitFor();
+  await item(page, "Oat milk").getByText("Waits to be sent").waitFor();
   await page.locator("#status:is([data-state=offline], [data-state=unreachable])").waitFor();
   await keep("app-offline");
   await page.context().setOffline(false);

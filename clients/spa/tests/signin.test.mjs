@@ -94,7 +94,7 @@ test("a scope that was not granted can be asked for again", long, async (t) => {
   await page.getByRole("alert").getByRole("button", { name: "Sign in again and ask for it" }).click();
   await choose(page, "bob");
   await home(page);
-  await item(page, "needs the scope").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "needs the scope").getByText("Waits to be sent").waitFor({ state: "detached" });
   await upToDate(page);
 });
 
@@ -166,7 +166,7 @@ test("an external tenant takes another config.json, and nothing else", async (t)
   await signIn(page, "alice");
   await upToDate(page);
   await create(page, "of a customer");
-  await item(page, "of a customer").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "of a customer").getByText("Waits to be sent").waitFor({ state: "detached" });
   await page.reload();
   await item(page, "of a customer").waitFor();
   await page.getByRole("link", { name: "Token" }).click();

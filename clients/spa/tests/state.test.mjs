@@ -13,14 +13,14 @@ const page = { visible: true, idle: 0, waiting: 0 };
 
 test("up to date is said after a delta was read to its end, and in no other state", () => {
   assert.match(says(current, 0), /^Up to date at /);
-  assert.equal(says(current, 2), "2 changes are waiting to be sent.");
+  assert.equal(says(current, 2), "2 changes wait to be sent.");
   assert.doesNotMatch(says(initial, 0), /^Up to date/);
   for (const before of [initial, current]) {
     assert.doesNotMatch(says(next(before, { type: "silent", host: "api.example" }), 0), /^Up to date/);
     for (const kind of kinds) {
       const state = failed(before, kind, { retryAfter: kind === "busy" ? 3 : undefined });
       assert.doesNotMatch(says(state, 0), /^Up to date/);
-      assert.match(says(state, 1), /1 change is waiting to be sent\.$/);
+      assert.match(says(state, 1), /1 change waits to be sent\.$/);
       assert.match(says(next(state, { type: "learned", at }), 0), /^Up to date at /);
     }
   }

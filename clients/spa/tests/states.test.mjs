@@ -36,10 +36,10 @@ test("a network that swallows packets: the app opens, says so, and goes on by it
   await page.locator("#status").getByText(`No answer from ${host} yet.`).waitFor();
   await state(page, "silence");
   await create(page, "made in the silence");
-  await item(page, "made in the silence").getByText("Waiting to be sent").waitFor();
+  await item(page, "made in the silence").getByText("Waits to be sent").waitFor();
   assert.equal(await page.getByText(/^Up to date/).count(), 0);
   await Promise.all([control("/app/answers"), control("/api/answers")]);
-  await item(page, "made in the silence").getByText("Waiting to be sent").waitFor({ state: "detached" });
+  await item(page, "made in the silence").getByText("Waits to be sent").waitFor({ state: "detached" });
   await upToDate(page);
 });
 
