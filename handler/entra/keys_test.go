@@ -67,7 +67,8 @@ func newWorldOf(t testing.TB, family entratest.Family, faults ...entratest.Fault
 	if family == entratest.B2C {
 		w.signer = entratest.PolicySignUpSignIn
 	}
-	now := func() time.Time { return time.Now().Add(time.Duration(w.offset.Load()) * time.Second) }
+	began := time.Now() // the world's clock stands still until the test sets it on
+	now := func() time.Time { return began.Add(time.Duration(w.offset.Load()) * time.Second) }
 	w.tenant = tenant(t, entratest.Options{Now: now})
 	for _, f := range faults {
 		w.tenant.Inject(f)
