@@ -10,7 +10,7 @@ const (
 	// bufferedFor is how long a line may wait for others. With many requests in flight, a
 	// write to the host's pipe for each would be a fifth of what a refusal costs. A process
 	// that is killed loses what waits.
-	bufferedFor = time.Millisecond
+	bufferedFor = 200 * time.Microsecond
 	// mostBuffered is how many bytes wait, if the host reads slowly. Further writers wait.
 	mostBuffered = 256 << 10
 	// flushTimeout is how long a host that does not read holds up the end of the process.
