@@ -67,12 +67,17 @@ func (b *buffered) write() {
 
 // flush returns once all lines are written, or after flushTimeout.
 func (b *buffered) flush() {
-	deadline := time.Now().Add(flushTimeout)
-	timer := time.AfterFunc(flushTimeout, b.changed.Broadcast)
-	defer timer.Stop()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.writing && time.Now().Before(deadline) {
+	late := false
+	timer := time.AfterFunc(flushTimeout, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		late = true
+		b.changed.Broadcast()
+	})
+	defer timer.Stop()
+	for b.writing && !late {
 		b.changed.Wait()
 	}
 }
