@@ -77,7 +77,7 @@ func (r *Refusal) Problem() *Problem {
 		RetryAfter: int((r.RetryAfter + time.Second - 1) / time.Second), Header: http.Header{},
 	}
 	if challenge := r.Challenge(); challenge != "" {
-		p.Header["Www-Authenticate"] = []string{challenge}
+		p.Header.Set("Www-Authenticate", challenge) // spelt as Set would have to make it
 	}
 	if !v.codesOnly {
 		x := r.Explain()

@@ -86,12 +86,8 @@ type Explanation struct {
 func (r *Refusal) Explain() Explanation {
 	var x Explanation
 	x.Detail, x.Fix = r.rule.explain(r.evidence)
-	if r.rule.expected != nil {
-		x.Expected = r.evidence.expected(r.rule.expected)
-	}
-	if r.rule.actual != nil {
-		x.Actual = r.evidence.actual(r.rule.actual)
-	}
+	x.Expected = r.evidence.expected(r.rule.expected)
+	x.Actual = r.evidence.actual(r.rule.actual)
 	x.Also = r.also()
 	return x
 }

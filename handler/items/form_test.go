@@ -263,7 +263,7 @@ func TestKeptMembersNeedRoom(t *testing.T) {
 // no name twice: none of the server's own, however it is written.
 func FuzzStoredContent(f *testing.F) {
 	for _, text := range []string{
-		`{}`, `{"name":"a"}`, `{"name":"\"}`, `{"name":"\\","etag":1}`, `{"id":1}`, `{"\u0069d":1}`, `{"name":"id"}`,
+		`{}`, `{"name":"a"}`, `{"name":"\"","id":1}`, `{"name":"\"}`, `{"name":"\\","etag":1}`, `{"id":1}`, `{"\u0069d":1}`, `{"name":"id"}`,
 		`{"properties":{"id":1,"a":["etag",{"b":","}]},"n":"x"}`, `{"a":["id","etag"],"updatedAt":2}`, `{"a":1,"a":2}`,
 		`{ "name":"a"}`, `{"name":"a"} `, `["id"]`, `"{\"}"`, `{"name":`, ``, `{"a\"b":1,"id":2}`, `{"a":{"b":1},"etag":[]}`,
 	} {
