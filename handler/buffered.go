@@ -13,7 +13,7 @@ const (
 	bufferedFor = 200 * time.Microsecond
 	// mostBuffered is how many bytes wait, if the host reads slowly. Further writers wait.
 	mostBuffered = 256 << 10
-	// flushTimeout is how long a host that does not read holds up the end of the process.
+	// flushTimeout is how long flush waits for a host that does not read.
 	flushTimeout = time.Second
 )
 

@@ -56,8 +56,8 @@ func TestLinesGoOutTogether(t *testing.T) {
 	}
 }
 
-// A host that does not read holds up those who log, once so much waits, and the end of the
-// process for flushTimeout. A write that fails holds up nobody.
+// A host that does not read holds up those who log, once so much waits, and flush for
+// flushTimeout. A write that fails holds up nobody.
 func TestBufferedIsBounded(t *testing.T) {
 	host, out := io.Pipe()
 	b := newBuffered(out)
